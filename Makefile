@@ -1,0 +1,50 @@
+# Two targets that do all the set-up themselves: `make demo` and `make test`.
+# They need python3.11 (or newer), pip and make, and nothing else.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+VENV := .venv
+BIN := $(VENV)/bin
+# pip must never fetch torch's newest CUDA build (5 GB) when a CPU wheel of the pinned version is
+# at hand, so every install is held to the pins.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt lotlens/version.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types layers check clean
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(VENV)/.train ## Install, then the whole way on the sample lot: draw, train, judge, submit.
+	$(BIN)/lotlens demo
+
+test: lint types layers check ## Install with dev tools; ruff, mypy, import-linter and all tests.
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+check: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+clean: ## Remove the virtual environment and what tools leave behind.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+
+$(VENV)/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lotlens needs Python 3.11 or newer; name it with  make PYTHON=/path/to/python3.11"; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/.train: $(VENV)/bin/python $(SOURCES)
+	$(INSTALL) --editable '.[train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.train

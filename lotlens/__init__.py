@@ -1,0 +1,54 @@
+"""lotlens learns to tell car models from photographs.
+
+The verbs of the command line are functions here, loaded when first used::
+
+    import lotlens
+
+    model = lotlens.train("lot", recipe="quick")
+    frame = lotlens.load(model.run.path).predict("photos.zip")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lotlens.version import __version__
+
+if TYPE_CHECKING:
+    from lotlens.api import Evaluation, Model, demonstrate, evaluate, load, predict, train
+    from lotlens.photos.sample import draw_lot
+    from lotlens.photos.sources import open_lot, open_photos
+    from lotlens.recipe import Recipe, load_recipe
+
+__all__ = [
+    "Evaluation",
+    "Model",
+    "Recipe",
+    "__version__",
+    "demonstrate",
+    "draw_lot",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "open_lot",
+    "open_photos",
+    "predict",
+    "train",
+]
+
+_HOMES = {
+    "Recipe": "lotlens.recipe",
+    "load_recipe": "lotlens.recipe",
+    "open_lot": "lotlens.photos.sources",
+    "open_photos": "lotlens.photos.sources",
+    "draw_lot": "lotlens.photos.sample",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a verb when it is first used: `import lotlens` alone costs next to nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lotlens' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES.get(name, "lotlens.api")), name)

@@ -1,0 +1,576 @@
+"""The verbs of lotlens in Python: each does what the command of the same name does.
+
+It joins the rooms and knows run folders; it prints nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+
+from lotlens.audit.split import draw_split, read_split, write_split
+from lotlens.deliver.submission import (
+    build_submission,
+    find_commonest_label,
+    write_submission,
+)
+from lotlens.errors import BundleError, InputError, MissingExtra
+from lotlens.judge.metrics import (
+    ClassScore,
+    ConfusionPair,
+    align_targets,
+    count_confusions,
+    find_confusion_pairs,
+    find_worst_errors,
+    measure_classes,
+)
+from lotlens.judge.metrics import (
+    evaluate as evaluate_predictions,
+)
+from lotlens.judge.predict import load_predictions, predict_views, save_predictions, to_frame
+from lotlens.judge.predict import predict as predict_catalog
+from lotlens.judge.tta import WHOLE, average_views, choose_views
+from lotlens.photos.sample import draw_lot, is_sample_lot
+from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
+from lotlens.photos.tables import read_sample, read_table
+from lotlens.recipe import Recipe, load_recipe
+from lotlens.records import (
+    OK,
+    Catalog,
+    Finding,
+    Lot,
+    Metric,
+    ModelCard,
+    Predictions,
+    Predictor,
+    Split,
+)
+from lotlens.report.html import illustrate, write_report
+from lotlens.run import FORMAT_VERSION, RunFolder
+from lotlens.version import __version__
+
+if TYPE_CHECKING:
+    from lotlens.vision.stages import Trained
+
+
+class Watcher(Protocol):
+    """Told of long work as it goes on."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` units of the work named `what` are finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model did on labelled photos.
+
+    Attributes:
+        about: what was judged, in words.
+        metrics: with 95 % intervals.
+        class_scores: one per class.
+        pairs: the commonest confusions.
+        predictions: the answers themselves.
+        synthetic: True if the photos were drawn.
+    """
+
+    about: str
+    metrics: tuple[Metric, ...]
+    class_scores: tuple[ClassScore, ...]
+    pairs: tuple[ConfusionPair, ...]
+    predictions: Predictions
+    synthetic: bool
+
+    @property
+    def accuracy(self) -> Metric:
+        return self.metrics[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "about": self.about,
+            "synthetic": self.synthetic,
+            "metrics": {
+                metric.name: {
+                    "value": metric.value,
+                    "low": metric.low,
+                    "high": metric.high,
+                    "count": metric.count,
+                }
+                for metric in self.metrics
+            },
+            "classes": self.to_frame().to_dict("records"),
+            "confusions": [
+                {
+                    "true": pair.true.name,
+                    "predicted": pair.predicted.name,
+                    "count": pair.count,
+                    "share": pair.share,
+                }
+                for pair in self.pairs
+            ],
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per class: label, name, photos, recall, precision, f1."""
+        return pd.DataFrame(
+            [
+                {
+                    "label": score.car.label,
+                    "name": score.car.name,
+                    "photos": score.num_photos,
+                    "recall": score.recall.value if score.recall else None,
+                    "precision": score.precision.value if score.precision else None,
+                    "f1": score.f1,
+                }
+                for score in self.class_scores
+            ]
+        )
+
+
+class Model:
+    """A finished run, ready to answer.
+
+    Attributes:
+        run: its folder.
+        card: its model card.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.card: ModelCard = run.read_card()
+
+    def build_predictor(self, num_photos: int = 1) -> Predictor:
+        """The Predictor, made fast if it is to answer for many photos.
+
+        Raises:
+            BundleError: the bundle is damaged.
+            MissingExtra: torch is not installed.
+        """
+        bundle, predictor = _import_vision("bundle"), _import_vision("predictor")
+        classifier, card = bundle.load_bundle(self.run)
+        total = num_photos * len(card.views)
+        result: Predictor = predictor.ClassifierPredictor(classifier, card, num_photos=total)
+        return result
+
+    def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
+        """Predictions for every photo of a catalog, in its order."""
+        return predict_catalog(
+            self.build_predictor(len(catalog)), catalog, progress=_part(watch, "predicting")
+        )
+
+    def predict(
+        self, photos: Path | str | Sequence[Path | str], *, watch: Watcher | None = None
+    ) -> pd.DataFrame:
+        """Answers for photos in folders, zips or single files.
+
+        Returns:
+            one row per photo: id, status, label, name, probability, second_name,
+            second_probability.
+
+        Raises:
+            InputError: a path does not exist or holds no photo.
+            BundleError: the model is damaged.
+        """
+        predictions = self.answer(open_photos(_paths(photos)), watch=watch)
+        return to_frame(predictions, self.card.temperature)
+
+
+def load(run: Path | str) -> Model:
+    """A finished run.
+
+    Raises:
+        BundleError: the folder is missing, or holds no finished model.
+    """
+    return Model(RunFolder.open(Path(run)))
+
+
+def train(
+    data: Path | str,
+    recipe: str | Path | Recipe = "standard",
+    *,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    watch: Watcher | None = None,
+) -> Model:
+    """Train a model and write its run folder.
+
+    Args:
+        data: labelled photos, in any form that `open_lot` knows.
+        recipe: a built-in recipe's name, a YAML file, or a Recipe.
+        overrides: "stages.1.lr=3e-4" and the like.
+        out: the run folder; None for the next free one in runs/.
+        watch: told of the work as it goes on.
+
+    Returns:
+        the model; its card holds the metrics on validation.
+
+    Raises:
+        InputError, RecipeError: what was given cannot be used; nothing was written then.
+        OutputError: the run folder cannot be written.
+        MissingExtra: lotlens[train] is not installed.
+    """
+    stages = _import_vision("stages")
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, overrides)
+    elif overrides:
+        raise InputError("overrides apply to a recipe's name or file, not to a Recipe")
+    data = Path(data)
+    lot = open_lot(data)
+    check_trainable(lot)
+    usable = _with_files(lot.train)
+    split = draw_split(usable, validation=recipe.validation, seed=recipe.seed)
+    run = (
+        RunFolder.create(Path(out))
+        if out is not None
+        else RunFolder.create_next(Path("runs"), f"{data.resolve().stem}-{recipe.name}")
+    )
+    run.write_recipe(recipe.to_dict())
+    run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
+    write_split(run.split_path, split)
+    validation = usable.select(split.parts["validation"])
+    trained: Trained = stages.run_stages(
+        recipe,
+        usable.select(split.parts["train"]),
+        validation,
+        scratch_path=run.path,
+        watch=watch,
+    )
+    run.write_history(trained.history)
+    model = _finish(run, recipe, trained, split, lot, validation, watch)
+    findings = (*lot.findings, *_unreadable_findings(trained.status))
+    run.write_findings(findings)
+    _report(
+        model,
+        _judge(
+            model.card,
+            load_predictions(run.validation_path),
+            validation,
+            _about(run, split),
+            synthetic=model.card.synthetic,
+        ),
+        validation,
+        run.report_path,
+        findings=findings,
+    )
+    return model
+
+
+def evaluate(
+    run: Path | str,
+    data: Path | str | None = None,
+    *,
+    labels: Path | str | None = None,
+    photos: Path | str | None = None,
+    report: Path | str | None = None,
+    watch: Watcher | None = None,
+) -> Evaluation:
+    """Judge a model on labelled photos, and write a report.
+
+    Args:
+        run: the run folder.
+        data: labelled photos. Without it and without labels, the run's own validation part. If
+            it is the data that the model was trained on, only the validation part is judged.
+        labels: a CSV of ids and labels, with `photos` for where the photos are.
+        photos: a zip or folder.
+        report: where the HTML report goes; None for the run's report.html.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: the photos or labels cannot be used.
+        BundleError: the run is missing or damaged.
+        OutputError: the report cannot be written.
+    """
+    model = load(run)
+    if labels is not None:
+        if data is not None:
+            raise InputError("give either DATA or --labels with --photos, not both")
+        lot = open_lot(Path(labels), photos=None if photos is None else Path(photos))
+        about = f"{labels}"
+    elif photos is not None:
+        raise InputError("--photos needs --labels, the CSV with their labels")
+    else:
+        source = Path(data) if data is not None else Path(model.run.read_source()["data"])
+        lot = open_lot(source)
+        about = f"{source}"
+    catalog = _with_files(lot.train)
+    if not len(catalog):
+        raise InputError(f"{lot.source} holds no labelled photos to judge on")
+    if labels is None and fingerprint(catalog) == model.card.fingerprint:
+        # Judging on photos that the model has learnt by heart would be a lie.
+        split = read_split(model.run.split_path)
+        catalog = catalog.select(split.parts["validation"])
+        about = _about(model.run, split)
+    elif data is None and labels is None:
+        raise BundleError(
+            f"the data of this run, {lot.source}, have changed since it was trained: name the"
+            " labelled photos to judge on"
+        )
+    predictions = model.answer(catalog, watch=watch)
+    evaluation = _judge(
+        model.card, predictions, catalog, about, synthetic=_is_synthetic(lot.source)
+    )
+    report_path = model.run.report_path if report is None else Path(report)
+    _report(model, evaluation, catalog, report_path, findings=lot.findings)
+    model.run.write_metrics(evaluation.to_dict())
+    return evaluation
+
+
+def predict(
+    run: Path | str,
+    photos: Path | str | Sequence[Path | str] | None = None,
+    *,
+    out: Path | str,
+    sample: Path | str | None = None,
+    fill: bool = False,
+    details: Path | str | None = None,
+    watch: Watcher | None = None,
+) -> pd.DataFrame:
+    """Answer for photos and write a submission file.
+
+    Args:
+        run: the run folder.
+        photos: folders, zips or files; None for the test part of the run's own data, together
+            with its sample submission.
+        out: the submission file to write.
+        sample: a sample submission; the file then has exactly its rows in its order.
+        fill: give the commonest class of training to ids without an answer instead of refusing.
+        details: a CSV with probabilities and reasons, if wanted.
+        watch: told of the work as it goes on.
+
+    Returns:
+        the answers, one row per photo (see `Model.predict`).
+
+    Raises:
+        InputError: paths that do not exist; ids without an answer, unless `fill`.
+        BundleError: the run is missing or damaged.
+        OutputError: a file cannot be written.
+    """
+    model = load(run)
+    rows, columns = None, ("Id", "Category")
+    if photos is None:
+        lot = open_lot(Path(model.run.read_source()["data"]))
+        catalog, rows, columns = lot.test, lot.sample, lot.sample_columns
+        if not len(catalog):
+            raise InputError(f"{lot.source} has no test photos: name the photos to predict")
+    else:
+        catalog = open_photos(_paths(photos))
+    if sample is not None:
+        rows, columns = read_sample(read_table(Path(sample)))
+    predictions = model.answer(catalog, watch=watch)
+    filler = model.card.commonest_label if fill else None
+    submission = build_submission(predictions, rows, fill=filler)
+    write_submission(Path(out), submission, columns)
+    frame = to_frame(predictions, model.card.temperature)
+    if details is not None:
+        model.run.write_table(Path(details), frame.to_dict("records"))
+    return frame
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demo leaves behind.
+
+    Attributes:
+        lot_path: the sample lot that was drawn.
+        model: trained on it.
+        evaluation: on its test photos, against the answers that the drawing knows.
+        submission_path: the submission file.
+    """
+
+    lot_path: Path
+    model: Model
+    evaluation: Evaluation
+    submission_path: Path
+
+
+def demonstrate(
+    out: Path | str = "demo",
+    *,
+    seed: int = 0,
+    num_train: int = 400,
+    num_test: int = 160,
+    recipe: str | Path | Recipe = "demo",
+    watch: Watcher | None = None,
+) -> Demonstration:
+    """The whole way on the sample lot: draw, train both stages, judge, submit.
+
+    Args:
+        out: a folder; an earlier demo in it is replaced.
+        seed: of the drawing.
+        num_train: photos to draw for training.
+        num_test: photos to draw for testing.
+        recipe: what to train.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: the folder holds something else.
+        OutputError: it cannot be written.
+    """
+    _import_vision("stages")
+    out = Path(out)
+    lot_path = draw_lot(
+        out / "lot",
+        seed=seed,
+        num_train=num_train,
+        num_test=num_test,
+        overwrite=True,
+        progress=_part(watch, "drawing the sample lot"),
+    )
+    run_path = out / "run"
+    if run_path.exists():
+        RunFolder(run_path).remove()
+    model = train(lot_path, recipe, out=run_path, watch=watch)
+    evaluation = evaluate(
+        run_path, labels=lot_path / "answers.csv", photos=lot_path / "test.zip", watch=watch
+    )
+    submission_path = out / "submission.csv"
+    # The lot has unreadable test photos on purpose; a submission needs a row for them too.
+    predict(run_path, out=submission_path, fill=True, details=out / "details.csv", watch=watch)
+    return Demonstration(lot_path, model, evaluation, submission_path)
+
+
+def _finish(
+    run: RunFolder,
+    recipe: Recipe,
+    trained: Trained,
+    split: Split,
+    lot: Lot,
+    validation: Catalog,
+    watch: Watcher | None,
+) -> Model:
+    """Let validation choose the views, judge, and save the bundle."""
+    bundle, predictor = _import_vision("bundle"), _import_vision("predictor")
+    reasons = ", ".join(
+        f"{c.name} {c.accuracy:.3f} ({c.log_loss:.3f} nats)" for c in trained.candidates
+    )
+    card = ModelCard(
+        format_version=FORMAT_VERSION,
+        lotlens_version=__version__,
+        classes=lot.train.classes,
+        image=trained.spec,
+        backbone=recipe.backbone,
+        recipe=recipe.to_dict(),
+        fingerprint=split.fingerprint,
+        chosen=f"{trained.chosen}; validation accuracy (log loss) of each candidate: {reasons}",
+        commonest_label=find_commonest_label(lot.train),
+        synthetic=_is_synthetic(lot.source),
+    )
+    names = (WHOLE, *recipe.views)
+    num_photos = len(names) * len(validation)
+    by_view = predict_views(
+        predictor.ClassifierPredictor(trained.classifier, card, num_photos=num_photos),
+        validation,
+        views=names,
+        keep_features=True,
+        progress=_part(watch, "choosing views"),
+    )
+    plain = by_view[WHOLE]
+    targets = align_targets(plain, validation)
+    views = choose_views({name: by_view[name].logits for name in names}, targets)
+    logits = average_views([by_view[name].logits for name in views])
+    predictions = replace(plain, logits=logits)
+    metrics = evaluate_predictions(predictions, targets)
+    save_predictions(run.validation_path, predictions)
+    bundle.save_bundle(run, trained.classifier, replace(card, views=views, metrics=metrics))
+    return Model(run)
+
+
+def _judge(
+    card: ModelCard, predictions: Predictions, catalog: Catalog, about: str, synthetic: bool
+) -> Evaluation:
+    targets = align_targets(predictions, catalog)
+    return Evaluation(
+        about,
+        evaluate_predictions(predictions, targets, temperature=card.temperature),
+        measure_classes(predictions, targets),
+        find_confusion_pairs(predictions, targets),
+        predictions,
+        synthetic,
+    )
+
+
+def _report(
+    model: Model,
+    evaluation: Evaluation,
+    catalog: Catalog,
+    path: Path,
+    *,
+    findings: Sequence[Finding] = (),
+) -> None:
+    predictions = evaluation.predictions
+    targets = align_targets(predictions, catalog)
+    wrong = find_worst_errors(predictions, targets, temperature=model.card.temperature)
+    write_report(
+        path,
+        title=evaluation.about,
+        card=model.card,
+        metrics=evaluation.metrics,
+        class_scores=evaluation.class_scores,
+        confusions=count_confusions(predictions, targets),
+        pairs=evaluation.pairs,
+        history=model.run.read_history(),
+        examples=illustrate(wrong, catalog),
+        findings=findings,
+        unreadable=[
+            (id_, status)
+            for id_, status in zip(predictions.ids, predictions.status, strict=True)
+            if status != OK
+        ],
+        synthetic=evaluation.synthetic,
+    )
+
+
+def _unreadable_findings(status: Mapping[str, str]) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(id_, "unreadable", 1.0, (), f"This photo was left out of training: {reason}.")
+        for id_, reason in status.items()
+        if reason != OK
+    )
+
+
+def _with_files(catalog: Catalog) -> Catalog:
+    """Without the rows that no file matches: they are findings already."""
+    return catalog.select([photo.id for photo in catalog.photos if photo.locator is not None])
+
+
+def _about(run: RunFolder, split: Split) -> str:
+    num_photos = len(split.parts["validation"])
+    return f"{run.path.name}: its own validation part, {num_photos} photos"
+
+
+def _is_synthetic(source: Path) -> bool:
+    """True for a sample lot, or a file in one."""
+    return is_sample_lot(source) or is_sample_lot(source.parent)
+
+
+def _part(watch: Watcher | None, what: str) -> Any:
+    if watch is None:
+        return None
+
+    def progress(done: int, total: int) -> None:
+        watch(what, done, total)
+
+    return progress
+
+
+def _paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:
+    if isinstance(photos, (Path, str)):
+        return [Path(photos)]
+    return [Path(path) for path in photos]
+
+
+def _import_vision(module: str) -> Any:
+    """A module of vision/, which needs packages that a plain install lacks."""
+    import importlib
+
+    try:
+        return importlib.import_module(f"lotlens.vision.{module}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("lotlens"):
+            raise
+        raise MissingExtra("train", error.name) from error

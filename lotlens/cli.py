@@ -1,0 +1,299 @@
+"""The command line: parse, call one verb of `api`, print; nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from lotlens.errors import LotlensError
+from lotlens.version import __version__
+
+app = typer.Typer(
+    name="lotlens",
+    help="Learns to tell car models from photographs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def main() -> None:
+    """Run a command; errors become one line and exit code 2, Ctrl-C exit code 130."""
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    try:
+        app()
+    except LotlensError as error:
+        _err.print(f"error: {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has left: not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Argument(help="Folder for the lot, the run and the results.")
+    ] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """The whole way on the sample lot: draw, train, judge, submit. Needs no data and no network."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        done = api.demonstrate(out, seed=seed, watch=watch)
+    result = {
+        **done.evaluation.to_dict(),
+        "chosen": done.model.card.chosen,
+        "run": str(done.model.run.path),
+        "report": str(done.model.run.report_path),
+        "submission": str(done.submission_path),
+    }
+    if as_json:
+        _print_json(result)
+        return
+    _print_evaluation(done.evaluation)
+    _out.print(f"\nchosen        {escape(done.model.card.chosen)}", soft_wrap=True)
+    _out.print(f"model         {done.model.run.path}")
+    _out.print(f"report        {done.model.run.report_path}")
+    _out.print(f"submission    {done.submission_path}")
+    _out.print("The sample lot is drawn, not photographed: these figures say nothing of real cars.")
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Argument(help="Folder to write the lot into.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    num_train: Annotated[int, typer.Option("--train", help="Training photos.", min=40)] = 600,
+    num_test: Annotated[int, typer.Option("--test", help="Test photos.", min=20)] = 200,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a contact sheet (PNG) to look at.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a sample lot already there.")] = False,
+) -> None:
+    """Draw the sample lot: ten invented car models in the competition's exact layout."""
+    from lotlens.photos.sample import draw_contact_sheet, draw_lot
+
+    with _progress() as watch:
+        draw_lot(
+            out,
+            seed=seed,
+            num_train=num_train,
+            num_test=num_test,
+            overwrite=overwrite,
+            progress=lambda done, total: watch("drawing", done, total),
+        )
+    if sheet is not None:
+        draw_contact_sheet(out, sheet)
+    _out.print(f"{num_train} training and {num_test} test photos in {out} (synthetic)")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Competition zip, folder, CSV, or class folders.")],
+    recipe: Annotated[str, typer.Option(help="quick, standard, or a YAML file.")] = "standard",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a key: stages.1.lr=3e-4 (repeatable).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default runs/DATA-RECIPE-N.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model; validation photos are held out and never augmented."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        model = api.train(data, recipe, overrides=overrides or (), out=out, watch=watch)
+    card = model.card
+    if as_json:
+        _print_json({"run": str(model.run.path), "card": card.to_dict()})
+        return
+    for metric in card.metrics:
+        _out.print(_metric_line(metric))
+    _out.print(f"chosen        {escape(card.chosen)}", soft_wrap=True)
+    _out.print(f"test views    {', '.join(card.views)}")
+    _out.print(f"report        {model.run.report_path}")
+    _out.print(f"next          lotlens predict {model.run.path} --out submission.csv")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="Labelled photos; default the run's validation part.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV of ids and labels.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Zip or folder of their photos.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where the HTML report goes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a model: accuracy with its 95 % interval, classes, confusions, a report."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        evaluation = api.evaluate(
+            run, data, labels=labels, photos=photos, report=report, watch=watch
+        )
+    if as_json:
+        _print_json(evaluation.to_dict())
+        return
+    _print_evaluation(evaluation)
+    _out.print(f"\nreport  {report or run / 'report.html'}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders, zips, files; default the test part of the run's data."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The submission file to write.")] = Path(
+        "submission.csv"
+    ),
+    sample_path: Annotated[
+        Path | None,
+        typer.Option("--sample", help="sample-submission.csv: exactly its rows, in its order."),
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Give unreadable ids the commonest class.")
+    ] = False,
+    details: Annotated[
+        Path | None, typer.Option(help="Also a CSV with probabilities and reasons.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer for photos and write a submission file."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        frame = api.predict(
+            run,
+            photos or None,
+            out=out,
+            sample=sample_path,
+            fill=fill,
+            details=details,
+            watch=watch,
+        )
+    silent = frame[frame["status"] != "ok"]
+    if as_json:
+        _print_json({"out": str(out), "photos": frame.to_dict("records")})
+        return
+    _out.print(f"{len(frame) - len(silent)} photos answered, written to {out}")
+    for row in silent.head(10).itertuples():
+        _out.print(f"  no answer for {escape(str(row.id))}: {escape(str(row.status))}")
+    if len(silent) > 10:
+        _out.print(f"  and {len(silent) - 10} more")
+
+
+@contextmanager
+def _progress(*, quiet: bool = False) -> Iterator[Any]:
+    """Progress bars with the time left, one per kind of work, on standard error."""
+    progress = Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=_err,
+        disable=quiet,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def watch(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=total)
+        progress.update(tasks[what], completed=done, total=total)
+
+    try:
+        with progress:
+            yield watch
+    except KeyboardInterrupt:
+        # Typer ends with exit code 130 by itself, but without a word.
+        _err.print("stopped; files already written are whole, unfinished ones were left out")
+        raise
+
+
+def _print_json(values: Any) -> None:
+    # Plain print: a console would wrap long lines and break them.
+    sys.stdout.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+
+
+def _metric_line(metric: Any) -> str:
+    return (
+        f"{metric.name:<13} {metric.value:.4f}  (95 % interval {metric.low:.4f} to"
+        f" {metric.high:.4f}, {metric.count} photos)"
+    )
+
+
+def _print_evaluation(evaluation: Any) -> None:
+    _out.print(f"judged on {escape(evaluation.about)}", soft_wrap=True)
+    if evaluation.synthetic:
+        _out.print("[bold]synthetic photos: drawn, not real cars[/bold]")
+    for metric in evaluation.metrics:
+        _out.print(_metric_line(metric), soft_wrap=True)
+    table = Table("class", "photos", "recall", "precision", "F1", box=None, pad_edge=False)
+    for row in evaluation.to_frame().itertuples():
+        figures = ["-" if v is None or math.isnan(v) else f"{v:.3f}" for v in row[4:7]]
+        table.add_row(escape(str(row.name)), str(row.photos), *figures)
+    _out.print()
+    _out.print(table)
+    if evaluation.pairs:
+        _out.print("\nmost confused")
+    for pair in evaluation.pairs[:5]:
+        true, predicted = escape(pair.true.name), escape(pair.predicted.name)
+        _out.print(f"  {true} taken for {predicted}: {pair.count} ({pair.share:.0%})")
+
+
+if __name__ == "__main__":
+    main()

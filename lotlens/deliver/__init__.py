@@ -1,0 +1,1 @@
+"""Out of the laboratory: submissions and runtimes; free of torch."""

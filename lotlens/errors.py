@@ -1,0 +1,75 @@
+"""The errors lotlens raises on purpose; it knows nothing of how they are shown.
+
+The tree::
+
+    LotlensError              anything a user can mend; str() is one clear line
+    ├── InputError            what was given cannot be used: data, CSV, archive, sample, option
+    │   └── RecipeError       mistakes in a recipe; `mistakes` lists every one of them
+    ├── UnreadablePhoto       one photo cannot be decoded; `reason` says why (never stops a run)
+    ├── BundleError           a run folder or model bundle is missing, damaged or of another version
+    ├── MissingExtra          the command needs an optional part, and which one to install
+    └── OutputError           a result could not be written (no space left, no permission)
+
+The library raises these; only `cli.py` (and later the web server) turns them into a line and an
+exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LotlensError(Exception):
+    """Base of every error a user can mend. The message says what, where, the value, what to do."""
+
+
+class InputError(LotlensError):
+    """What the user gave cannot be used."""
+
+
+class RecipeError(InputError):
+    """A recipe holds mistakes.
+
+    Attributes:
+        mistakes: one sentence per mistake, in the order of the recipe.
+    """
+
+    def __init__(self, source: str, mistakes: Sequence[str]) -> None:
+        self.mistakes: tuple[str, ...] = tuple(mistakes)
+        head = f"recipe {source}: "
+        if len(self.mistakes) == 1:
+            super().__init__(head + self.mistakes[0])
+        else:
+            lines = "".join(f"\n  - {mistake}" for mistake in self.mistakes)
+            super().__init__(f"{head}{len(self.mistakes)} mistakes{lines}")
+
+
+class UnreadablePhoto(LotlensError):
+    """One photo cannot be decoded.
+
+    Attributes:
+        reason: a short sentence fit for a table cell, such as "truncated JPEG".
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class BundleError(LotlensError):
+    """A run folder or model bundle is missing, damaged or of another version."""
+
+
+class MissingExtra(LotlensError):
+    """A command needs an optional part of lotlens that is not installed."""
+
+    def __init__(self, extra: str, module: str) -> None:
+        self.extra = extra
+        super().__init__(
+            f"this needs the module {module!r}, which is not installed: "
+            f"run  pip install 'lotlens[{extra}]'"
+        )
+
+
+class OutputError(LotlensError):
+    """A result could not be written."""

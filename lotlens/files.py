@@ -1,0 +1,138 @@
+"""Files written whole or not at all; it does not know what is in them.
+
+A file is written under a temporary name in its own folder, flushed to the disk and renamed last.
+A process killed half-way leaves the old file, or none, and at worst a hidden `.part` file.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lotlens.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "no space is left on the disk; free some, or name another folder",
+    errno.EDQUOT: "your disk quota is used up; free some space, or name another folder",
+    errno.EFBIG: "the file is too big for this disk; name a folder on another one",
+    errno.EROFS: "the disk is read-only; name another folder",
+    errno.EACCES: "permission denied; name a folder that you may write to",
+    errno.EPERM: "permission denied; name a folder that you may write to",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.ENOTDIR: "part of the path is a file, not a folder; name another path",
+    errno.EEXIST: "part of the path is a file, not a folder; name another path",
+    errno.ENAMETOOLONG: "the name is too long; name a shorter one",
+}
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Lend a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
+
+    Missing parent folders are made. A symbolic link is followed: its target is replaced, not the
+    link. The block should do nothing but write the file, since an OSError in it that names no
+    other file is taken for a failure to write this one.
+
+    Args:
+        path: the file's final name.
+
+    Yields:
+        a path in the same folder at which the block creates the file.
+
+    Raises:
+        OutputError: the file cannot be written: no space left, no permission, `path` is a folder
+            or a device, or the block left no file.
+    """
+    final_path = Path(os.path.realpath(path))
+    # Short enough that a long name of many-byte letters still fits a file system's 255 bytes.
+    part_path = final_path.with_name(f".{final_path.name[:32]}.{secrets.token_hex(6)}.part")
+    try:
+        if final_path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(final_path))
+        if final_path.exists() and not final_path.is_file():
+            raise OutputError(f"cannot write {path}: it is a device, not a file; name a file")
+        final_path.parent.mkdir(parents=True, exist_ok=True)
+        yield part_path
+        _flush_to_disk(part_path)
+        os.replace(part_path, final_path)
+        _flush_folder(final_path.parent)
+    except OSError as error:
+        if _is_about_another_file(error, part_path, final_path):
+            raise
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise OutputError(f"cannot write {path}: {reason}") from error
+    finally:
+        with suppress(OSError):
+            part_path.unlink()
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all.
+
+    Raises:
+        OutputError: see `atomic_path`.
+    """
+    with atomic_path(path) as part_path:
+        part_path.write_bytes(data)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all; line ends are kept as they are.
+
+    File names that were no valid UTF-8 on the disk come out as the bytes they had there.
+
+    Raises:
+        OutputError: see `atomic_path`.
+    """
+    write_bytes_atomically(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_rows_atomically(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Write a CSV file: UTF-8 without BOM, commas, bare line feeds, quotes only where needed.
+
+    Args:
+        path: the file's final name.
+        columns: the header.
+        rows: as many values each as there are columns.
+
+    Raises:
+        OutputError: see `atomic_path`.
+    """
+    table = [list(columns), *([str(value) for value in row] for row in rows)]
+    # Python 3.11's writer leaves a bare carriage return unquoted, and readers then see a new row.
+    must_quote = any("\r" in value for row in table for value in row)
+    text = io.StringIO(newline="")
+    csv.writer(
+        text, lineterminator="\n", quoting=csv.QUOTE_ALL if must_quote else csv.QUOTE_MINIMAL
+    ).writerows(table)
+    write_text_atomically(path, text.getvalue())
+
+
+def _is_about_another_file(error: OSError, *paths: Path) -> bool:
+    """Whether the error names a file that is none of ours: that one is the caller's affair."""
+    ours = {part for path in paths for part in (path, *path.parents)}
+    named = error.filename
+    return isinstance(named, str | bytes) and Path(os.fsdecode(named)) not in ours
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    """Make the rename itself last; not every system lets a folder be opened, and none must."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

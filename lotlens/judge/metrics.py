@@ -1,0 +1,326 @@
+"""How often answers are right, each figure with its interval; it knows logits and truth alone.
+
+Truth is an array of class indices in the order of the predictions' classes, -1 where it is not
+known; `align_targets` makes one. All intervals are for 95 % confidence and treat photos as
+independent: several photos of one car make them too narrow.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from scipy.stats import binomtest
+
+from lotlens.errors import InputError
+from lotlens.judge.predict import probabilities
+from lotlens.records import CarClass, Catalog, Metric, Predictions
+
+ACCURACY = "accuracy"
+STRICT_ACCURACY = "accuracy, unanswered as wrong"
+UNANSWERED = "unanswered"
+MACRO_F1 = "macro F1"
+LOG_LOSS = "log loss"
+CALIBRATION_ERROR = "calibration error"
+
+_CONFIDENCE = 0.95
+_NUM_RESAMPLES = 1000
+_NUM_BINS = 15
+
+Targets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fares.
+
+    Attributes:
+        car: the class.
+        num_photos: answered photos that truly show it.
+        num_predicted: photos that were taken for it.
+        recall: share of its photos that were recognised; None without photos.
+        precision: share of the answers naming it that are right; None without such answers.
+        f1: harmonic mean of the two, 0 where nothing is right; None without photos and answers.
+    """
+
+    car: CarClass
+    num_photos: int
+    num_predicted: int
+    recall: Metric | None
+    precision: Metric | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class ConfusionPair:
+    """A class that is taken for another.
+
+    Attributes:
+        true, predicted: the two classes, in this order.
+        count: how many photos.
+        share: of the true class's answered photos.
+        example_ids: some of these photos, the surest errors first.
+    """
+
+    true: CarClass
+    predicted: CarClass
+    count: int
+    share: float
+    example_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """One photo that was taken for something else.
+
+    Attributes:
+        photo_id: the photo.
+        true, predicted: what it shows and what the model said.
+        probability: what the model gave its answer.
+        true_probability: what it gave the truth.
+    """
+
+    photo_id: str
+    true: CarClass
+    predicted: CarClass
+    probability: float
+    true_probability: float
+
+
+def align_targets(predictions: Predictions, catalog: Catalog) -> Targets:
+    """The truth from a catalog, for the photos and in the class order of the predictions.
+
+    Returns:
+        [N] class indices; -1 where the catalog has no such photo or no label for it.
+
+    Raises:
+        InputError: a photo's label is none of the model's.
+    """
+    labels = {photo.id: photo.label for photo in catalog.photos}
+    position = {car.label: k for k, car in enumerate(predictions.classes)}
+    wanted = [labels.get(id_) for id_ in predictions.ids]
+    unknown = sorted({label for label in wanted if label is not None and label not in position})
+    if unknown:
+        raise InputError(
+            f"the model does not know the label {', '.join(unknown[:10])}: its labels are"
+            f" {', '.join(position)}; leave those photos out, or train with them"
+        )
+    return np.array([-1 if label is None else position[label] for label in wanted], np.int64)
+
+
+def evaluate(
+    predictions: Predictions, targets: Targets, *, temperature: float = 1.0, seed: int = 0
+) -> tuple[Metric, ...]:
+    """The figures for a whole set of photos.
+
+    Accuracy is over answered photos, with Wilson's interval (Wilson 1927). Where photos have no
+    answer, their share follows, and the accuracy that counts them as wrong. Log loss has a
+    percentile bootstrap interval (Efron 1979). Macro F1 (over classes with photos) and calibration
+    error have the basic one, 2 v - q: resampling shifts both, the more so the fewer photos a class
+    has, and this takes the shift off again. With 60 classes of ten photos it held the true macro
+    F1 in 95 % of simulated sets, the percentile interval in 76 %.
+
+    Args:
+        predictions: answers.
+        targets: [N] truth; photos with -1 are left out.
+        temperature: logits are divided by it.
+        seed: of the resampling.
+
+    Returns:
+        accuracy, then macro F1, log loss and calibration error, and between them what concerns
+        unanswered photos if there are any.
+
+    Raises:
+        InputError: no photo has both a label and an answer.
+    """
+    known = targets >= 0
+    keep = known & predictions.answered
+    num_known, num_kept = int(known.sum()), int(keep.sum())
+    if not num_kept:
+        raise InputError(
+            f"nothing to judge: of {len(targets)} photos, {num_known} have a label and"
+            f" {int(predictions.answered.sum())} an answer, but none has both"
+        )
+    truth = targets[keep]
+    chances = probabilities(predictions, temperature)[keep]
+    answers = predictions.logits[keep].argmax(axis=1)
+    num_right = int((answers == truth).sum())
+    metrics = [_measure_share(ACCURACY, num_right, num_kept)]
+    if num_kept < num_known:
+        metrics.append(_measure_share(STRICT_ACCURACY, num_right, num_known))
+        metrics.append(_measure_share(UNANSWERED, num_known - num_kept, num_known))
+    confidence = chances.max(axis=1)
+    scaled = predictions.logits[keep].astype(np.float64) / temperature
+    losses = -log_softmax(scaled, axis=1)[np.arange(num_kept), truth]
+    num_classes = len(predictions.classes)
+    is_right = answers == truth
+
+    def macro_f1(rows: Targets) -> float:
+        return compute_macro_f1(answers[rows], truth[rows], num_classes)
+
+    def log_loss(rows: Targets) -> float:
+        return float(losses[rows].mean())
+
+    def calibration_error(rows: Targets) -> float:
+        return compute_calibration_error(confidence[rows], is_right[rows])
+
+    metrics.append(_turn(_resample(MACRO_F1, macro_f1, num_kept, seed)))
+    metrics.append(_resample(LOG_LOSS, log_loss, num_kept, seed))
+    metrics.append(_turn(_resample(CALIBRATION_ERROR, calibration_error, num_kept, seed)))
+    return tuple(metrics)
+
+
+def measure_classes(predictions: Predictions, targets: Targets) -> tuple[ClassScore, ...]:
+    """Recall, precision (with Wilson's intervals) and F1 of every class, in class order."""
+    matrix = count_confusions(predictions, targets)
+    scores = []
+    for k, car in enumerate(predictions.classes):
+        right, num_photos = int(matrix[k, k]), int(matrix[k].sum())
+        num_predicted = int(matrix[:, k].sum())
+        scores.append(
+            ClassScore(
+                car,
+                num_photos,
+                num_predicted,
+                _measure_share("recall", right, num_photos) if num_photos else None,
+                _measure_share("precision", right, num_predicted) if num_predicted else None,
+                2 * right / (num_photos + num_predicted) if num_photos + num_predicted else None,
+            )
+        )
+    return tuple(scores)
+
+
+def count_confusions(predictions: Predictions, targets: Targets) -> NDArray[np.int64]:
+    """Photos per true class (rows) and predicted class (columns), [K, K]; answered ones only."""
+    keep = (targets >= 0) & predictions.answered
+    num_classes = len(predictions.classes)
+    cells = targets[keep] * num_classes + _answer(predictions, keep)
+    counts = np.bincount(cells, minlength=num_classes**2)
+    return counts.astype(np.int64).reshape(num_classes, num_classes)
+
+
+def find_confusion_pairs(
+    predictions: Predictions, targets: Targets, *, limit: int = 10, num_examples: int = 5
+) -> tuple[ConfusionPair, ...]:
+    """The classes most often taken for another, the commonest confusion first.
+
+    Args:
+        predictions: answers.
+        targets: [N] truth; photos with -1 are left out.
+        limit: how many pairs at most.
+        num_examples: how many photo ids per pair at most.
+    """
+    totals = count_confusions(predictions, targets).sum(axis=1)
+    ids: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for row, true, predicted in _rank_errors(predictions, targets):
+        ids[true, predicted].append(predictions.ids[row])
+    ranked = sorted(
+        ids, key=lambda pair: (-len(ids[pair]), -len(ids[pair]) / totals[pair[0]], pair)
+    )
+    return tuple(
+        ConfusionPair(
+            predictions.classes[true],
+            predictions.classes[predicted],
+            len(ids[true, predicted]),
+            float(len(ids[true, predicted]) / totals[true]),
+            tuple(ids[true, predicted][:num_examples]),
+        )
+        for true, predicted in ranked[:limit]
+    )
+
+
+def find_worst_errors(
+    predictions: Predictions, targets: Targets, *, temperature: float = 1.0, limit: int = 12
+) -> tuple[WrongAnswer, ...]:
+    """The wrong answers that gave the truth the least chance, the worst first."""
+    chances = probabilities(predictions, temperature)
+    return tuple(
+        WrongAnswer(
+            predictions.ids[row],
+            predictions.classes[true],
+            predictions.classes[predicted],
+            float(chances[row, predicted]),
+            float(chances[row, true]),
+        )
+        for row, true, predicted in _rank_errors(predictions, targets, temperature)[:limit]
+    )
+
+
+def compute_wilson_interval(num_hits: int, num_trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (Wilson 1927); (0, 1) without trials."""
+    if num_trials == 0:
+        return 0.0, 1.0
+    interval = binomtest(num_hits, num_trials).proportion_ci(_CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def compute_macro_f1(answers: Targets, truth: Targets, num_classes: int) -> float:
+    """Mean F1 over the classes that occur in `truth`; both [N] class indices."""
+    right = np.bincount(truth[answers == truth], minlength=num_classes)
+    num_photos = np.bincount(truth, minlength=num_classes)
+    num_predicted = np.bincount(answers, minlength=num_classes)
+    present = num_photos > 0
+    return float((2 * right[present] / (num_photos + num_predicted)[present]).mean())
+
+
+def compute_calibration_error(
+    confidence: NDArray[np.float64], is_right: NDArray[np.bool_], num_bins: int = _NUM_BINS
+) -> float:
+    """Expected calibration error (Guo et al. 2017), bins of equal width.
+
+    Args:
+        confidence: [N] probability of the answer given.
+        is_right: [N] whether it is right.
+        num_bins: bins over 0..1, open below and closed above.
+    """
+    position = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    gaps = np.bincount(position, weights=confidence - is_right, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _measure_share(name: str, num_hits: int, num_trials: int) -> Metric:
+    low, high = compute_wilson_interval(num_hits, num_trials)
+    return Metric(name, num_hits / num_trials, low, high, num_trials)
+
+
+def _resample(name: str, measure: Callable[[Targets], float], num_photos: int, seed: int) -> Metric:
+    """A figure of all rows, and the middle 95 % of it over resamples of as many rows."""
+    rng = np.random.default_rng(seed)
+    values = [measure(rng.integers(num_photos, size=num_photos)) for _ in range(_NUM_RESAMPLES)]
+    low, high = np.quantile(values, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    return Metric(name, measure(np.arange(num_photos)), float(low), float(high), num_photos)
+
+
+def _turn(metric: Metric) -> Metric:
+    """The basic bootstrap interval from the percentile one, of a figure within 0..1."""
+    low, high = 2 * metric.value - metric.high, 2 * metric.value - metric.low
+    return Metric(
+        metric.name,
+        metric.value,
+        max(0.0, min(low, metric.value)),
+        min(1.0, max(high, metric.value)),
+        metric.count,
+    )
+
+
+def _answer(predictions: Predictions, keep: NDArray[np.bool_]) -> Targets:
+    return np.asarray(predictions.logits[keep].argmax(axis=1), dtype=np.int64)
+
+
+def _rank_errors(
+    predictions: Predictions, targets: Targets, temperature: float = 1.0
+) -> list[tuple[int, int, int]]:
+    """(row, true class, predicted class) of wrong answers, the least chance for the truth first."""
+    rows = np.flatnonzero((targets >= 0) & predictions.answered)
+    if not len(rows):
+        return []
+    chances = log_softmax(predictions.logits[rows].astype(np.float64) / temperature, axis=1)
+    answers = predictions.logits[rows].argmax(axis=1)
+    truth = targets[rows]
+    wrong = np.flatnonzero(answers != truth)
+    order = wrong[np.argsort(chances[wrong, truth[wrong]], kind="stable")]
+    return [(int(rows[i]), int(truth[i]), int(answers[i])) for i in order]

@@ -1,0 +1,1 @@
+"""Where photos come from: files, archives and drawings become catalogs and arrays."""

@@ -1,0 +1,177 @@
+"""Reads CSV files as people write them, and knows which columns mean what; it knows no photos."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lotlens.errors import InputError
+
+ID_COLUMNS = ("id", "file", "filename", "file_name", "image", "photo", "path")
+LABEL_COLUMNS = ("category", "label", "class", "model")
+LISTING_COLUMNS = ("listing", "listing_id", "advert", "advert_id", "ad_id", "group")
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "photo")
+CLASS_COLUMNS = ("category", "label", "class", "id")
+NAME_COLUMNS = ("name", "title", "model")
+
+_SEPARATORS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file.
+
+    Attributes:
+        name: how messages call it.
+        columns: the header's cells, stripped.
+        rows: cells as written; every row has as many as there are columns.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def find_column(self, names: Sequence[str]) -> int | None:
+        """The position of the first of these lower-case names that is a column."""
+        known = [column.lower() for column in self.columns]
+        return next((known.index(name) for name in names if name in known), None)
+
+
+def read_table(source: Path | bytes, name: str | None = None) -> Table:
+    """Reads a CSV: UTF-8 with or without BOM, else cp1251; comma, semicolon or tab.
+
+    The separator is the one by which the header falls into the most known columns; then the one
+    that gives the most columns. Blank lines are skipped, cells missing at a row's end are empty.
+
+    Args:
+        source: the file, or its bytes.
+        name: how messages call it; the path's by default.
+
+    Raises:
+        InputError: missing, empty, no text, no rows, or a row with more cells than the header.
+    """
+    if isinstance(source, Path):
+        try:
+            data = source.read_bytes()
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error.strerror}") from error
+    else:
+        data = source
+    name = name or (str(source) if isinstance(source, Path) else "the table")
+    text = _decode_text(data, name)
+    header = next((line for line in text.splitlines() if line.strip()), None)
+    if header is None:
+        raise InputError(f"{name} is empty: it needs a header such as Id,Category and rows")
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=_find_separator(header), strict=True
+    )
+    columns: tuple[str, ...] = ()
+    rows: list[tuple[str, ...]] = []
+    try:
+        for cells in reader:
+            if len(cells) == len(columns):
+                if any(cells):
+                    rows.append(tuple(cells))
+            elif not any(cell.strip() for cell in cells):
+                continue
+            elif not columns:
+                columns = tuple(cell.strip() for cell in cells)
+            elif any(cell.strip() for cell in cells[len(columns) :]):
+                raise InputError(
+                    f"{name}, line {reader.line_num}: {len(cells)} cells, but the header has"
+                    f" {len(columns)} ({', '.join(columns)}): quote cells that hold the separator"
+                )
+            else:
+                padded = cells[: len(columns)] + [""] * (len(columns) - len(cells))
+                rows.append(tuple(padded))
+    except csv.Error as error:
+        raise InputError(f"{name}, line {reader.line_num}: {error}") from error
+    if not rows:
+        raise InputError(f"{name} has a header ({', '.join(columns)}) but no rows")
+    return Table(name, columns, tuple(rows))
+
+
+def read_sample(table: Table) -> tuple[tuple[tuple[str, str], ...], tuple[str, str]]:
+    """The (id, label) rows of a sample submission in its order, and its two column names.
+
+    Raises:
+        InputError: no such columns, or an id twice.
+    """
+    id_column, label_column = require_columns(table, id=ID_COLUMNS, label=LABEL_COLUMNS)
+    rows = tuple((row[id_column].strip(), row[label_column].strip()) for row in table.rows)
+    twice = [id_ for id_, count in Counter(id_ for id_, _ in rows).items() if count > 1]
+    if twice:
+        raise InputError(f"{table.name} has ids more than once: {list_some(twice)}")
+    return rows, (table.columns[id_column], table.columns[label_column])
+
+
+def tidy_label(text: str) -> str:
+    """A label without what spreadsheets add: " 4" and "4.0" are "4"; Cyrillic is composed (NFC)."""
+    label = unicodedata.normalize("NFC", text.strip())
+    whole = re.fullmatch(r"(-?\d+)\.0+", label)
+    return whole.group(1) if whole else label
+
+
+def require_columns(table: Table, **roles: Sequence[str]) -> tuple[int, ...]:
+    """The positions of the columns for these roles, by the names each may have.
+
+    Raises:
+        InputError: any of them is missing; names all that are missing, and the columns there are.
+    """
+    found = {role: table.find_column(names) for role, names in roles.items()}
+    missing = [
+        f"no column for the {role} (one of {', '.join(roles[role])})"
+        for role, position in found.items()
+        if position is None
+    ]
+    if missing:
+        raise InputError(
+            f"{table.name}: {' and '.join(missing)}; it has: {', '.join(table.columns)}"
+        )
+    return tuple(position for position in found.values() if position is not None)
+
+
+def list_some(items: Iterable[str], limit: int = 5) -> str:
+    """The first few items for a message, and how many more there are."""
+    items = list(items)
+    shown = ", ".join(item if item.isprintable() else repr(item) for item in items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
+
+
+def _decode_text(data: bytes, name: str) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{name} is UTF-16 text: save it as CSV in UTF-8")
+    if b"\0" in data:
+        raise InputError(f"{name} has NUL bytes: it is damaged, or no CSV file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        return data.decode("cp1251")
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is neither UTF-8 nor cp1251 text: save it as UTF-8") from None
+
+
+def _find_separator(header: str) -> str:
+    known = {
+        *ID_COLUMNS,
+        *LABEL_COLUMNS,
+        *LISTING_COLUMNS,
+        *PATH_COLUMNS,
+        *CLASS_COLUMNS,
+        *NAME_COLUMNS,
+    }
+
+    def judge(separator: str) -> tuple[int, int]:
+        cells = next(csv.reader([header], delimiter=separator), [])
+        return sum(cell.strip().lower() in known for cell in cells), len(cells)
+
+    return max(_SEPARATORS, key=judge)

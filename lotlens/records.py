@@ -1,0 +1,302 @@
+"""The frozen types that pass between rooms; they know numpy and the standard library alone.
+
+Ids are never row numbers. Axes are named where arrays are made: N photos, K classes, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Fit = Literal["pad", "stretch", "crop"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+FloatArray = NDArray[np.float32]
+
+OK = "ok"
+"""The status of a photo that was read and predicted. Any other status is the reason it was not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """Where the bytes of a photo lie.
+
+    Attributes:
+        path: a file on disk: the photo itself, or the outermost zip.
+        members: names inside zips, outermost first; empty for a plain file,
+            ("train.zip", "train/0/1.jpg") for a photo in a zip in a zip.
+    """
+
+    path: Path
+    members: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "!".join((str(self.path), *self.members))
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo of a catalog.
+
+    Attributes:
+        id: unique in its catalog; the file's name in the competition's layout.
+        locator: where its bytes lie; None when the CSV names a photo that no file matches.
+        label: the class label as written in the CSV ("4") or the class folder's name; None if
+            it is not known.
+        listing: the advert it belongs to, if known; photos of one listing show one car.
+        extra: further CSV columns, as text.
+    """
+
+    id: str
+    locator: Locator | None
+    label: str | None = None
+    listing: str | None = None
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class CarClass:
+    """A class: the label used in CSV files and the name shown to people."""
+
+    label: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Photos and classes in a fixed order. Ids are unique (the sources see to it)."""
+
+    photos: tuple[Photo, ...]
+    classes: tuple[CarClass, ...]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(photo.id for photo in self.photos)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class labels in class order (not one per photo)."""
+        return tuple(car.label for car in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in class order."""
+        return tuple(car.name for car in self.classes)
+
+    def select(self, ids: Sequence[str]) -> Catalog:
+        """The photos with these ids, in the order of `ids`.
+
+        Raises:
+            KeyError: an id is not in the catalog.
+        """
+        by_id = {photo.id: photo for photo in self.photos}
+        return Catalog(tuple(by_id[id_] for id_ in ids), self.classes)
+
+    def targets(self) -> NDArray[np.int64]:
+        """Class index per photo, shape [N]; -1 where the label is not known."""
+        index = {label: position for position, label in enumerate(self.labels)}
+        return np.array(
+            [-1 if photo.label is None else index[photo.label] for photo in self.photos],
+            dtype=np.int64,
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or odd, with a photo.
+
+    Attributes:
+        photo_id: the photo it is about.
+        check: the check's short name, such as "unreadable" or "no-file".
+        score: how strongly, in 0..1.
+        related_ids: other photos involved (the twin of a duplicate).
+        sentence: one plain sentence for people.
+    """
+
+    photo_id: str
+    check: str
+    score: float
+    related_ids: tuple[str, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Lot:
+    """What a data source holds.
+
+    Attributes:
+        source: the path it was read from.
+        train: labelled photos (may be empty for a plain folder of photos to predict).
+        test: photos to predict (may be empty).
+        sample: the (id, label) rows of sample-submission.csv in its order, or None without one.
+        sample_columns: the sample's two column names, kept for the submission.
+        findings: what did not match on the way in (CSV rows without a file, files without a row).
+    """
+
+    source: Path
+    train: Catalog
+    test: Catalog
+    sample: tuple[tuple[str, str], ...] | None = None
+    sample_columns: tuple[str, str] = ("Id", "Category")
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids per part.
+
+    Attributes:
+        parts: part name ("train", "validation") -> ids.
+        seed: the seed it was drawn with.
+        fingerprint: the fingerprint of the catalog it was drawn from.
+    """
+
+    parts: Mapping[str, tuple[str, ...]]
+    seed: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """How a photo becomes the network's input; the one description used everywhere.
+
+    Attributes:
+        height, width: pixels; may differ (cars are wide).
+        fit: "pad" keeps the aspect and never cuts the car; "stretch" fills the frame and changes
+            the aspect; "crop" fills it and cuts what sticks out.
+        mean, std: per RGB channel, of values scaled to 0..1.
+        interpolation: the resampling filter.
+    """
+
+    height: int
+    width: int
+    fit: Fit = "pad"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    interpolation: Interpolation = "bicubic"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured value with its 95 % interval.
+
+    Attributes:
+        name: such as "accuracy".
+        value, low, high: the estimate and the interval's ends.
+        count: how many photos it rests on.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that one must know to use a model's weights, stored beside them as card.json.
+
+    Attributes:
+        format_version: version of the bundle format.
+        classes: in the order of the logits.
+        image: the inference preprocessing.
+        backbone: its name, as `vision.backbones` understands it.
+        recipe: the resolved recipe, as plain values.
+        fingerprint: of the catalog it was trained on.
+        views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
+            a single plain view.
+        temperature: logits are divided by it before softmax.
+        commonest_label: of the training photos, for filling gaps in a submission.
+        chosen: which weights validation chose ("probe", "finetuned", "wise-ft 0.6") and why.
+        metrics: measured on validation, with intervals.
+        weights_sha256: of model.safetensors; checked on loading.
+        synthetic: True if it was trained on the drawn sample lot.
+    """
+
+    format_version: int
+    lotlens_version: str
+    classes: tuple[CarClass, ...]
+    image: ImageSpec
+    backbone: str
+    recipe: Mapping[str, Any]
+    fingerprint: str
+    views: tuple[str, ...] = ("whole",)
+    temperature: float = 1.0
+    commonest_label: str = ""
+    chosen: str = ""
+    metrics: tuple[Metric, ...] = ()
+    weights_sha256: str = ""
+    synthetic: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
+        """The inverse of `to_dict`; unknown keys are ignored, so newer cards still load.
+
+        Raises:
+            KeyError, TypeError: a needed key is missing or of the wrong shape.
+        """
+        known = {f.name for f in fields(cls)}
+        plain = {key: value for key, value in values.items() if key in known}
+        image = dict(plain["image"])
+        for key in ("mean", "std"):
+            image[key] = tuple(float(v) for v in image[key])
+        plain["image"] = ImageSpec(**image)
+        plain["classes"] = tuple(CarClass(**car) for car in plain["classes"])
+        plain["metrics"] = tuple(Metric(**metric) for metric in plain.get("metrics", ()))
+        plain["views"] = tuple(plain.get("views", ("whole",)))
+        return cls(**plain)
+
+
+class Predictor(Protocol):
+    """A model ready to answer: torch, ONNX Runtime and others look alike behind it."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers for photos: every id that went in, exactly once and in order, with a status.
+
+    Attributes:
+        ids: one per photo.
+        logits: [N, K] float32, averaged over views in log space; NaN rows where status is not ok.
+        features: [N, F] float32 of the plain view, or None if not kept; NaN rows likewise.
+        status: "ok", or the reason the photo has no answer.
+        classes: in the order of the logits' columns.
+    """
+
+    ids: tuple[str, ...]
+    logits: FloatArray
+    features: FloatArray | None
+    status: tuple[str, ...]
+    classes: tuple[CarClass, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.status) == len(self.logits):
+            raise ValueError(
+                f"{len(self.ids)} ids, {len(self.status)} statuses and {len(self.logits)} rows"
+                " of logits must be equal in number"
+            )
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """[N] True where the photo was read and has logits."""
+        return np.array([status == OK for status in self.status], dtype=bool)

@@ -1,0 +1,205 @@
+"""RunFolder: the only module that knows what files a run has and how they are named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lotlens.errors import BundleError, InputError, OutputError
+from lotlens.files import write_rows_atomically, write_text_atomically
+from lotlens.records import Finding, ModelCard
+
+FORMAT_VERSION = 1
+"""Version of the bundle: what card.json and model.safetensors hold."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that holds one training run; its model.safetensors and card.json are the bundle."""
+
+    path: Path
+
+    @property
+    def card_path(self) -> Path:
+        return self.path / "card.json"
+
+    @property
+    def weights_path(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def recipe_path(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def split_path(self) -> Path:
+        return self.path / "split.csv"
+
+    @property
+    def history_path(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def source_path(self) -> Path:
+        """Which data the run was trained on, so that later commands need not be told again."""
+        return self.path / "source.json"
+
+    @property
+    def validation_path(self) -> Path:
+        """The chosen model's Predictions on the validation photos."""
+        return self.path / "validation.npz"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def findings_path(self) -> Path:
+        """What did not fit in the data: CSV rows without a file, unreadable photos."""
+        return self.path / "findings.csv"
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """Make a new, empty run folder.
+
+        Raises:
+            InputError: the folder already holds something.
+            OutputError: it cannot be made.
+        """
+        if path.is_dir() and any(path.iterdir()):
+            raise InputError(
+                f"{path} already holds files; name another folder with --out, or remove it first"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the run folder {path}: {error.strerror}") from error
+        return cls(path)
+
+    @classmethod
+    def create_next(cls, parent: Path, stem: str) -> RunFolder:
+        """Make the first free one of parent/stem-1, parent/stem-2, ..."""
+        number = 1
+        while (parent / f"{stem}-{number}").exists():
+            number += 1
+        return cls.create(parent / f"{stem}-{number}")
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing, finished run.
+
+        Raises:
+            BundleError: no such folder, or it holds no finished model.
+        """
+        run = cls(path)
+        if not path.is_dir():
+            raise BundleError(f"no run folder at {path}")
+        if not run.card_path.is_file() or not run.weights_path.is_file():
+            raise BundleError(
+                f"{path} holds no finished model (card.json and model.safetensors):"
+                " train one with  lotlens train DATA"
+            )
+        return run
+
+    def remove(self) -> None:
+        """Delete the folder, if it is a run's: it holds a recipe.yaml of lotlens.
+
+        Raises:
+            InputError: it holds something else.
+        """
+        if any(self.path.iterdir()) and not self.recipe_path.is_file():
+            raise InputError(f"{self.path} is not a run folder; move it away first")
+        shutil.rmtree(self.path)
+
+    def read_card(self) -> ModelCard:
+        """The model card.
+
+        Raises:
+            BundleError: card.json is missing, damaged, or of a newer format.
+        """
+        values = self._read_json(self.card_path)
+        version = values.get("format_version")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise BundleError(
+                f"{self.card_path} is of format {version!r}, this lotlens reads up to"
+                f" {FORMAT_VERSION}: install a newer lotlens"
+            )
+        try:
+            return ModelCard.from_dict(values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{self.card_path} is damaged: {error!r}") from error
+
+    def write_card(self, card: ModelCard) -> None:
+        self._write_json(self.card_path, card.to_dict())
+
+    def read_source(self) -> dict[str, Any]:
+        """What `write_source` stored: plain values.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        return self._read_json(self.source_path)
+
+    def write_source(self, values: Mapping[str, Any]) -> None:
+        self._write_json(self.source_path, values)
+
+    def write_recipe(self, values: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False)
+        write_text_atomically(self.recipe_path, text)
+
+    def write_findings(self, findings: Sequence[Finding]) -> None:
+        rows = [
+            {
+                "Id": finding.photo_id,
+                "Check": finding.check,
+                "Score": finding.score,
+                "Related": " ".join(finding.related_ids),
+                "Sentence": finding.sentence,
+            }
+            for finding in findings
+        ]
+        columns = ("Id", "Check", "Score", "Related", "Sentence")
+        write_rows_atomically(self.findings_path, columns, [list(row.values()) for row in rows])
+
+    def write_metrics(self, values: Mapping[str, Any]) -> None:
+        self._write_json(self.metrics_path, values)
+
+    def read_history(self) -> list[dict[str, str]]:
+        """One row per epoch; empty if the run had no such stage."""
+        if not self.history_path.is_file():
+            return []
+        with self.history_path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.write_table(self.history_path, rows)
+
+    def write_table(self, path: Path, rows: Sequence[Mapping[Any, Any]]) -> None:
+        """Rows as CSV, columns in the order in which they first appear."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        write_rows_atomically(path, columns, [[row.get(c, "") for c in columns] for row in rows])
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            values = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise BundleError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise BundleError(f"{path} is damaged: {error}") from error
+        if not isinstance(values, dict):
+            raise BundleError(f"{path} is damaged: it must hold a JSON object")
+        return values
+
+    def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
+        write_text_atomically(path, json.dumps(values, ensure_ascii=False, indent=2) + "\n")

@@ -1,0 +1,159 @@
+"""Photos as the trainer takes them: decoded once, kept at training size, batched by epoch.
+
+It knows catalogs and tensors, not networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from lotlens.photos.prepare import normalise
+from lotlens.photos.reading import read_ahead
+from lotlens.records import OK, Catalog, FloatArray, ImageSpec
+from lotlens.vision.augment import PhotoAugmenter
+
+_MOST_BYTES_IN_MEMORY = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class DecodedPhotos:
+    """The readable photos of a catalog, fitted to one frame.
+
+    Attributes:
+        ids: of the readable photos, in catalog order.
+        pixels: [N, height, width, 3] uint8.
+        targets: [N] class indices.
+        spec: the frame.
+        status: id -> "ok" or the reason it was left out, for every photo of the catalog.
+    """
+
+    ids: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    spec: ImageSpec
+    status: dict[str, str]
+
+    def batches(self, size: int) -> Iterator[FloatArray]:
+        """Prepared photos [<=size, 3, H, W] float32, never augmented, in order."""
+        for start in range(0, len(self.ids), size):
+            yield normalise(self.pixels[start : start + size], self.spec)
+
+
+def decode_photos(
+    catalog: Catalog,
+    spec: ImageSpec,
+    *,
+    scratch_path: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DecodedPhotos:
+    """Decode every photo of a catalog once, so that epochs need not.
+
+    Args:
+        catalog: labelled photos.
+        spec: the frame to fit them to.
+        scratch_path: a folder for a nameless file that holds the pixels when they are more than
+            3 GiB; it vanishes with the process.
+        progress: called with (photos done, photos in all).
+
+    Returns:
+        the readable ones; a photo that is not readable is left out and its reason kept.
+    """
+    num_photos = len(catalog)
+    shape = (num_photos, spec.height, spec.width, 3)
+    pixels: NDArray[np.uint8]
+    if int(np.prod(shape)) > _MOST_BYTES_IN_MEMORY and scratch_path is not None:
+        with tempfile.TemporaryFile(dir=scratch_path) as file:
+            pixels = np.memmap(file, np.uint8, "w+", shape=shape)
+    else:
+        pixels = np.empty(shape, np.uint8)
+    status: dict[str, str] = {}
+    ids: list[str] = []
+    kept: list[int] = []
+    for row, loaded in enumerate(read_ahead(catalog.photos, spec)):
+        id_ = catalog.photos[row].id
+        if isinstance(loaded, str):
+            status[id_] = loaded
+        else:
+            status[id_] = OK
+            pixels[len(kept)] = loaded
+            kept.append(row)
+            ids.append(id_)
+        if progress is not None:
+            progress(row + 1, num_photos)
+    targets = catalog.targets()[kept]
+    return DecodedPhotos(tuple(ids), pixels[: len(kept)], targets, spec, status)
+
+
+class TrainingPhotos(Dataset[tuple[Tensor, int]]):
+    """Augmented photos, each view drawn from (seed, epoch, photo id) and nothing else.
+
+    Keys are (epoch, row) pairs, as `EpochBatches` gives them; items are a photo [3, h, w] uint8
+    and its class index.
+    """
+
+    def __init__(
+        self, photos: DecodedPhotos, augmenters: list[PhotoAugmenter], *, seed: int
+    ) -> None:
+        """Make the data set.
+
+        Args:
+            photos: the readable training photos.
+            augmenters: one per epoch.
+            seed: of the run.
+        """
+        self._photos = photos
+        self._augmenters = augmenters
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._photos.ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, row = key
+        photo = torch.from_numpy(self._photos.pixels[row]).permute(2, 0, 1)
+        seed = derive_seed(self._seed, epoch, self._photos.ids[row])
+        return self._augmenters[epoch](photo, seed), int(self._photos.targets[row])
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Every photo once per epoch in an order drawn from (seed, epoch); keys are (epoch, row).
+
+    The last batch is left out when it is not full: BatchNorm would learn from too few photos, and
+    another order leaves out others. A lot smaller than one batch is one batch.
+    """
+
+    def __init__(self, num_photos: int, batch_size: int, *, seed: int) -> None:
+        self._num_photos = num_photos
+        self._batch_size = min(batch_size, num_photos)
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._num_photos // self._batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng([self._seed, self._epoch])
+        order = rng.permutation(self._num_photos).tolist()
+        for batch in range(len(self)):
+            rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            yield [(self._epoch, row) for row in rows]
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed from any numbers and texts, the same on every machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

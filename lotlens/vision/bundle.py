@@ -1,0 +1,69 @@
+"""Save and load a model bundle: model.safetensors and card.json; no file is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from lotlens.errors import BundleError
+from lotlens.files import write_bytes_atomically
+from lotlens.records import ModelCard
+from lotlens.run import RunFolder
+from lotlens.vision.classifier import Classifier, build_classifier
+
+
+def save_bundle(run: RunFolder, classifier: Classifier, card: ModelCard) -> ModelCard:
+    """Write the weights, then the card that vouches for them.
+
+    The card is written last: a run folder with a card is a finished one.
+
+    Returns:
+        the card with the weights' hash in it.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    tensors = {key: value.contiguous().cpu() for key, value in classifier.state_dict().items()}
+    data = save(tensors)
+    write_bytes_atomically(run.weights_path, data)
+    card = replace(card, weights_sha256=hashlib.sha256(data).hexdigest())
+    run.write_card(card)
+    return card
+
+
+def load_bundle(run: RunFolder) -> tuple[Classifier, ModelCard]:
+    """The classifier of a finished run, in inference mode.
+
+    Raises:
+        BundleError: a file is missing, damaged, of a newer format, or the weights are not those
+            that the card vouches for.
+    """
+    card = run.read_card()
+    data = _read(run.weights_path)
+    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+        raise BundleError(
+            f"{run.weights_path} is not the file that {run.card_path} describes (its SHA-256"
+            " differs): it was damaged or replaced; train again or restore it"
+        )
+    # Own weights "timm:NAME@FILE" are in the bundle: the file is not needed again.
+    classifier = build_classifier(
+        card.backbone.partition("@")[0], len(card.classes), pretrained=False
+    )
+    try:
+        classifier.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError) as error:
+        raise BundleError(
+            f"{run.weights_path} does not fit backbone {card.backbone}: {error}"
+        ) from error
+    return classifier.eval(), card
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,39 @@
+"""The torchvision-on-CPU-torch mend; knows nothing of lotlens.
+
+torchvision's wheels from PyPI are built for CUDA. Beside a CPU build of torch their compiled
+operators cannot load, and ``torchvision._meta_registrations``, run by ``import torchvision``,
+dies with "operator torchvision::nms does not exist" because it registers shapes for operators that
+are not there. lotlens (and timm) use torchvision's transforms only, none of those operators, so an
+empty module in its place is all it takes.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+
+_MODULE = "torchvision._meta_registrations"
+
+
+def mend_torchvision() -> bool:
+    """Put an empty module in the place of the one that cannot be imported.
+
+    To be called before the first import of torchvision or timm. Does nothing where torch was
+    built for CUDA (there the operators load), or where torchvision is imported already.
+
+    Returns:
+        True if the empty module now stands in.
+
+    Raises:
+        MissingExtra: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        from lotlens.errors import MissingExtra
+
+        raise MissingExtra("train", "torch") from error
+    if torch.version.cuda is None and "torchvision" not in sys.modules:
+        sys.modules.setdefault(_MODULE, types.ModuleType(_MODULE))
+    module = sys.modules.get(_MODULE)
+    return module is not None and module.__spec__ is None

@@ -1,0 +1,342 @@
+"""Runs a recipe's stages and ends in the weights that validation says are best.
+
+It knows catalogs and recipes, not run folders or test photos.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+from lotlens.errors import InputError
+from lotlens.recipe import Finetune, Probe, Recipe
+from lotlens.records import OK, Catalog, FloatArray, ImageSpec
+from lotlens.vision.backbones import input_mean_std
+from lotlens.vision.batches import DecodedPhotos, decode_photos
+from lotlens.vision.classifier import Classifier, build_classifier
+from lotlens.vision.engine import Engine, build_engine, set_threads
+
+_WISE_SHARES = (0.2, 0.4, 0.6, 0.8)
+_MOST_PHOTOS_FOR_PENALTY = 3000
+
+
+class Watcher(Protocol):
+    """Told of the work as it goes on."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` units of the work named `what` are finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights that could be the result, judged on validation.
+
+    Attributes:
+        name: "probe", "fine-tuned" or "wise-ft 0.4" (the share of the fine-tuned weights).
+        accuracy: top-1 on validation.
+        log_loss: on validation, in nats, at the candidate's own best temperature.
+    """
+
+    name: str
+    accuracy: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the stages end in.
+
+    Attributes:
+        classifier: with the chosen weights.
+        spec: the inference preprocessing.
+        chosen: name of the chosen candidate.
+        candidates: all of them, as judged.
+        history: one row per epoch of fine-tuning.
+        notes: what each stage did, in words.
+        status: photo id -> "ok" or why it was left out, for training and validation photos.
+    """
+
+    classifier: Classifier
+    spec: ImageSpec
+    chosen: str
+    candidates: tuple[Candidate, ...]
+    history: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    status: dict[str, str] = field(repr=False)
+
+
+def run_stages(
+    recipe: Recipe,
+    train: Catalog,
+    validation: Catalog,
+    *,
+    scratch_path: Path | None = None,
+    watch: Watcher | None = None,
+) -> Trained:
+    """Train as the recipe says.
+
+    Args:
+        recipe: which stages.
+        train: labelled photos.
+        validation: labelled photos with the same classes; none of them in `train`.
+        scratch_path: a folder for large temporary data.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: the backbone cannot be had, or a class has no readable photo.
+        MissingExtra: a package is not installed.
+    """
+    set_threads()
+    classifier = build_classifier(recipe.backbone, len(train.classes))
+    spec = recipe.image.spec(*input_mean_std(classifier.backbone))
+    photos = decode_photos(
+        train, spec, scratch_path=scratch_path, progress=_part(watch, "reading training photos")
+    )
+    held_out = decode_photos(
+        validation, spec, scratch_path=scratch_path, progress=_part(watch, "reading validation")
+    )
+    _check_readable(train, photos, "training")
+    _check_readable(validation, held_out, "validation", every_class=False)
+
+    history: list[dict[str, Any]] = []
+    notes: list[str] = []
+    probe_weights: dict[str, torch.Tensor] | None = None
+    candidates: list[tuple[Candidate, dict[str, torch.Tensor]]] = []
+    for stage in recipe.stages:
+        if isinstance(stage, Probe):
+            notes.append(fit_probe(classifier, stage, photos, seed=recipe.seed, watch=watch))
+            probe_weights = copy.deepcopy(classifier.state_dict())
+            judged = _judge("probe", classifier, held_out, watch)
+            candidates = [(judged, probe_weights)]
+        else:
+            notes.append(_run_finetune(classifier, stage, recipe, photos, held_out, history, watch))
+            tuned = copy.deepcopy(classifier.state_dict())
+            judged = _judge("fine-tuned", classifier, held_out, watch)
+            if not stage.keep_best:
+                candidates = [(judged, tuned)]
+                continue
+            candidates.append((judged, tuned))
+            if probe_weights is not None:
+                for share in _WISE_SHARES:
+                    between = interpolate(probe_weights, tuned, share)
+                    classifier.load_state_dict(between)
+                    name = f"wise-ft {share:g}"
+                    candidates.append((_judge(name, classifier, held_out, watch), between))
+                classifier.load_state_dict(tuned)
+    best, weights = min(candidates, key=lambda pair: pair[0].log_loss)
+    classifier.load_state_dict(weights)
+    classifier.requires_grad_(True).eval()
+    return Trained(
+        classifier,
+        spec,
+        best.name,
+        tuple(candidate for candidate, _ in candidates),
+        tuple(history),
+        tuple(notes),
+        photos.status | held_out.status,
+    )
+
+
+def fit_probe(
+    classifier: Classifier,
+    stage: Probe,
+    photos: DecodedPhotos,
+    *,
+    seed: int,
+    watch: Watcher | None = None,
+) -> str:
+    """Put a logistic regression on frozen features into the classifier's head.
+
+    Features are brought to comparable scales first (a feature that hardly ever varies is not
+    blown up: half the mean deviation is added in squares to each deviation) and the scaling is
+    folded back into the head.
+
+    Returns:
+        what was done, in words.
+    """
+    features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
+    centre, deviation = features.mean(axis=0), features.std(axis=0)
+    scale = np.sqrt(deviation**2 + (0.5 * deviation.mean()) ** 2) + 1e-12
+    scaled = (features - centre) / scale
+    _tell(watch, "fitting the probe", 0, 1)
+    penalty = choose_penalty(scaled, targets, stage.penalties, len(photos.ids), seed=seed)
+    model = LogisticRegression(C=penalty, max_iter=2000).fit(scaled, targets)
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) == 1:  # two classes: scikit-learn keeps one row, the logit's difference
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = weight / scale
+    classifier.set_head(weight, bias - weight @ centre)
+    _tell(watch, "fitting the probe", 1, 1)
+    return (
+        f"probe: {len(photos.ids)} photos, C = {penalty:g}, {int(model.n_iter_.max())} iterations"
+    )
+
+
+def choose_penalty(
+    features: NDArray[np.float64],
+    targets: NDArray[np.int64],
+    penalties: tuple[float, ...],
+    num_photos: int,
+    *,
+    seed: int,
+) -> float:
+    """The C with the lowest cross-validated log loss, on at most 3,000 of the photos.
+
+    Args:
+        features: [M * num_photos, F]: all photos, then their mirror images if M is 2.
+        targets: [M * num_photos].
+        penalties: candidates for C.
+        num_photos: how many photos; a photo and its mirror image are never on both sides.
+        seed: of the folds.
+    """
+    truth = targets[:num_photos]
+    num_folds = min(3, int(np.bincount(truth)[np.unique(truth)].min()))
+    if len(penalties) == 1 or num_folds < 2:
+        return sorted(penalties)[len(penalties) // 2]
+    rng = np.random.default_rng([seed, num_photos])
+    taken = np.sort(rng.permutation(num_photos)[:_MOST_PHOTOS_FOR_PENALTY])
+    num_views = len(targets) // num_photos
+    rows = np.concatenate([taken + view * num_photos for view in range(num_views)])
+    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    sides = []
+    for kept, left in folds.split(taken, truth[taken]):
+        kept_rows = np.concatenate([kept + view * len(taken) for view in range(num_views)])
+        sides.append((kept_rows, left))
+    search = GridSearchCV(
+        LogisticRegression(max_iter=2000),
+        {"C": list(penalties)},
+        scoring="neg_log_loss",
+        cv=sides,
+        refit=False,
+    )
+    search.fit(features[rows], targets[rows])
+    return float(search.best_params_["C"])
+
+
+def compute_features(
+    classifier: Classifier,
+    photos: DecodedPhotos,
+    *,
+    mirror: bool,
+    watch: Watcher | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Frozen features of all photos, then of their mirror images: [N or 2N, F], and targets."""
+    num_views = 2 if mirror else 1
+    total = num_views * len(photos.ids)
+    engine = build_engine(classifier, photos.spec.height, photos.spec.width, num_photos=total)
+    plain: list[FloatArray] = []
+    mirrored: list[FloatArray] = []
+    done = 0
+    for batch in photos.batches(32):
+        plain.append(engine(batch)[1])
+        if mirror:
+            mirrored.append(engine(np.ascontiguousarray(batch[..., ::-1]))[1])
+        done += num_views * len(batch)
+        _tell(watch, "computing features", done, total)
+    features = np.concatenate(plain + mirrored).astype(np.float64)
+    return features, np.tile(photos.targets, num_views)
+
+
+def interpolate(
+    start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """A point between two sets of weights (WiSE-FT, Wortsman et al. 2022): share 1 is `end`."""
+    return {
+        key: torch.lerp(value, end[key], share) if value.is_floating_point() else end[key]
+        for key, value in start.items()
+    }
+
+
+def calibrated_log_loss(logits: FloatArray, targets: NDArray[np.int64]) -> float:
+    """Mean negative log-likelihood in nats at the temperature that makes it least.
+
+    A plain log loss would prefer whichever weights happen to be better calibrated; temperature
+    scaling (Guo et al. 2017) mends calibration for free, so it is not counted.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scores = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
+        return float(-scores[np.arange(len(targets)), targets].mean())
+
+    return float(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").fun)
+
+
+def _run_finetune(
+    classifier: Classifier,
+    stage: Finetune,
+    recipe: Recipe,
+    photos: DecodedPhotos,
+    held_out: DecodedPhotos,
+    history: list[dict[str, Any]],
+    watch: Watcher | None,
+) -> str:
+    # Lightning takes seconds to import: the probe need not wait for it.
+    from lotlens.vision.finetune import choose_precision, fine_tune
+
+    image = recipe.image
+    precision = choose_precision(recipe.precision, classifier, image.height, image.width)
+    rows = fine_tune(
+        classifier,
+        stage,
+        photos,
+        held_out,
+        seed=recipe.seed,
+        precision=precision,
+        progress=_part(watch, "fine-tuning"),
+    )
+    history += rows
+    seconds = sum(row["seconds"] for row in rows)
+    return f"fine-tuning: {len(rows)} epochs in {seconds / 60:.1f} min, precision {precision}"
+
+
+def _judge(
+    name: str, classifier: Classifier, photos: DecodedPhotos, watch: Watcher | None
+) -> Candidate:
+    """Judge weights on validation, plain view, the photos prepared as for any answer."""
+    engine: Engine = build_engine(
+        classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
+    )
+    _tell(watch, f"judging {name}", 0, 1)
+    logits = np.concatenate([engine(batch)[0] for batch in photos.batches(32)])
+    _tell(watch, f"judging {name}", 1, 1)
+    accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
+    return Candidate(name, accuracy, calibrated_log_loss(logits, photos.targets))
+
+
+def _check_readable(
+    catalog: Catalog, photos: DecodedPhotos, part: str, *, every_class: bool = True
+) -> None:
+    if not photos.ids:
+        raise InputError(f"none of the {len(catalog)} {part} photos could be read")
+    present = set(photos.targets.tolist())
+    empty = [car.name for number, car in enumerate(catalog.classes) if number not in present]
+    if every_class and empty:
+        reasons = sorted({reason for reason in photos.status.values() if reason != OK})
+        raise InputError(
+            f"no readable {part} photo of {', '.join(empty)} ({'; '.join(reasons)[:200]}):"
+            " add photos, or leave the class out"
+        )
+
+
+def _part(watch: Watcher | None, what: str) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        _tell(watch, what, done, total)
+
+    return progress
+
+
+def _tell(watch: Watcher | None, what: str, done: int, total: int) -> None:
+    if watch is not None:
+        watch(what, done, total)

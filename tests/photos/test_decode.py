@@ -1,0 +1,364 @@
+"""decode: every kind of photo becomes upright RGB, and no bytes whatever raise another error."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+from pillow_heif import from_pillow
+
+from lotlens.errors import UnreadablePhoto
+from lotlens.photos.decode import decode
+
+RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 200, 20), (20, 20, 220), (128, 128, 128)
+
+
+def draw() -> Image.Image:
+    """A 48 x 32 photo whose four corners differ, so that every turn of it shows."""
+    image = Image.new("RGB", (48, 32), GREY)
+    image.paste(RED, (0, 0, 16, 16))
+    image.paste(GREEN, (32, 0, 48, 16))
+    image.paste(BLUE, (0, 16, 16, 32))
+    return image
+
+
+def save(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def save_heic(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    from_pillow(image).save(stream, quality=95)
+    return stream.getvalue()
+
+
+def refuse(data: bytes, **options: Any) -> str:
+    with pytest.raises(UnreadablePhoto) as caught:
+        decode(data, **options)
+    return caught.value.reason
+
+
+def make_png(
+    width: int, height: int, bits: int, colour: int, rows: bytes, extra: bytes = b""
+) -> bytes:
+    """A PNG by hand, for headers that Pillow would not write."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def is_near(photo: np.ndarray, expected: Image.Image, tolerance: int = 12) -> bool:
+    # Away from the edges of the patches, where lossy formats bleed.
+    spots = [(8, 8), (40, 8), (8, 24), (40, 24)]
+    wanted = np.asarray(expected)
+    return all(
+        np.abs(photo[y, x].astype(int) - wanted[y, x].astype(int)).max() <= tolerance
+        for x, y in spots
+    )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "MPO"])
+def test_formats(kind: str) -> None:
+    options = {"quality": 95} if kind in {"JPEG", "WEBP", "AVIF", "MPO"} else {}
+    photo = decode(save(draw(), kind, **options))
+    assert photo.shape == (32, 48, 3)
+    assert photo.dtype == np.uint8
+    assert photo.flags.writeable
+    assert photo.flags.c_contiguous
+    assert is_near(photo, draw(), 25)
+
+
+def test_heic() -> None:
+    assert is_near(decode(save_heic(draw())), draw(), 25)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_orientation(orientation: int, kind: str) -> None:
+    # What the camera stored is the upright photo turned the other way.
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = draw().transpose(undo[orientation]) if orientation > 1 else draw()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {} if kind == "PNG" else {"quality": 95}
+    photo = decode(save(stored, kind, exif=exif, **options))
+    assert photo.shape == (32, 48, 3)
+    assert is_near(photo, draw(), 25)
+
+
+@pytest.mark.parametrize("value", [0, 9, 65_535])
+def test_senseless_orientation_is_ignored(value: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert decode(save(draw(), "JPEG", exif=exif)).shape == (32, 48, 3)
+
+
+def test_damaged_exif_neither_warns_nor_hides_the_photo() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a long description of the car" * 4
+    whole = exif.tobytes()
+    photo = decode(save(draw(), "JPEG", exif=whole[:40], quality=95))
+    assert is_near(photo, draw(), 25)
+
+
+def test_threads_do_not_let_warnings_out() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a long description of the car" * 4
+    data = save(draw(), "JPEG", exif=exif.tobytes()[:40])
+    faults: list[Exception] = []
+
+    def work() -> None:
+        try:
+            for _ in range(30):
+                decode(data)
+        except Exception as error:
+            faults.append(error)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not faults
+    assert not caught
+
+
+def test_applications_keep_their_own_bomb_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode(save(draw(), "PNG"))
+        with pytest.raises(Image.DecompressionBombWarning):
+            warnings.warn("as Pillow does", Image.DecompressionBombWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "CMYK", "YCbCr", "RGBA"])
+def test_modes_become_rgb(mode: str) -> None:
+    kind = "TIFF" if mode in {"CMYK", "YCbCr"} else "PNG"
+    photo = decode(save(draw().convert(mode), kind))
+    wanted = draw().convert("L").convert("RGB") if mode in {"L", "LA"} else draw()
+    assert photo.shape == (32, 48, 3)
+    assert is_near(photo, wanted, 40)
+
+
+def test_black_and_white() -> None:
+    stripes = Image.fromarray(np.array([[0, 255, 0]], dtype=np.uint8)).convert("1")
+    assert decode(save(stripes, "PNG")).tolist() == [[[0] * 3, [255] * 3, [0] * 3]]
+
+
+def test_cmyk_jpeg_keeps_its_colours() -> None:
+    # Pillow writes CMYK JPEGs inverted with Adobe's marker, as Photoshop does.
+    assert is_near(decode(save(draw().convert("CMYK"), "JPEG", quality=95)), draw(), 40)
+
+
+def test_16_bit_grey_is_scaled_not_clipped() -> None:
+    levels = np.array([[0, 257, 128 * 257, 65_535]], dtype=np.uint16)
+    photo = decode(save(Image.fromarray(levels), "PNG"))
+    assert photo[0, :, 0].tolist() == [0, 1, 128, 255]
+    photo = decode(save(Image.fromarray(levels), "TIFF"))
+    assert photo[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_16_bit_colour_png() -> None:
+    rows = b"\0" + struct.pack(">3H", 65_535, 32_896, 0)
+    assert decode(make_png(1, 1, 16, 2, rows))[0, 0].tolist() == [255, 128, 0]
+
+
+@pytest.mark.parametrize(("mode", "value"), [("I", 70_000), ("I", -5), ("F", 0.5)])
+def test_pixels_without_a_known_range_are_refused(mode: str, value: float) -> None:
+    assert "pixels" in refuse(save(Image.new(mode, (4, 4), value), "TIFF"))
+
+
+def test_transparency_becomes_white() -> None:
+    image = draw().convert("RGBA")
+    image.putpixel((40, 24), (0, 0, 0, 0))
+    image.putpixel((41, 24), (0, 0, 0, 128))
+    photo = decode(save(image, "PNG"))
+    assert photo[24, 40].tolist() == [255, 255, 255]
+    assert np.abs(photo[24, 41].astype(int) - 127).max() <= 1
+    assert photo[8, 8].tolist() == list(RED)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_palette_transparency_becomes_white(kind: str) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([*RED, *GREEN])
+    image.putpixel((1, 0), 1)
+    photo = decode(save(image, kind, transparency=0))
+    assert photo[0].tolist() == [[255, 255, 255], list(GREEN)]
+    if kind == "PNG":
+        photo = decode(save(image, kind, transparency=b"\xff\x00"))
+        assert photo[0].tolist() == [list(RED), [255, 255, 255]]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_first_frame_of_an_animation(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (GREEN, BLUE)]
+    photo = decode(save(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+    assert photo[8, 8].tolist() == list(GREEN)
+
+
+def test_invalid_animation_marks_do_not_warn() -> None:
+    body = struct.pack(">II", 0, 0)  # an animation of no frames
+    mark = struct.pack(">I", 8) + b"acTL" + body + struct.pack(">I", zlib.crc32(b"acTL" + body))
+    photo = decode(make_png(1, 1, 8, 2, b"\0" + bytes(GREEN), extra=mark))
+    assert photo[0, 0].tolist() == list(GREEN)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated_files(kind: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = save(Image.fromarray(noise), kind)
+    assert kind in refuse(data[: int(len(data) * share)]).upper()
+
+
+def test_truncated_reasons_are_short() -> None:
+    data = save(draw(), "JPEG")
+    assert refuse(data[: len(data) // 2]) == "truncated JPEG"
+    assert "HEIC" in refuse(save_heic(draw())[:-50])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (bytes(5000), "zero bytes"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?>\n<svg></svg>", "SVG"),
+        (b"\n<!DOCTYPE html><html>404</html>", "HTML"),
+        (b"%PDF-1.7", "PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "PostScript"),
+        (b"PK\x03\x04rest", "zip"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"no photo at all", "not a known photo format"),
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"BM", "BMP"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "AVIF"),
+    ],
+)
+def test_what_is_no_photo_says_so(data: bytes, words: str) -> None:
+    assert words in refuse(data)
+
+
+def test_bombs_are_refused_by_their_header() -> None:
+    assert "50000 x 50000" in refuse(make_png(50_000, 50_000, 8, 2, b"\0"))
+    assert "limit is 1,000 pixels" in refuse(save(draw(), "JPEG"), max_pixels=1000)
+    assert "limit" in refuse(save_heic(draw()), max_pixels=1000)
+    gif = bytearray(save(draw().convert("P"), "GIF"))
+    gif[6:10] = struct.pack("<HH", 65_535, 65_535)
+    assert refuse(bytes(gif))
+    webp = bytearray(save(draw(), "WEBP", lossless=True))
+    webp[21:25] = struct.pack("<I", (16_383 - 1) | ((16_383 - 1) << 14))
+    assert refuse(bytes(webp))
+
+
+def test_a_very_wide_photo_is_read() -> None:
+    rows = (b"\0" + bytes(50_000)) * 2
+    assert decode(make_png(50_000, 2, 8, 0, rows)).shape == (2, 50_000, 3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "width"), [((300, 200), 300), ((299, 100), 300), ((301, 1), 600)]
+)
+def test_min_size_scales_jpegs_by_powers_of_two(wanted: tuple[int, int], width: int) -> None:
+    data = save(draw().resize((1200, 800)), "JPEG", quality=95)
+    photo = decode(data, min_size=wanted)
+    assert photo.shape == (width * 2 // 3, width, 3)
+    small = np.asarray(draw().resize((width, width * 2 // 3)))
+    assert np.abs(photo.astype(int) - small).mean() < 3
+
+
+def test_min_size_counts_after_turning() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = save(Image.new("RGB", (800, 400)), "JPEG", exif=exif)
+    assert decode(data, min_size=(200, 400)).shape == (400, 200, 3)
+    assert decode(data, min_size=(400, 200)).shape == (800, 400, 3)
+
+
+def test_min_size_leaves_other_formats_and_small_photos_alone() -> None:
+    assert decode(save(draw(), "PNG"), min_size=(1, 1)).shape == (32, 48, 3)
+    assert decode(save(draw(), "JPEG"), min_size=(1000, 1000)).shape == (32, 48, 3)
+
+
+def test_colour_profiles_do_not_hinder() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert is_near(decode(save(draw(), "JPEG", icc_profile=profile, quality=95)), draw(), 25)
+
+
+def check_law(data: bytes) -> None:
+    """Either an RGB array or an UnreadablePhoto with a reason that fits a table cell."""
+    reason = "none"
+    try:
+        photo = decode(data, max_pixels=1_000_000)
+    except UnreadablePhoto as error:
+        reason = error.reason
+    else:
+        assert photo.dtype == np.uint8
+        assert photo.ndim == 3
+        assert photo.shape[2] == 3
+        assert photo.size > 0
+    assert reason.isprintable()
+    assert 0 < len(reason) < 160
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_any_bytes(data: bytes) -> None:
+    check_law(data)
+
+
+SEEDS = [
+    *(save(draw(), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF")),
+    save(draw().convert("RGBA"), "PNG"),
+    save(draw().convert("P"), "TIFF", compression="tiff_lzw"),
+    save(draw(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"),
+    save_heic(draw()),
+]
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=12),
+    st.integers(0, 10_000),
+)
+@settings(max_examples=400, deadline=None)
+def test_any_mutated_photo(data: bytes, changes: list[tuple[int, int]], length: int) -> None:
+    mutated = bytearray(data)
+    for position, value in changes:
+        mutated[position % len(mutated)] = value
+    check_law(bytes(mutated[: length if length else None]))

@@ -1,0 +1,169 @@
+"""Files are whole or absent, whatever goes wrong while they are written."""
+
+import csv
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lotlens.errors import OutputError
+from lotlens.files import (
+    atomic_path,
+    write_bytes_atomically,
+    write_rows_atomically,
+    write_text_atomically,
+)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_bytes_and_text_as_they_are(tmp_path):
+    write_bytes_atomically(tmp_path / "a.bin", b"\x00\r\n")
+    write_text_atomically(tmp_path / "б.txt", "Лада\r\nВеста\n")
+    assert (tmp_path / "a.bin").read_bytes() == b"\x00\r\n"
+    assert (tmp_path / "б.txt").read_bytes() == "Лада\r\nВеста\n".encode()
+    assert names(tmp_path) == ["a.bin", "б.txt"]
+
+
+def test_replaces_an_older_file_and_makes_parent_folders(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    write_text_atomically(path, "old")
+    write_text_atomically(path, "new")
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_long_name_of_many_byte_letters_fits(tmp_path):
+    path = tmp_path / ("ж" * 120 + ".csv")
+    write_text_atomically(path, "x")
+    assert path.read_text() == "x"
+
+
+def test_the_final_name_appears_only_when_the_block_has_ended(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_path(path) as part_path:
+        part_path.write_text("half")
+        assert part_path.parent == tmp_path
+        assert part_path.suffix == ".part"
+        assert not path.exists()
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failing_block_leaves_the_old_file_and_no_temporary(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as part_path:  # noqa: PT012
+        part_path.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_follows_a_symbolic_link(tmp_path):
+    target = tmp_path / "real" / "a.txt"
+    target.parent.mkdir()
+    target.write_text("old")
+    link = tmp_path / "link.txt"
+    link.symlink_to(target)
+    write_text_atomically(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path):
+    write_text_atomically(tmp_path / "a.txt", "x")
+    (tmp_path / "b.txt").write_text("x")
+    mode_a, mode_b = (stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ("a.txt", "b.txt"))
+    assert mode_a == mode_b
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "no space is left"),
+        (errno.EACCES, "permission denied"),
+        (errno.EROFS, "read-only"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_failing_disk_is_one_clear_sentence(tmp_path, monkeypatch, code, words):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(self, data):
+        with self.open("xb") as file:
+            file.write(data[:1])
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OutputError, match=words) as caught:
+        write_text_atomically(path, "new")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_refuses_a_folder_a_device_and_a_file_for_a_parent(tmp_path):
+    with pytest.raises(OutputError, match="it is a folder"):
+        write_text_atomically(tmp_path, "x")
+    with pytest.raises(OutputError, match="a device"):
+        write_text_atomically(Path(os.devnull), "x")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="part of the path is a file"):
+        write_text_atomically(tmp_path / "file" / "a.txt", "x")
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(OutputError), atomic_path(tmp_path / "a.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_an_error_about_another_file_is_not_blamed_on_this_one(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "elsewhere" / "b.txt").read_bytes()
+    assert names(tmp_path) == []
+
+
+def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path):
+    path = tmp_path / "a.txt"
+    code = (
+        "import sys, time; from pathlib import Path; from lotlens.files import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half'); print('writing', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"writing\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not path.exists()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+
+
+@given(rows=st.lists(st.tuples(texts, texts), max_size=5))
+def test_any_rows_come_back_as_they_went_in(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("rows") / "a.csv"
+    write_rows_atomically(path, ("Id", "Имя"), rows)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["Id", "Имя"], *(list(row) for row in rows)]
+
+
+def test_rows_are_quoted_only_where_needed(tmp_path):
+    write_rows_atomically(tmp_path / "a.csv", ("Id", "N"), [("1.jpg", 4), ("a,b", 2.5)])
+    assert (tmp_path / "a.csv").read_bytes() == b'Id,N\n1.jpg,4\n"a,b",2.5\n'
