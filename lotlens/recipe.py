@@ -108,7 +108,7 @@ class Probe(_Part):
     kind: Literal["probe"]
     mirror: bool = True
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.001, 0.003, 0.01, 0.03, 0.1), min_length=1
+        (0.01, 0.03, 0.1, 0.3), min_length=1
     )
 
 

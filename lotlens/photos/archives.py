@@ -6,6 +6,7 @@ Archives come from strangers: sizes, names and nesting are checked before a byte
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -350,7 +351,7 @@ class _Slice(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
         if base + offset < 0:
-            raise ValueError(f"seek before the start of the member: {base + offset}")
+            raise OSError(errno.EINVAL, "seek before the start")  # zipfile counts on OSError
         self._position = base + offset
         return self._position
 

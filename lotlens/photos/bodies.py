@@ -25,11 +25,11 @@ from lotlens.photos.designs import DESIGNS, Design, WheelStyle
 
 Floats = NDArray[np.float64]
 
-TEXELS_PER_METRE = 150
+TEXELS_PER_METRE = 130
 """Resolution of the flank's sheet; a car that fills a 320-pixel photo shows about 140 a metre."""
-STRIP_ROWS_PER_KEY = 80
-STRIP_COLUMNS = 240
-WHEEL_TEXELS = 160
+STRIP_ROWS_PER_KEY = 72
+STRIP_COLUMNS = 210
+WHEEL_TEXELS = 128
 SKIRT = 0.06
 """Metres of margin round the silhouette on the flank's sheet."""
 
@@ -121,17 +121,16 @@ class _Profile:
                 reach_before = min(keys[k][2] / np.linalg.norm(before), 0.45)
                 reach_after = min(keys[k][2] / np.linalg.norm(after), 0.45)
                 start, end = corners[k] + before * reach_before, corners[k] + after * reach_after
-                for s in np.linspace(0.0, 1.0, 5):
+                for s in np.linspace(0.0, 1.0, 4):
                     points.append((1 - s) ** 2 * start + 2 * s * (1 - s) * corners[k] + s**2 * end)
                     places.append(k - reach_before * (1 - s) + reach_after * s)
             if k < last:
                 span = corners[k + 1] - corners[k]
                 leave = min(keys[k][2] / np.linalg.norm(span), 0.45) if k else 0.0
                 arrive = min(keys[k + 1][2] / np.linalg.norm(span), 0.45) if k + 1 < last else 0.0
-                for s in (1 / 3, 2 / 3):
-                    part = leave + (1 - leave - arrive) * s
-                    points.append(corners[k] + span * part)
-                    places.append(k + part)
+                part = (leave + 1 - arrive) / 2
+                points.append(corners[k] + span * part)
+                places.append(k + part)
         self.points = np.array(points)
         self.places = np.array(places)
 
@@ -755,9 +754,9 @@ def _mesh_flanks(flank: _Flank, sheet: tuple[int, int, int]) -> list[Part]:
     design = flank.design
     # A column at every corner of the silhouette, so that flank and strip share their edge.
     corners = flank.profile.points[:, 0]
-    x = np.unique(np.round(np.concatenate([corners, np.arange(0.1, design.middle, 0.12)]), 6))
+    x = np.unique(np.round(np.concatenate([corners, np.arange(0.15, design.middle, 0.3)]), 6))
     low, high = flank.profile.span(x)
-    share = np.array([0.0, 0.15, 0.35, 0.52, 0.64, 0.76, 0.87, 0.95, 0.985, 1.0])
+    share = np.array([0.0, 0.18, 0.42, 0.60, 0.76, 0.90, 0.97, 1.0])
     z = low + (high - low) * share[:, None]
     x_grid = np.broadcast_to(x, z.shape)
     half = flank.measure(x_grid, z)
@@ -774,7 +773,7 @@ def _mesh_flanks(flank: _Flank, sheet: tuple[int, int, int]) -> list[Part]:
 
 
 def _mesh_strip(profile: _Profile, flank: _Flank, sheet: tuple[int, int, int]) -> Part:
-    across = np.linspace(-1.0, 1.0, 11)
+    across = np.linspace(-1.0, 1.0, 8)
     grid = _place_strip(profile, flank, profile.places, across)
     columns = np.broadcast_to((across + 1) / 2 * (STRIP_COLUMNS - 1), grid.shape[:2])
     rows = np.broadcast_to((profile.places * STRIP_ROWS_PER_KEY)[:, None], grid.shape[:2])

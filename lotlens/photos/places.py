@@ -171,18 +171,21 @@ def gather_photos(place: Place, reader: PhotoReader) -> list[File]:
     Raises:
         InputError: there is none, or a zip cannot be trusted or is nested too deeply.
     """
-    photos = place.photos()
-    if not photos:
-        for packed in place.zips():
-            inner = open_zip(packed.locator, reader)
-            for file in gather_photos(inner, reader) if inner.files else ():
-                photos.append(File(f"{packed.name}/{file.name}", file.locator))
+    photos = _find_photos(place, reader)
     if not photos:
         raise InputError(
             f"no photos in {place.shown} (no file ends in {', '.join(sorted(PHOTO_SUFFIXES))});"
             f" it has: {place.describe()}"
         )
     return photos
+
+
+def _find_photos(place: Place, reader: PhotoReader) -> list[File]:
+    return place.photos() or [
+        File(f"{packed.name}/{file.name}", file.locator)
+        for packed in place.zips()
+        for file in _find_photos(open_zip(packed.locator, reader), reader)
+    ]
 
 
 def is_photo_name(name: str) -> bool:

@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -245,7 +246,8 @@ def draw_contact_sheet(lot_path: Path, sheet_path: Path, per_class: int = 8) -> 
         sheet.save(partial, format="PNG")
         os.replace(partial, sheet_path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise OutputError(
             f"the contact sheet cannot be written to {sheet_path}: {error.strerror or error}"
         ) from error

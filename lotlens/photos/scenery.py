@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,7 +195,7 @@ def _grow_tiles() -> tuple[Pixels, Pixels]:
     return tiles[0], tiles[1]
 
 
-def sample_noise(x: Pixels, y: Pixels, scale: float, *, cloudy: bool = False) -> Pixels:
+def sample_noise(x: NDArray[Any], y: NDArray[Any], scale: float, *, cloudy: bool = False) -> Pixels:
     """Noise of deviation 1 at points; `scale` in texels a metre."""
     tile = _grow_tiles()[1 if cloudy else 0]
     # Far from zero, so that cutting off the fraction always rounds downwards.
@@ -215,8 +215,7 @@ class _View:
     distance: Pixels
     on_ground: NDArray[np.bool_]
     on_wall: NDArray[np.bool_]
-    elevation: Pixels
-    azimuth: Pixels
+    ray: tuple[Pixels, Pixels, Pixels]
     spread: Pixels  # metres a pixel, for fading patterns too fine to show
 
 
@@ -244,8 +243,7 @@ def _look(camera: Camera, wall_y: float, wall_top: float, skew: float) -> _View:
         distance=reach * length,
         on_ground=on_ground,
         on_wall=on_wall,
-        elevation=ray_z / length,
-        azimuth=np.arctan2(ray_x, ray_y),
+        ray=(ray_x, ray_y, ray_z),
         spread=reach / np.float32(camera.focal),
     )
 
@@ -281,7 +279,8 @@ def paint_backdrop(
             centre=(camera.centre[0], camera.centre[1] - top),
             height=min(BAND_ROWS, camera.height - top),
         )
-        # Every band draws the same numbers, so that all of them show one place.
+        # Every band starts from the same seed and draws its numbers in the same order, so that
+        # all show one place; a band that sees only ground may stop early.
         picture[:, top : top + band.height] = _paint_band(
             np.random.default_rng(seed), band, light, place, clearance, snow
         )
@@ -296,10 +295,10 @@ def _paint_band(
     clearance: float,
     snow: float,
 ) -> Pixels:
-    painter = _PAINTERS[place]
     outdoors = place in OUTDOOR_PLACES
-    albedo, view = painter(rng, camera, clearance)
-    if snow > 0 and outdoors:
+    cloud_shift = float(rng.uniform(0, 50))
+    albedo, view = _PAINTERS[place](rng, camera, clearance)
+    if snow > 0 and outdoors and view.on_ground.any():
         cover = sample_noise(view.x, view.y, 12.0, cloudy=True)
         lying = np.clip((cover + 3.2 * snow - 0.9) * 1.5, 0, 1) * view.on_ground
         white = 0.90 + 0.03 * sample_noise(view.x, view.y, 60.0)
@@ -323,15 +322,19 @@ def _paint_band(
     if outdoors:
         haze = np.clip(view.distance / 160.0, 0, 0.5)
         lit = lit * (1 - haze) + horizon * haze
-    height = np.clip(view.elevation * 1.8, 0, 1)
-    heaven = horizon * (1 - height) + zenith * height
-    if outdoors and not light.dark:
-        shift = float(rng.uniform(0, 50))
-        cloud = sample_noise(
-            view.azimuth * 20 + shift, view.elevation * 60 + shift, 3.0, cloudy=True
-        )
-        heaven = heaven + np.clip(cloud * 0.07, -0.04, 0.16)
-    lit = np.where(view.on_ground | view.on_wall, lit, heaven)
+    sky = ~(view.on_ground | view.on_wall)
+    if sky.any():
+        across, ahead, up = view.ray
+        elevation = up / np.sqrt(across**2 + ahead**2 + up**2)
+        height = np.clip(elevation * 1.8, 0, 1)
+        heaven = horizon * (1 - height) + zenith * height
+        if outdoors and not light.dark:
+            azimuth = np.arctan2(across, ahead)
+            cloud = sample_noise(
+                azimuth * 20 + cloud_shift, elevation * 60 + cloud_shift, 3.0, cloudy=True
+            )
+            heaven = heaven + np.clip(cloud * 0.07, -0.04, 0.16)
+        lit = np.where(sky, heaven, lit)
     seen: Pixels = np.clip(lit, 0, 1.3)
     return seen
 
@@ -343,20 +346,23 @@ def _colour(*channels: float) -> Pixels:
 
 def _fade(view: _View, period: float) -> Pixels:
     """1 where a pattern of this period in metres can be seen, 0 where it is finer than pixels."""
-    faded: Pixels = np.clip(period / (view.spread * 2.5) - 0.6, 0, 1)
+    faded: Pixels = np.asarray(np.clip(period / (view.spread * 2.5) - 0.6, 0, 1), dtype=np.float32)
     return faded
 
 
 def _grain(view: _View, scale: float, amount: float) -> Pixels:
     fine = sample_noise(view.x, view.y, scale) * _fade(view, 4.0 / scale)
     broad = sample_noise(view.x, view.y, scale / 12, cloudy=True)
-    grained: Pixels = 1 + amount * (0.7 * fine + 0.7 * broad)
+    grained: Pixels = np.float32(1) + np.float32(0.7 * amount) * (fine + broad)
     return grained
 
 
 def _asphalt(rng: np.random.Generator, view: _View) -> Pixels:
     tone = rng.uniform(0.26, 0.46)
-    base = _colour(tone, tone, tone * rng.uniform(0.97, 1.06)) * _grain(view, 45.0, 0.12)
+    hue = _colour(tone, tone, tone * rng.uniform(0.97, 1.06))
+    if not view.on_ground.any():
+        return np.broadcast_to(hue, (3, *view.x.shape))
+    base = hue * _grain(view, 45.0, 0.12)
     cracks = np.abs(sample_noise(view.x, view.y, 9.0, cloudy=True)) < 0.035
     cracked: Pixels = base * (1 - 0.25 * (cracks * _fade(view, 0.15)))
     return cracked
@@ -418,6 +424,8 @@ def _paint_street(
     albedo = np.where(pavement, slabs, albedo)
     stone = view.on_ground & (np.abs(view.y - kerb) < 0.14)
     albedo = np.where(stone, _colour(0.72, 0.72, 0.70), albedo)
+    if not view.on_wall.any():
+        return albedo, view
     base = _colour(*_WALL_COLOURS[rng.integers(len(_WALL_COLOURS))])
     facade = base * _grain(view, 9.0, 0.05)
     plinth = view.z < 0.7
@@ -452,6 +460,12 @@ def _paint_lot(rng: np.random.Generator, camera: Camera, clearance: float) -> tu
     lines = (np.abs(np.mod(view.x + rng.uniform(0, bay), bay) - 0.1) < 0.05) & (view.y > -1.0)
     lines = lines & (view.y < clearance + 1.0) & view.on_ground
     albedo = np.where(lines, albedo * 0.35 + 0.52, albedo)
+    if style == "flats":
+        verge = view.on_ground & (view.y > clearance + 4)
+        grass = _colour(0.30, 0.38, 0.18) * _grain(view, 20.0, 0.15)
+        albedo = np.where(verge, grass, albedo)
+    if not view.on_wall.any():
+        return albedo, view
     if style == "boards":
         hue = _colour(*rng.uniform(0.25, 0.55, 3))
         board = np.mod(view.x, 0.16)
@@ -479,9 +493,6 @@ def _paint_lot(rng: np.random.Generator, camera: Camera, clearance: float) -> tu
         )
         trees = view.z < 3.0 + 1.4 * sample_noise(view.x, view.y * 0, 5.0, cloudy=True)
         wall = np.where(trees, _leaves(view, 5.0), wall)
-        verge = view.on_ground & (view.y > clearance + 4)
-        grass = _colour(0.30, 0.38, 0.18) * _grain(view, 20.0, 0.15)
-        albedo = np.where(verge, grass, albedo)
     albedo = np.where(view.on_wall, wall, albedo)
     return albedo, view
 
@@ -495,17 +506,7 @@ def _paint_field(
     crowns = crowns + 0.35 * sample_noise(view.x, view.z, 10.0)
     # What is above the crowns is sky again.
     trees = view.on_wall & (view.z < crowns)
-    view = _View(
-        view.x,
-        view.y,
-        view.z,
-        view.distance,
-        view.on_ground,
-        trees,
-        view.elevation,
-        view.azimuth,
-        view.spread,
-    )
+    view = replace(view, on_wall=trees)
     autumn = rng.random()
     green = _colour(0.34 + 0.24 * autumn, 0.44 - 0.04 * autumn, 0.20)
     blades = sample_noise(view.x * 3, view.y, 30.0) * _fade(view, 0.15)
@@ -517,6 +518,8 @@ def _paint_field(
     path = np.clip((width - np.abs(view.y - middle) + track) * 3, 0, 1)
     soil = _colour(0.50, 0.43, 0.34) * _grain(view, 35.0, 0.14)
     albedo = albedo * (1 - path) + soil * path
+    if not view.on_wall.any():
+        return albedo, view
     forest = _leaves(view, 3.0) * (0.75 + 0.2 * autumn)
     albedo = np.where(trees, forest, albedo)
     return albedo, view
@@ -527,6 +530,8 @@ def _paint_wall(rng: np.random.Generator, camera: Camera, clearance: float) -> t
         camera, clearance + rng.uniform(0.2, 1.6), rng.uniform(2.6, 7.0), rng.uniform(-0.2, 0.2)
     )
     albedo = _asphalt(rng, view)
+    if not view.on_wall.any():
+        return albedo, view
     if rng.random() < 0.5:
         course = np.floor(view.z / 0.085)
         along = view.x + 0.13 * np.mod(course, 2)
@@ -556,6 +561,8 @@ def _paint_garage(
     view = _look(camera, clearance + rng.uniform(0.2, 1.2), 50.0, rng.uniform(-0.1, 0.1))
     floor = _colour(0.52, 0.52, 0.50) * _grain(view, 20.0, 0.08)
     albedo = floor
+    if not view.on_wall.any():
+        return albedo, view
     wall = _colour(*((0.62, 0.62, 0.58), (0.50, 0.54, 0.52))[rng.integers(2)]) * _grain(
         view, 15.0, 0.04
     )
@@ -586,6 +593,8 @@ def _paint_showroom(
     floor = _colour(0.74, 0.74, 0.75) * (1 - 0.18 * (tile * _fade(view, 0.4)))
     shine = np.clip(sample_noise(view.x, view.y, 2.0, cloudy=True) * 0.05, -0.05, 0.1)
     albedo = floor + shine
+    if not view.on_wall.any():
+        return albedo, view
     wall = _colour(0.88, 0.88, 0.87)
     hue = _colour(*rng.uniform(0.15, 0.7, 3))
     panel = np.mod(view.x + rng.uniform(0, 4), 4.2) < rng.uniform(0.8, 2.4)

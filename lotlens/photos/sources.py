@@ -262,6 +262,7 @@ def _read_competition(source: Path, base: Place, own_test: bool, reader: PhotoRe
 
 def _read_table_lot(path: Path, photos: Path | None, reader: PhotoReader) -> Lot:
     table = read_table(path)
+    require_columns(table, id=ID_COLUMNS, label=LABEL_COLUMNS)
     names_path = path.with_name(_CLASS_TABLE[0])
     names = _read_class_names(read_table(names_path)) if names_path.is_file() else None
     if photos is None:

@@ -76,11 +76,10 @@ def read_table(source: Path | bytes, name: str | None = None) -> Table:
     rows: list[tuple[str, ...]] = []
     try:
         for cells in reader:
-            if len(cells) == len(columns):
-                if any(cells):
-                    rows.append(tuple(cells))
-            elif not any(cell.strip() for cell in cells):
+            if not "".join(cells).strip():
                 continue
+            if len(cells) == len(columns):
+                rows.append(tuple(cells))
             elif not columns:
                 columns = tuple(cell.strip() for cell in cells)
             elif any(cell.strip() for cell in cells[len(columns) :]):

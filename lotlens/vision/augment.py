@@ -41,6 +41,8 @@ class PhotoAugmenter:
                     antialias=True,
                 )
             )
+        else:
+            steps.append(v2.Resize((height, width), antialias=True))
         if augmentation.flip:
             steps.append(v2.RandomHorizontalFlip(augmentation.flip))
         if augmentation.policy == "trivial":
@@ -52,12 +54,10 @@ class PhotoAugmenter:
             steps.append(v2.ColorJitter(0.4, 0.4, 0.4, 0.05))
         if augmentation.erase:
             steps.append(v2.RandomErasing(augmentation.erase))
-        self._apply = v2.Compose(steps) if steps else None
+        self._apply = v2.Compose(steps)
 
     def __call__(self, photo: Tensor, seed: int) -> Tensor:
         """uint8 [3, H, W] in and out; the same seed gives the same view."""
-        if self._apply is None:
-            return photo
         # torchvision draws from torch's global generator: lend it one state and give it back.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

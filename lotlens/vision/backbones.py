@@ -97,10 +97,14 @@ def _create(network: str, **options: Any) -> nn.Module:
             raise
         raise InputError(
             f"the pretrained weights of timm:{network} could not be had"
-            f" ({type(error).__name__}: {str(error).splitlines()[0][:200]}): check the network"
+            f" ({_first_line(error)}): check the network"
             f" connection, give a local file as timm:{network}@FILE, or use an embedded backbone"
             f" ({', '.join(EMBEDDED)})"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
 def _load_embedded(model: nn.Module, name: str) -> None:
@@ -150,7 +154,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read as plain weights ({str(error).splitlines()[0][:120]}); a file"
+            f"{path} cannot be read as plain weights ({_first_line(error)}); a file"
             " that needs code to load is refused: save its state_dict as safetensors"
         ) from error
     if isinstance(saved, dict):

@@ -94,11 +94,11 @@ def decode_photos(
     return DecodedPhotos(tuple(ids), pixels[: len(kept)], targets, spec, status)
 
 
-class TrainingPhotos(Dataset[tuple[Tensor, int]]):
-    """Augmented photos, each view drawn from (seed, epoch, photo id) and nothing else.
+class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of augmented photos, each view drawn from (seed, epoch, photo id) and nothing else.
 
-    Keys are (epoch, row) pairs, as `EpochBatches` gives them; items are a photo [3, h, w] uint8
-    and its class index.
+    A key is a list of (epoch, row) pairs, as `EpochBatches` gives them; an item is a batch of
+    photos [N, 3, h, w] uint8 and their class indices [N].
     """
 
     def __init__(
@@ -118,11 +118,14 @@ class TrainingPhotos(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._photos.ids)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, row = key
+    def __getitem__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        photos = torch.stack([self._draw(epoch, row) for epoch, row in keys])
+        return photos, torch.from_numpy(self._photos.targets[[row for _, row in keys]])
+
+    def _draw(self, epoch: int, row: int) -> Tensor:
         photo = torch.from_numpy(self._photos.pixels[row]).permute(2, 0, 1)
         seed = derive_seed(self._seed, epoch, self._photos.ids[row])
-        return self._augmenters[epoch](photo, seed), int(self._photos.targets[row])
+        return self._augmenters[epoch](photo, seed)
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -139,7 +142,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before every epoch."""
+        """Lightning calls this before every epoch on a loader's `sampler` (no batch sampler)."""
         self._epoch = epoch
 
     def __len__(self) -> int:

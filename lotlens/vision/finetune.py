@@ -180,7 +180,7 @@ def fine_tune(
         try:
             trainer.fit(
                 module,
-                DataLoader(data, batch_sampler=batches),
+                DataLoader(data, sampler=batches, batch_size=None),
                 DataLoader(_plain_batches(validation), batch_size=None),
             )
         except SystemExit as stop:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.special import log_softmax
 
-import lotlens.judge.predict as predict_module
+import lotlens.photos.reading as reading_module
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.judge.predict import (
     NO_NUMBER,
@@ -22,6 +22,7 @@ from lotlens.judge.predict import (
     save_predictions,
     to_frame,
 )
+from lotlens.photos.reading import NO_FILE
 from lotlens.records import OK, CarClass, Catalog, ImageSpec, Locator, ModelCard, Photo, Predictions
 
 CLASSES = (CarClass("0", "red car"), CarClass("1", "green car"), CarClass("2", "blue car"))
@@ -178,7 +179,7 @@ def test_unknown_views_are_refused(locators, views):
 def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
     num_loaded = 0
     lock = threading.Lock()
-    real = predict_module.decode
+    real = reading_module.decode
 
     def count(*args, **options):
         nonlocal num_loaded
@@ -186,7 +187,7 @@ def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
             num_loaded += 1
         return real(*args, **options)
 
-    monkeypatch.setattr(predict_module, "decode", count)
+    monkeypatch.setattr(reading_module, "decode", count)
     ahead = []
 
     class Slow(ColourPredictor):

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import signal
 import stat
 import struct
 import threading
@@ -367,22 +368,33 @@ def test_a_pickled_reader_carries_no_handles(tmp_path: Path) -> None:
             assert other.read(locator) == PHOTOS["train/0/0.jpg"]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_reader_opens_its_own_handles(tmp_path: Path) -> None:
     archive = write(tmp_path / "a.zip", PHOTOS)
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with reader._lock:
+            held.set()
+            done.wait(60)
+
     with PhotoReader() as reader:
         reader.read(Locator(archive.path, ("train/0/0.jpg",)))
-        # The parent's lock is held, as if another thread were reading at the moment of the fork.
-        with reader._lock:
-            child = os.fork()
-            if child == 0:  # pragma: no cover  (runs in the child)
-                good = all(
-                    reader.read(Locator(archive.path, (name,))) == data
-                    for name, data in PHOTOS.items()
-                )
-                os._exit(0 if good else 1)
+        other = threading.Thread(target=hold)  # is reading at the moment of the fork
+        other.start()
+        held.wait(60)
+        child = os.fork()
+        if child == 0:  # pragma: no cover  (runs in the child)
+            signal.alarm(20)  # a deadlock would keep the child for ever
+            good = all(
+                reader.read(Locator(archive.path, (name,))) == data for name, data in PHOTOS.items()
+            )
+            os._exit(0 if good else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        done.set()
+        other.join()
         for name, data in PHOTOS.items():
             assert reader.read(Locator(archive.path, (name,))) == data
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_closed_reader_opens_again(tmp_path: Path) -> None:
@@ -402,3 +414,23 @@ def test_many_archives_do_not_use_up_handles(tmp_path: Path) -> None:
             locator = Locator(tmp_path / f"{number}.zip", ("in.zip", "1.jpg"))
             assert reader.read(locator) == b"%d" % number
             assert len(reader._open) <= archives.MAX_OPEN_ARCHIVES
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "words"),
+    [
+        (6, 8, 0x1, "encrypted"),
+        (8, 10, zipfile.ZIP_LZMA, "other than deflate"),
+        (0, 40, 0, "damaged"),
+    ],
+)
+def test_inner_zips_that_cannot_be_opened(
+    tmp_path: Path, local: int, central: int, value: int, words: str
+) -> None:
+    # The inner zip is deflated, so that only the outer records are changed.
+    outer = write(tmp_path / "a.zip", {"in.zip": pack({"1.jpg": b"x" * 99})}, DEFLATED)
+    change(outer.path, CENTRAL, central, struct.pack("<H", value))
+    change(outer.path, LOCAL, local, struct.pack("<H", value))
+    inner = Locator(outer.path, ("in.zip",))
+    assert words in refuse_list(inner)
+    assert words in refuse_read(Locator(outer.path, ("in.zip", "1.jpg")))

@@ -1,0 +1,96 @@
+"""Photos are decoded once, named by id, and drawn in an order that only seed and epoch decide."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lotlens.photos.archives import PhotoReader
+from lotlens.photos.prepare import prepare_bytes
+from lotlens.photos.sources import open_lot
+from lotlens.recipe import Augmentation
+from lotlens.records import OK, ImageSpec
+from lotlens.vision import batches
+from lotlens.vision.augment import PhotoAugmenter
+from lotlens.vision.batches import EpochBatches, TrainingPhotos, decode_photos, derive_seed
+
+SPEC = ImageSpec(48, 64)
+
+
+def test_an_unreadable_photo_is_left_out_and_shifts_nobody(spoilt_lot):
+    catalog = open_lot(spoilt_lot).train
+    photos = decode_photos(catalog, SPEC)
+    broken = [id_ for id_, status in photos.status.items() if status != OK]
+    assert broken == ["1003.jpg"]
+    assert photos.ids == tuple(id_ for id_ in catalog.ids if id_ not in broken)
+    labels = {photo.id: photo.label for photo in catalog.photos}
+    assert [catalog.labels[t] for t in photos.targets] == [labels[id_] for id_ in photos.ids]
+
+
+def test_batches_are_the_one_inference_preprocessing(small_lot):
+    catalog = open_lot(small_lot).train
+    photos = decode_photos(catalog, SPEC)
+    together = np.concatenate(list(photos.batches(5)))
+    with PhotoReader() as reader:
+        for row, photo in enumerate(catalog.photos):
+            expected = prepare_bytes(reader.read(photo.locator), SPEC)
+            np.testing.assert_array_equal(together[row], expected)
+
+
+def test_large_lots_go_to_a_file_that_leaves_nothing(small_lot, tmp_path, monkeypatch):
+    catalog = open_lot(small_lot).train
+    in_memory = decode_photos(catalog, SPEC)
+    monkeypatch.setattr(batches, "_MOST_BYTES_IN_MEMORY", 1000)
+    on_disk = decode_photos(catalog, SPEC, scratch_path=tmp_path)
+    assert isinstance(on_disk.pixels, np.memmap)
+    np.testing.assert_array_equal(on_disk.pixels, in_memory.pixels)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_view_depends_on_seed_epoch_and_id_alone(small_lot):
+    catalog = open_lot(small_lot).train
+    augmenters = [PhotoAugmenter(Augmentation(), 48, 64, (128, 128, 128))] * 2
+    photos = decode_photos(catalog, SPEC)
+    turned = decode_photos(catalog.select(catalog.ids[::-1]), SPEC)
+    one, other = (TrainingPhotos(p, augmenters, seed=5) for p in (photos, turned))
+    last = len(photos.ids) - 1
+    for row in (0, 7, last):
+        view, target = one[[(0, row)]]
+        again, same_target = other[[(0, last - row)]]
+        assert torch.equal(view, again)
+        assert target == same_target == photos.targets[row]
+        assert not torch.equal(view, one[[(1, row)]][0])
+        # Nor does it depend on its neighbours in the batch.
+        assert torch.equal(one[[(0, 3), (0, row)]][0][1], view[0])
+    third = TrainingPhotos(photos, augmenters, seed=6)
+    assert not torch.equal(third[[(0, 0)]][0], one[[(0, 0)]][0])
+    assert len(one) == len(photos.ids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    num_photos=st.integers(1, 60),
+    batch_size=st.integers(2, 20),
+    epoch=st.integers(0, 5),
+    seed=st.integers(0, 99),
+)
+def test_every_photo_at_most_once_an_epoch_in_full_batches(num_photos, batch_size, epoch, seed):
+    sampler = EpochBatches(num_photos, batch_size, seed=seed)
+    sampler.set_epoch(epoch)
+    drawn = list(sampler)
+    assert len(drawn) == len(sampler) >= 1
+    size = min(batch_size, num_photos)
+    assert all(len(batch) == size for batch in drawn)
+    rows = [row for batch in drawn for _, row in batch]
+    assert len(set(rows)) == len(rows) > num_photos - batch_size
+    assert {e for batch in drawn for e, _ in batch} == {epoch}
+    again = EpochBatches(num_photos, batch_size, seed=seed)
+    again.set_epoch(epoch)
+    assert list(again) == drawn
+
+
+@pytest.mark.parametrize("other", [(1, 2, "b"), (1, 3, "a"), (2, 2, "a"), (1, "2a")])
+def test_seeds_differ_with_every_part(other):
+    assert derive_seed(1, 2, "a") != derive_seed(*other)
+    assert 0 <= derive_seed(*other) < 2**63

@@ -1,0 +1,64 @@
+"""The mend is put in before torchvision's first import, and only where it is needed."""
+
+import subprocess
+import sys
+
+import torch
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_torchvision_imports_after_the_mend():
+    done = run_python(
+        "import lotlens.vision, torchvision, sys\n"
+        "from torchvision.transforms import v2\n"
+        "import timm\n"
+        "import torch\n"
+        "stands_in = sys.modules['torchvision._meta_registrations'].__spec__ is None\n"
+        "assert stands_in == (torch.version.cuda is None), stands_in\n"
+        "print('fine')"
+    )
+    assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_nothing_is_put_in_beside_a_cuda_torch():
+    done = run_python(
+        "import torch, sys\n"
+        "torch.version.cuda = '13.0'\n"
+        "from lotlens.vision.compat import mend_torchvision\n"
+        "sys.modules.pop('torchvision._meta_registrations', None)\n"
+        "print(mend_torchvision(), 'torchvision._meta_registrations' in sys.modules)"
+    )
+    # Importing the room itself ran with the faked version too, so nothing was ever put in.
+    assert done.stdout.strip() == "False False", done.stderr
+
+
+def test_torch_operators_that_lotlens_uses_work_here():
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    from torchvision.transforms import v2
+
+    import lotlens.vision  # noqa: F401
+
+    assert v2.RandomHorizontalFlip(1.0)(image).shape == (3, 8, 8)
+
+
+def test_without_torch_the_error_says_what_to_install():
+    done = run_python(
+        "import sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            raise ModuleNotFoundError('No module named torch', name=name)\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from lotlens import api\n"
+        "from lotlens.errors import MissingExtra\n"
+        "try:\n"
+        "    api.train('nowhere')\n"
+        "except MissingExtra as error:\n"
+        "    print(error)\n"
+    )
+    assert "pip install 'lotlens[train]'" in done.stdout, done.stderr
