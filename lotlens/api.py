@@ -18,7 +18,7 @@ from lotlens.deliver.submission import (
     find_commonest_label,
     write_submission,
 )
-from lotlens.errors import BundleError, InputError, MissingExtra
+from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra
 from lotlens.judge.metrics import (
     ClassScore,
     ConfusionPair,
@@ -233,13 +233,17 @@ def train(
     run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
     write_split(run.split_path, split)
     validation = usable.select(split.parts["validation"])
-    trained: Trained = stages.run_stages(
-        recipe,
-        usable.select(split.parts["train"]),
-        validation,
-        scratch_path=run.path,
-        watch=watch,
-    )
+    try:
+        trained: Trained = stages.run_stages(
+            recipe,
+            usable.select(split.parts["train"]),
+            validation,
+            scratch_path=run.path,
+            watch=watch,
+        )
+    except LotlensError:
+        run.remove()
+        raise
     run.write_history(trained.history)
     model = _finish(run, recipe, trained, split, lot, validation, watch)
     findings = (*lot.findings, *_unreadable_findings(trained.status))

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
+_LOG_EVERY_S = 15
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -246,14 +248,22 @@ def _progress(*, quiet: bool = False) -> Iterator[Any]:
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=False),
         console=_err,
-        disable=quiet,
+        disable=quiet or not _err.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
+    said_s = 0.0
 
     def watch(what: str, done: int, total: int) -> None:
+        nonlocal said_s
         if what not in tasks:
             tasks[what] = progress.add_task(what, total=total)
         progress.update(tasks[what], completed=done, total=total)
+        if not _err.is_terminal and not quiet and time.monotonic() - said_s > _LOG_EVERY_S:
+            # A bar that nobody sees would leave the log of a night's run empty.
+            said_s = time.monotonic()
+            left_s = progress.tasks[tasks[what]].time_remaining
+            left = "" if left_s is None else f", {left_s / 60:.1f} min left"
+            _err.print(f"{what}: {done} of {total}{left}")
 
     try:
         with progress:

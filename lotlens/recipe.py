@@ -224,7 +224,7 @@ def parse_recipe(
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         problems = [dict(problem) for problem in error.errors()]
-        found += [_sentence(problem, values) for problem in problems if not _echo(problem, problems)]
+        found += [_sentence(p, values) for p in problems if not _echo(p, problems)]
         raise RecipeError(source, found) from error
     found += _check_stages(recipe)
     if found:

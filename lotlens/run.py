@@ -71,12 +71,15 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """Make a new, empty run folder.
+        """Make a new, empty run folder; what a killed training left there is cleared away.
 
         Raises:
-            InputError: the folder already holds something.
+            InputError: the folder already holds something else.
             OutputError: it cannot be made.
         """
+        run = cls(path)
+        if path.is_dir() and run.recipe_path.is_file() and not run.card_path.is_file():
+            run.remove()
         if path.is_dir() and any(path.iterdir()):
             raise InputError(
                 f"{path} already holds files; name another folder with --out, or remove it first"
@@ -85,7 +88,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the run folder {path}: {error.strerror}") from error
-        return cls(path)
+        return run
 
     @classmethod
     def create_next(cls, parent: Path, stem: str) -> RunFolder:

@@ -84,11 +84,10 @@ def spoilt_lot(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory):
     """A timm network of 99,196 weights in a local file: what a recipe calls its backbone."""
-    import timm
     import torch
     from safetensors.torch import save_file
 
-    import lotlens.vision  # noqa: F401  (mends torchvision before timm imports it)
+    from lotlens.vision.backbones import timm
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -121,3 +120,9 @@ def tiny_recipe(tiny_backbone):
             },
         ],
     }
+
+
+@pytest.fixture(scope="session")
+def photo_drawer():
+    """The function that draws one photo of a class, for tests that need photos of their own."""
+    return draw_photo

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage, spatial
 
-from lotlens.photos.designs import DESIGNS, Design, WheelStyle
+from lotlens.photos.designs import DESIGNS, Design, Key, WheelStyle
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ class Body:
 class _Profile:
     """The side silhouette as a polyline that remembers which key each point belongs to."""
 
-    def __init__(self, keys: Sequence[tuple[float, float, float]]) -> None:
+    def __init__(self, keys: Sequence[Key]) -> None:
         corners = np.array([(x, z) for x, z, _ in keys])
         points: list[Floats] = []
         places: list[float] = []
@@ -118,21 +118,26 @@ class _Profile:
                 # A quadratic Bezier over each corner, with a fixed number of points, so that two
                 # models with the same first keys have the same first points.
                 before, after = corners[k - 1] - corners[k], corners[k + 1] - corners[k]
-                reach_before = min(keys[k][2] / np.linalg.norm(before), 0.45)
-                reach_after = min(keys[k][2] / np.linalg.norm(after), 0.45)
+                reach_before = self._reach(keys[k], before)
+                reach_after = self._reach(keys[k], after)
                 start, end = corners[k] + before * reach_before, corners[k] + after * reach_after
                 for s in np.linspace(0.0, 1.0, 4):
                     points.append((1 - s) ** 2 * start + 2 * s * (1 - s) * corners[k] + s**2 * end)
                     places.append(k - reach_before * (1 - s) + reach_after * s)
             if k < last:
                 span = corners[k + 1] - corners[k]
-                leave = min(keys[k][2] / np.linalg.norm(span), 0.45) if k else 0.0
-                arrive = min(keys[k + 1][2] / np.linalg.norm(span), 0.45) if k + 1 < last else 0.0
+                leave = self._reach(keys[k], span) if k else 0.0
+                arrive = self._reach(keys[k + 1], span) if k + 1 < last else 0.0
                 part = (leave + 1 - arrive) / 2
                 points.append(corners[k] + span * part)
                 places.append(k + part)
         self.points = np.array(points)
         self.places = np.array(places)
+
+    @staticmethod
+    def _reach(key: Key, span: Floats) -> float:
+        """The part of a straight that the rounding of a corner takes at most."""
+        return min(key[2] / float(np.linalg.norm(span)), 0.45)
 
     def locate(self, place: Floats) -> Floats:
         """(x, z) at the places (key numbers with fractions), shape [..., 2]."""

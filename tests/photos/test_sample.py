@@ -4,6 +4,7 @@ import csv
 import io
 import zipfile
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
@@ -309,3 +310,20 @@ def test_a_contact_sheet_needs_a_sample_lot(lot, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="contact sheet"):
         draw_contact_sheet(lot, tmp_path / "file" / "sheet.png")
+
+
+def test_explains_a_worker_that_died(tmp_path, monkeypatch):
+    class DeadPool:
+        def __init__(self, *args, **kwargs):
+            self.is_shut = False
+
+        def map(self, *args, **kwargs):
+            raise BrokenProcessPool
+
+        def shutdown(self, **kwargs):
+            self.is_shut = True
+
+    monkeypatch.setattr(sample, "ProcessPoolExecutor", DeadPool)
+    with pytest.raises(InputError, match="__main__"):
+        draw_lot(tmp_path / "lot", num_train=40, num_test=20, num_workers=2)
+    assert list(tmp_path.iterdir()) == []

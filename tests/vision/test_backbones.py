@@ -4,14 +4,18 @@ import pickle
 
 import numpy as np
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
 
-import lotlens.vision  # noqa: F401
 from lotlens.errors import InputError, MissingExtra
 from lotlens.vision import backbones
-from lotlens.vision.backbones import EMBEDDED, build_backbone, input_mean_std, layer_groups
+from lotlens.vision.backbones import (
+    EMBEDDED,
+    build_backbone,
+    input_mean_std,
+    layer_groups,
+    timm,
+)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)

@@ -1,0 +1,134 @@
+"""A run folder is finished or it is not, and never anything between."""
+
+import json
+
+import pytest
+
+from lotlens.errors import BundleError, InputError, OutputError
+from lotlens.records import CarClass, Finding, ImageSpec, Metric, ModelCard
+from lotlens.run import FORMAT_VERSION, RunFolder
+
+CARD = ModelCard(
+    format_version=FORMAT_VERSION,
+    lotlens_version="0.1.0",
+    classes=(CarClass("0", "Волна"), CarClass("1", "Heron")),
+    image=ImageSpec(192, 288, mean=(0.4, 0.5, 0.6)),
+    backbone="lite0",
+    recipe={"name": "quick"},
+    fingerprint="abc",
+    views=("whole", "mirror"),
+    metrics=(Metric("accuracy", 0.5, 0.4, 0.6, 10),),
+)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    run.write_card(CARD)
+    run.weights_path.write_bytes(b"weights")
+    return run
+
+
+def test_card_comes_back_as_it_went(finished):
+    assert RunFolder.open(finished.path).read_card() == CARD
+
+
+def test_card_is_readable_by_people(finished):
+    assert "Волна" in finished.card_path.read_text("utf-8")
+
+
+def test_unknown_keys_of_newer_cards_are_ignored(finished):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    finished.card_path.write_text(json.dumps(values | {"novelty": 1}))
+    assert finished.read_card() == CARD
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format_version": FORMAT_VERSION + 1},
+        {"format_version": "one"},
+        {"image": {}},
+        {"image": None},
+        {"classes": [{"label": "0"}]},
+        {"metrics": 5},
+    ],
+)
+def test_damaged_cards_are_bundle_errors(finished, change):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    finished.card_path.write_text(json.dumps(values | change))
+    with pytest.raises(BundleError):
+        finished.read_card()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"null"])
+def test_files_that_are_no_cards(finished, content):
+    finished.card_path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"card\.json"):
+        finished.read_card()
+
+
+@pytest.mark.parametrize("name", ["card.json", "model.safetensors"])
+def test_an_unfinished_run_does_not_open(finished, name):
+    (finished.path / name).unlink()
+    with pytest.raises(BundleError, match="no finished model"):
+        RunFolder.open(finished.path)
+
+
+def test_no_folder_at_all(tmp_path):
+    with pytest.raises(BundleError, match="no run folder"):
+        RunFolder.open(tmp_path / "absent")
+
+
+def test_a_folder_with_files_is_not_taken_over(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(InputError, match="already holds files"):
+        RunFolder.create(tmp_path)
+
+
+def test_what_a_killed_training_left_is_cleared_away(tmp_path, finished):
+    finished.write_recipe({"name": "quick"})
+    with pytest.raises(InputError, match="already holds files"):
+        RunFolder.create(finished.path)
+    finished.card_path.unlink()
+    assert list(RunFolder.create(finished.path).path.iterdir()) == []
+
+
+def test_the_next_free_name_is_found(tmp_path):
+    assert [RunFolder.create_next(tmp_path, "lot").path.name for _ in range(3)] == [
+        "lot-1",
+        "lot-2",
+        "lot-3",
+    ]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot make the run folder"):
+        RunFolder.create(tmp_path / "file" / "run")
+
+
+def test_only_runs_are_removed(tmp_path, finished):
+    with pytest.raises(InputError, match="not a run folder"):
+        finished.remove()
+    finished.write_recipe({"name": "quick"})
+    finished.remove()
+    assert not finished.path.exists()
+
+
+def test_history_and_findings_are_plain_tables(finished):
+    assert finished.read_history() == []
+    finished.write_history([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "extra": "x"}])
+    rows = finished.read_history()
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [row["extra"] for row in rows] == ["", "x"]
+    finished.write_findings([Finding("a,b.jpg", "no-file", 1.0, ("c", "d"), 'He said "no".')])
+    text = finished.findings_path.read_text("utf-8")
+    assert text == 'Id,Check,Score,Related,Sentence\n"a,b.jpg",no-file,1.0,c d,"He said ""no""."\n'
+
+
+def test_source_and_recipe_come_back(finished):
+    finished.write_source({"data": "/photos/лот"})
+    assert finished.read_source() == {"data": "/photos/лот"}
+    finished.write_recipe({"name": "мой", "seed": 3})
+    assert finished.recipe_path.read_text("utf-8") == "name: мой\nseed: 3\n"

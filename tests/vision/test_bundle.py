@@ -1,0 +1,139 @@
+"""A bundle gives back the same answers, or says why it does not."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lotlens.errors import BundleError
+from lotlens.records import CarClass, ImageSpec, ModelCard, Predictor
+from lotlens.run import FORMAT_VERSION, RunFolder
+from lotlens.vision.bundle import load_bundle, save_bundle
+from lotlens.vision.classifier import build_classifier
+from lotlens.vision.predictor import ClassifierPredictor
+
+
+def make_card(backbone):
+    return ModelCard(
+        format_version=FORMAT_VERSION,
+        lotlens_version="0",
+        classes=tuple(CarClass(str(k), f"model {k}") for k in range(3)),
+        image=ImageSpec(48, 64),
+        backbone=backbone,
+        recipe={},
+        fingerprint="",
+    )
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_backbone):
+    classifier = build_classifier(tiny_backbone, 3)
+    rng = np.random.default_rng(0)
+    classifier.set_head(rng.standard_normal((3, 256)), rng.standard_normal(3))
+    run = RunFolder.create(tmp_path / "run")
+    save_bundle(run, classifier.eval(), make_card(tiny_backbone))
+    return run, classifier
+
+
+def test_the_same_answers_come_back(saved):
+    run, classifier = saved
+    loaded, card = load_bundle(run)
+    photos = torch.rand(4, 3, 48, 64)
+    with torch.inference_mode():
+        for got, expected in zip(loaded(photos), classifier(photos), strict=True):
+            torch.testing.assert_close(got, expected)
+    assert card.weights_sha256 == hashlib.sha256(run.weights_path.read_bytes()).hexdigest()
+    assert not loaded.training
+
+
+def test_own_weights_files_are_not_needed_again(saved, tiny_backbone, tmp_path):
+    run, _ = saved
+    assert "@" in run.read_card().backbone
+    away = tmp_path / "elsewhere"
+    os.rename(tiny_backbone.partition("@")[2], away)
+    try:
+        load_bundle(run)
+    finally:
+        os.rename(away, tiny_backbone.partition("@")[2])
+
+
+@pytest.mark.parametrize("damage", [b"", b"junk", pickle.dumps({"a": 1})])
+def test_other_weights_are_refused_before_they_are_read(saved, damage):
+    run, _ = saved
+    run.weights_path.write_bytes(damage)
+    with pytest.raises(BundleError, match="SHA-256"):
+        load_bundle(run)
+
+
+def test_weights_of_another_shape_are_refused(saved, tmp_path, tiny_backbone):
+    run, _ = saved
+    other = RunFolder.create(tmp_path / "other")
+    card = save_bundle(other, build_classifier(tiny_backbone, 5), make_card(tiny_backbone))
+    run.weights_path.write_bytes(other.weights_path.read_bytes())
+    run.write_card(card)
+    with pytest.raises(BundleError, match="does not fit"):
+        load_bundle(run)
+
+
+def test_missing_weights(saved):
+    run, _ = saved
+    run.weights_path.unlink()
+    with pytest.raises(BundleError, match="cannot read"):
+        load_bundle(run)
+
+
+def test_the_predictor_is_a_predictor_and_agrees(saved):
+    run, classifier = saved
+    loaded, card = load_bundle(run)
+    photos = np.random.default_rng(3).standard_normal((5, 3, 48, 64), dtype=np.float32)
+    with torch.inference_mode():
+        expected = classifier(torch.from_numpy(photos))[0].numpy()
+    for num_photos in (1, 5000):
+        predictor: Predictor = ClassifierPredictor(loaded, card, num_photos=num_photos)
+        assert predictor.card is card
+        np.testing.assert_allclose(predictor(photos)[0], expected, rtol=1e-3, atol=1e-4)
+
+
+KILLED = """
+import sys
+import time
+from pathlib import Path
+import torch
+from lotlens.records import ModelCard
+from lotlens.run import RunFolder
+from lotlens.vision.bundle import load_bundle, save_bundle
+
+run = RunFolder(Path(sys.argv[1]))
+classifier, card = load_bundle(run)
+print("ready", flush=True)
+while True:
+    with torch.no_grad():
+        classifier.head.bias.add_(1)
+    save_bundle(run, classifier, card)
+"""
+
+
+@pytest.mark.parametrize("wait_s", [0.05, 0.21, 0.4])
+def test_a_kill_while_saving_leaves_whole_files(saved, wait_s):
+    run, _ = saved
+    command = [sys.executable, "-c", KILLED, str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().strip() == "ready"
+        time.sleep(wait_s)
+        process.kill()
+    # Each file is whole: the weights parse, and the card reads.
+    assert "head.bias" in load_file(run.weights_path)
+    card = run.read_card()
+    # Killed between the two renames, the card vouches for other weights, and that is found out.
+    if hashlib.sha256(run.weights_path.read_bytes()).hexdigest() == card.weights_sha256:
+        load_bundle(run)
+    else:
+        with pytest.raises(BundleError, match="SHA-256"):
+            load_bundle(run)

@@ -1,0 +1,212 @@
+"""The stages end in whatever validation says is best, and say which."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from lotlens.errors import InputError
+from lotlens.photos.sources import open_lot
+from lotlens.recipe import Probe, parse_recipe
+from lotlens.records import OK, ImageSpec
+from lotlens.vision import stages
+from lotlens.vision.batches import decode_photos
+from lotlens.vision.classifier import build_classifier
+from lotlens.vision.stages import (
+    calibrated_log_loss,
+    choose_penalty,
+    compute_features,
+    fit_probe,
+    interpolate,
+    run_stages,
+)
+
+
+def halves(lot):
+    catalog = open_lot(lot).train
+    ids = sorted(catalog.ids)
+    return catalog.select(ids[::2]), catalog.select(ids[1::2])
+
+
+def log_loss_of(classifier, validation, spec):
+    photos = decode_photos(validation, spec)
+    with torch.inference_mode():
+        logits = [classifier(torch.from_numpy(batch))[0].numpy() for batch in photos.batches(8)]
+    return calibrated_log_loss(np.concatenate(logits), photos.targets)
+
+
+def test_the_best_candidate_is_the_result(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    seen = []
+    trained = run_stages(
+        parse_recipe(tiny_recipe), train, validation, watch=lambda *step: seen.append(step)
+    )
+    names = [candidate.name for candidate in trained.candidates]
+    assert names == ["probe", "fine-tuned", *(f"wise-ft {s}" for s in (0.2, 0.4, 0.6, 0.8))]
+    best = min(trained.candidates, key=lambda candidate: candidate.log_loss)
+    assert trained.chosen == best.name
+    # The weights given back are truly those that were judged.
+    assert log_loss_of(trained.classifier, validation, trained.spec) == pytest.approx(
+        best.log_loss, rel=1e-3
+    )
+    assert [row["epoch"] for row in trained.history] == [1, 2]
+    assert len(trained.notes) == 2
+    assert set(trained.status.values()) == {OK}
+    assert all(p.requires_grad for p in trained.classifier.parameters())
+    for what in ("reading training photos", "computing features", "fine-tuning"):
+        assert [done for w, done, total in seen if w == what][-1] == [
+            total for w, _, total in seen if w == what
+        ][-1]
+
+
+def test_a_fine_tuning_that_spoils_the_model_loses_to_its_probe(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    tiny_recipe["stages"][1] |= {"lr": 1.0, "ema": 0.0}
+    trained = run_stages(parse_recipe(tiny_recipe), train, validation)
+    by_name = {candidate.name: candidate for candidate in trained.candidates}
+    assert by_name["fine-tuned"].log_loss > by_name["probe"].log_loss
+    assert trained.chosen != "fine-tuned"
+    assert by_name[trained.chosen].log_loss <= by_name["probe"].log_loss
+
+
+def test_keep_best_can_be_turned_off(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    tiny_recipe["stages"][1] |= {"lr": 1.0, "keep_best": False}
+    trained = run_stages(parse_recipe(tiny_recipe), train, validation)
+    assert trained.chosen == "fine-tuned"
+    assert len(trained.candidates) == 1
+
+
+def test_fine_tuning_without_a_probe(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    del tiny_recipe["stages"][0]
+    trained = run_stages(parse_recipe(tiny_recipe), train, validation)
+    assert [candidate.name for candidate in trained.candidates] == ["fine-tuned"]
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_the_file_order(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    recipe = parse_recipe(tiny_recipe)
+    one = run_stages(recipe, train, validation).classifier.state_dict()
+    other = run_stages(recipe, train, validation).classifier.state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_broken_photos_are_named_and_left_out(spoilt_lot, tiny_recipe):
+    train, validation = halves(spoilt_lot)
+    del tiny_recipe["stages"][1]
+    trained = run_stages(parse_recipe(tiny_recipe), train, validation)
+    broken = {id_: status for id_, status in trained.status.items() if status != OK}
+    assert list(broken) == ["1003.jpg"]
+    assert set(trained.status) == set(train.ids) | set(validation.ids)
+
+
+def test_a_class_without_a_readable_photo_is_refused(spoilt_lot, tiny_recipe):
+    train, validation = halves(spoilt_lot)
+    few = [id_ for id_ in validation.ids if not id_.startswith("1") or id_ == "1003.jpg"]
+    with pytest.raises(InputError, match=r"no readable training photo of Волна"):
+        run_stages(parse_recipe(tiny_recipe), validation.select(few), train)
+
+
+def test_the_probe_is_scikit_learns_logistic_regression(small_lot, tiny_backbone):
+    photos = decode_photos(open_lot(small_lot).train, ImageSpec(48, 64))
+    classifier = build_classifier(tiny_backbone, 3)
+    note = fit_probe(classifier, Probe(kind="probe", penalties=(0.3,)), photos, seed=0)
+    assert "C = 0.3" in note
+    features, targets = compute_features(classifier, photos, mirror=True)
+    assert features.shape == (2 * len(photos.ids), classifier.head.in_features)
+    scale = np.sqrt(features.std(0) ** 2 + (0.5 * features.std(0).mean()) ** 2)
+    model = LogisticRegression(C=0.3, max_iter=5000, tol=1e-6).fit(features / scale, targets)
+    with torch.inference_mode():
+        chances = classifier.head(torch.from_numpy(features).float()).softmax(1).numpy()
+    np.testing.assert_allclose(chances, model.predict_proba(features / scale), atol=5e-3)
+
+
+def test_two_classes_get_two_logits(small_lot, tiny_backbone):
+    catalog = open_lot(small_lot).train
+    two = [photo.id for photo in catalog.photos if photo.label != "2"]
+    catalog = catalog.select(two)
+    photos = decode_photos(catalog, ImageSpec(48, 64))
+    classifier = build_classifier(tiny_backbone, 2)
+    fit_probe(classifier, Probe(kind="probe", penalties=(0.3,)), photos, seed=0)
+    features, targets = compute_features(classifier, photos, mirror=False)
+    with torch.inference_mode():
+        logits = classifier.head(torch.from_numpy(features).float())
+    assert float((logits.argmax(1).numpy() == targets).mean()) > 0.9
+    torch.testing.assert_close(logits.sum(1), torch.zeros(len(targets)), atol=1e-3, rtol=0)
+
+
+def test_mirrored_features_come_after_the_plain_ones(small_lot, tiny_backbone):
+    photos = decode_photos(open_lot(small_lot).train, ImageSpec(48, 64))
+    classifier = build_classifier(tiny_backbone, 3)
+    both, targets = compute_features(classifier, photos, mirror=True)
+    plain, _ = compute_features(classifier, photos, mirror=False)
+    half = len(photos.ids)
+    np.testing.assert_allclose(both[:half], plain)
+    assert not np.allclose(both[half:], plain)
+    np.testing.assert_array_equal(targets[:half], targets[half:])
+
+
+@pytest.fixture
+def noisy():
+    rng = np.random.default_rng(0)
+    targets = np.repeat(np.arange(3), 40)
+    features = rng.standard_normal((120, 60))
+    features[:, 0] += targets
+    return features, targets
+
+
+def test_the_penalty_is_chosen_by_cross_validation(noisy):
+    features, targets = noisy
+    # On mostly noise, a nearly free fit is worse than a tame one.
+    assert choose_penalty(features, targets, (0.01, 1000.0), 120, seed=0) == 0.01
+
+
+def test_penalty_without_enough_photos_to_fold(noisy):
+    features, targets = noisy
+    rows = [0, 40, 80]
+    chosen = choose_penalty(features[rows], targets[rows], (1.0, 0.1, 10.0), 3, seed=0)
+    assert chosen == 1.0
+
+
+def test_a_photo_and_its_mirror_never_stand_on_both_sides(noisy, monkeypatch):
+    features, targets = noisy
+    seen = []
+    real = stages.GridSearchCV
+
+    def watch(*args, cv, **options):
+        seen.extend(cv)
+        return real(*args, cv=cv, **options)
+
+    monkeypatch.setattr(stages, "GridSearchCV", watch)
+    both = np.concatenate([features, features])
+    choose_penalty(both, np.tile(targets, 2), (0.1, 1.0), 120, seed=0)
+    assert len(seen) == 3
+    for kept, left in seen:
+        assert not {row % 120 for row in kept.tolist()} & {row % 120 for row in left.tolist()}
+        assert len(kept) == 160
+
+
+def test_interpolation_meets_both_ends(tiny_backbone):
+    start = build_classifier(tiny_backbone, 3).state_dict()
+    end = copy.deepcopy(start)
+    for value in end.values():
+        value.add_(1)
+    for share, expected in ((0.0, start), (1.0, end)):
+        between = interpolate(start, end, share)
+        for key, value in expected.items():
+            if value.is_floating_point():
+                torch.testing.assert_close(between[key], value)
+    half = interpolate(start, end, 0.5)
+    torch.testing.assert_close(half["head.bias"], start["head.bias"] + 0.5)
+
+
+def test_log_loss_does_not_reward_calibration():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, 200)
+    logits = (np.eye(3)[targets] + rng.standard_normal((200, 3))).astype(np.float32)
+    once = calibrated_log_loss(logits, targets)
+    assert calibrated_log_loss(7 * logits, targets) == pytest.approx(once, abs=1e-4)
+    assert once < np.log(3)
