@@ -255,10 +255,12 @@ def _progress(*, quiet: bool = False) -> Iterator[Any]:
 
     def watch(what: str, done: int, total: int) -> None:
         nonlocal said_s
-        if what not in tasks:
+        is_new = what not in tasks
+        if is_new:
             tasks[what] = progress.add_task(what, total=total)
         progress.update(tasks[what], completed=done, total=total)
-        if not _err.is_terminal and not quiet and time.monotonic() - said_s > _LOG_EVERY_S:
+        is_due = is_new or time.monotonic() - said_s > _LOG_EVERY_S
+        if is_due and not _err.is_terminal and not quiet:
             # A bar that nobody sees would leave the log of a night's run empty.
             said_s = time.monotonic()
             left_s = progress.tasks[tasks[what]].time_remaining

@@ -121,6 +121,7 @@ class Finetune(_Part):
         freeze: how many of the lowest layer groups stay as they are (BatchNorm statistics too).
         batch_norm: "train" updates the statistics, "frozen" keeps the pretrained ones.
         ema: decay of the exponential moving average of the weights; 0 turns it off.
+        validate_every: epochs between two looks at validation, for the history.
         keep_best: validation chooses among probe, fine-tuned weights and points between the two
             (WiSE-FT, Wortsman et al. 2022); false takes the fine-tuned weights as they are.
     """
@@ -138,6 +139,7 @@ class Finetune(_Part):
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
+    validate_every: int = Field(1, ge=1)
     keep_best: bool = True
 
     @property
@@ -239,6 +241,11 @@ def _check_stages(recipe: Recipe) -> list[str]:
         mistakes.append("stages: a probe can only be the first stage")
     for number, stage in enumerate(recipe.stages):
         if isinstance(stage, Finetune):
+            if stage.num_epochs % stage.validate_every:
+                mistakes.append(
+                    f"stages.{number}.validate_every: {stage.validate_every} does not divide the"
+                    f" {stage.num_epochs} epochs, so that the last would go unseen"
+                )
             last = stage.sizes[-1]
             if (last.height, last.width) != (recipe.image.height, recipe.image.width):
                 mistakes.append(

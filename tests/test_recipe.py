@@ -63,6 +63,7 @@ def test_whole_values_can_be_overridden():
         ("stages.1.lr=fast", "valid number"),
         ("image.height=128", "the last size is 192x288"),
         ("views=[upside-down]", "mirror"),
+        ("stages.1.validate_every=5", "does not divide the 24 epochs"),
     ],
 )
 def test_a_mistake_is_named_with_its_correction(override, words):

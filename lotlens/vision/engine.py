@@ -5,8 +5,10 @@ It knows networks and arrays, not photos.
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -24,12 +26,25 @@ Engine = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 _WORTH_EXPORTING = 200
 """Below about this many photos the export takes longer than it saves (one second, measured)."""
 _TOLERANCE = 1e-3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT_BYTES = 1 << 30
 _log = logging.getLogger(__name__)
 
 
-def set_threads() -> None:
-    """Give torch the cores that this process may use (its own default ignores containers)."""
+def tune_process() -> None:
+    """Give torch the cores that this process may use, and let it keep freed memory.
+
+    torch's own default for threads ignores containers' limits. And glibc hands large blocks back
+    to the system as soon as they are freed: a third of the training time went into fetching the
+    same pages anew in every step. Keeping them makes training 1.2 to 1.5 times faster (measured,
+    docs/LOG.md) at the cost of holding on to the peak.
+    """
     torch.set_num_threads(cpu_count())
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+            mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def build_engine(classifier: Classifier, height: int, width: int, *, num_photos: int) -> Engine:

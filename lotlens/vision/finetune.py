@@ -33,8 +33,8 @@ class FineTuning(pl.LightningModule):
     """A classifier being fine-tuned as a stage of a recipe says.
 
     Attributes:
-        history: one row per epoch: epoch, size, learning rate of the head, training loss,
-            validation accuracy and log loss, seconds.
+        history: one row per look at validation: epoch, size, learning rate of the head, training
+            loss, validation accuracy and log loss, seconds since the row before.
     """
 
     mean: Tensor
@@ -66,7 +66,7 @@ class FineTuning(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = layer_decay_groups(self.classifier, self._stage)
-        optimiser = AdamW(groups, lr=self._stage.lr)
+        optimiser = AdamW(groups, lr=self._stage.lr, fused=True)
         schedule = LambdaLR(optimiser, self._rate)
         return {
             "optimizer": optimiser,
@@ -81,8 +81,10 @@ class FineTuning(pl.LightningModule):
         scaled: Tensor = (photos.to(self.mean.dtype) / 255 - self.mean) / self.std
         return scaled.contiguous(memory_format=torch.channels_last)
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         self._start_s = time.perf_counter()
+
+    def on_train_epoch_start(self) -> None:
         # Lightning puts everything into training mode; frozen BatchNorm must not follow.
         for norm in self._frozen_norms:
             norm.eval()
@@ -114,6 +116,7 @@ class FineTuning(pl.LightningModule):
         logits = torch.cat([logits for logits, _ in self._answers])
         labels = torch.cat([labels for _, labels in self._answers])
         self._answers.clear()
+        now_s = time.perf_counter()
         size = _size_at(self._stage, self.current_epoch)
         self.history.append(
             {
@@ -123,9 +126,10 @@ class FineTuning(pl.LightningModule):
                 "train_loss": float(torch.stack(self._losses).mean()),
                 "validation_accuracy": float((logits.argmax(1) == labels).float().mean()),
                 "validation_log_loss": float(functional.cross_entropy(logits, labels)),
-                "seconds": time.perf_counter() - self._start_s,
+                "seconds": now_s - self._start_s,
             }
         )
+        self._start_s = now_s
         self._losses.clear()
 
 
@@ -151,7 +155,7 @@ def fine_tune(
         progress: called with (steps done, steps in all).
 
     Returns:
-        the history, one row per epoch.
+        the history, one row per look at validation.
 
     Raises:
         KeyboardInterrupt: the user stopped it (Lightning would swallow that).
@@ -175,6 +179,7 @@ def fine_tune(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            check_val_every_n_epoch=stage.validate_every,
             use_distributed_sampler=False,
         )
         try:

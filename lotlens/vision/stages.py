@@ -27,7 +27,7 @@ from lotlens.records import OK, Catalog, FloatArray, ImageSpec
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, build_classifier
-from lotlens.vision.engine import Engine, build_engine, set_threads
+from lotlens.vision.engine import Engine, build_engine, tune_process
 
 _WISE_SHARES = (0.2, 0.4, 0.6, 0.8)
 _MOST_PHOTOS_FOR_PENALTY = 3000
@@ -65,7 +65,7 @@ class Trained:
         spec: the inference preprocessing.
         chosen: name of the chosen candidate.
         candidates: all of them, as judged.
-        history: one row per epoch of fine-tuning.
+        history: one row per look at validation while fine-tuning.
         notes: what each stage did, in words.
         status: photo id -> "ok" or why it was left out, for training and validation photos.
     """
@@ -100,7 +100,7 @@ def run_stages(
         InputError: the backbone cannot be had, or a class has no readable photo.
         MissingExtra: a package is not installed.
     """
-    set_threads()
+    tune_process()
     classifier = build_classifier(recipe.backbone, len(train.classes))
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
     photos = decode_photos(
@@ -304,7 +304,9 @@ def _run_finetune(
     )
     history += rows
     seconds = sum(row["seconds"] for row in rows)
-    return f"fine-tuning: {len(rows)} epochs in {seconds / 60:.1f} min, precision {precision}"
+    return (
+        f"fine-tuning: {stage.num_epochs} epochs in {seconds / 60:.1f} min, precision {precision}"
+    )
 
 
 def _judge(

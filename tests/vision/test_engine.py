@@ -8,7 +8,7 @@ import torch
 
 from lotlens.vision import engine as engine_module
 from lotlens.vision.classifier import build_classifier
-from lotlens.vision.engine import build_engine, set_threads
+from lotlens.vision.engine import build_engine, tune_process
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_threads_are_the_cores_there_are():
 
     before = torch.get_num_threads()
     try:
-        set_threads()
+        tune_process()
         assert torch.get_num_threads() == cpu_count()
     finally:
         torch.set_num_threads(before)

@@ -66,6 +66,12 @@ def test_history_tells_every_epoch(classifier, photos):
     assert history[1]["lr"] < history[0]["lr"]
 
 
+def test_history_tells_every_other_epoch_when_asked(classifier, photos):
+    sizes = [{"height": 48, "width": 64, "epochs": 4}]
+    _, history = run(classifier, photos, sizes=sizes, validate_every=2)
+    assert [row["epoch"] for row in history] == [2, 4]
+
+
 def test_same_seed_same_weights_and_torchs_generator_untouched(tiny_backbone, photos):
     before = torch.random.get_rng_state()
     one, _ = run(build_classifier(tiny_backbone, 3), photos, seed=4)

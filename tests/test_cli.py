@@ -1,0 +1,262 @@
+"""The commands: one line and exit code 2 for bad input, JSON that parses, help that is true."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+import pytest
+from typer.testing import CliRunner
+
+import lotlens
+from lotlens import cli
+from lotlens.errors import InputError
+
+COMMANDS = ("demo", "sample", "train", "evaluate", "predict")
+
+
+def run(*arguments):
+    """The command in this process; what `main` prints and the exit code it ends with."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = sys.argv
+    sys.argv = ["lotlens", *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as caught:
+            cli.main()
+    finally:
+        sys.argv = argv
+    return Done(caught.value.code, out.getvalue(), err.getvalue())
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def recipe_path(tmp_path_factory, tiny_backbone):
+    path = tmp_path_factory.mktemp("recipes") / "tiny.yaml"
+    path.write_text(
+        f"name: tiny\nbackbone: {tiny_backbone!r}\nimage: {{height: 48, width: 64}}\n"
+        "validation: 0.25\nstages:\n  - {kind: probe, penalties: [0.3]}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_path(tmp_path_factory, small_lot, recipe_path):
+    path = tmp_path_factory.mktemp("cli") / "run"
+    done = run("train", small_lot, "--recipe", recipe_path, "--out", path)
+    assert done.returncode == 0, done.stderr
+    assert "95 % interval" in done.stdout
+    assert f"lotlens predict {path}" in done.stdout.replace("\n", " ")
+    return path
+
+
+def test_version_in_a_process_of_its_own():
+    command = [sys.executable, "-m", "lotlens.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, lotlens.__version__)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command):
+    result = CliRunner().invoke(cli.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_the_help_lists_every_command():
+    output = CliRunner().invoke(cli.app, ["--help"]).output
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", output)
+
+
+def test_train_evaluate_predict(run_path, small_lot, tmp_path):
+    done = run("evaluate", run_path, "--json", "--report", tmp_path / "report.html")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["metrics"]["accuracy"]["count"] == 9
+    assert (tmp_path / "report.html").is_file()
+
+    options = ("--labels", small_lot / "answers.csv", "--photos", small_lot / "test.zip")
+    done = run("evaluate", run_path, *options)
+    assert done.returncode == 0, done.stderr
+    for words in ("accuracy", "95 % interval", "Волна", "recall", "report.html"):
+        assert words in done.stdout
+
+    out = tmp_path / "submission.csv"
+    sample = small_lot / "sample-submission.csv"
+    done = run("predict", run_path, small_lot / "test.zip", "--sample", sample, "--out", out)
+    assert done.returncode == 0, done.stderr
+    rows, expected = out.read_text().splitlines(), sample.read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == [row.split(",")[0] for row in expected]
+
+    done = run("predict", run_path, "--out", out, "--json")
+    assert len(json.loads(done.stdout)["photos"]) == 12
+
+
+def test_train_prints_json(small_lot, recipe_path, tmp_path):
+    done = run("train", small_lot, "--recipe", recipe_path, "--out", tmp_path / "r", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["card"]["recipe"]["name"] == "tiny"
+
+
+def break_zip(lot):
+    (lot / "train.zip").write_bytes(b"PK\x03\x04 broken")
+
+
+def empty_table(lot):
+    (lot / "train.csv").write_text("")
+
+
+def no_rows(lot):
+    (lot / "train.csv").write_text("Id,Category\n")
+
+
+def rename_columns(lot):
+    (lot / "train.csv").write_text("Photo number,Colour\n1000.jpg,0\n")
+
+
+def forget_a_name(lot):
+    (lot / "classes.csv").write_text("Category,Name\n0,A\n1,B\n")
+
+
+def remove_table(lot):
+    (lot / "train.csv").unlink()
+    (lot / "classes.csv").unlink()
+
+
+def lonely_class(lot):
+    text = (lot / "train.csv").read_text().splitlines()
+    kept = [row for row in text if not row.startswith("3") or row.startswith("3000")]
+    (lot / "train.csv").write_text("\n".join(kept))
+
+
+def foreign_photos(lot):
+    shutil.copy(lot / "test.zip", lot / "train.zip")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        break_zip,
+        empty_table,
+        no_rows,
+        rename_columns,
+        forget_a_name,
+        lonely_class,
+        foreign_photos,
+    ],
+)
+def test_bad_data_is_one_line_and_exit_code_2(small_lot, tmp_path, spoil, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lot = tmp_path / "lot"
+    shutil.copytree(small_lot, lot)
+    spoil(lot)
+    done = run("train", lot, "--recipe", "quick", "--out", tmp_path / "run")
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lot"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "nowhere"),
+        ("train", "LOT", "--recipe", "standart"),
+        ("train", "LOT", "--set", "stages.1.lrr=1"),
+        ("train", "LOT", "--colour", "red"),
+        ("train",),
+        ("paint",),
+        ("evaluate", "nowhere"),
+        ("predict", "nowhere", "LOT"),
+        ("sample", "LOT"),
+        ("sample", "new", "--train", "1"),
+    ],
+)
+def test_bad_commands_are_exit_code_2(small_lot, tmp_path, arguments, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    filled = [small_lot if a == "LOT" else a for a in arguments]
+    done = run(*filled)
+    assert done.returncode == 2, done.stdout
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(run_path, small_lot):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    done = run("predict", run_path, small_lot / "test.zip", "--out", "/dev/full")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_model(small_lot, recipe_path, tmp_path):
+    text = recipe_path.read_text() + (
+        "  - {kind: finetune, batch_size: 8, sizes: [{height: 48, width: 64, epochs: 900}]}\n"
+    )
+    (tmp_path / "long.yaml").write_text(text)
+    out = tmp_path / "run"
+    arguments = [
+        "train",
+        str(small_lot),
+        "--recipe",
+        str(tmp_path / "long.yaml"),
+        "--out",
+        str(out),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lotlens.cli", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if "fine-tuning" in line:
+                break
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "stopped" in said
+    assert "Traceback" not in said
+    assert not (out / "card.json").exists()
+    assert not (out / "model.safetensors").exists()
+    # The same command starts afresh in the same folder.
+    done = run("train", small_lot, "--recipe", recipe_path, "--out", out)
+    assert done.returncode == 0, done.stderr
+
+
+def test_library_errors_become_a_line(monkeypatch, capsys):
+    def fail():
+        raise InputError("[bold]no[/bold] such thing")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: [bold]no[/bold] such thing\n"
+
+
+def test_a_reader_that_left_is_no_error(run_path):
+    command = f"{sys.executable} -m lotlens.cli evaluate {run_path} --json | head -c 10"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "Traceback" not in done.stderr
