@@ -16,14 +16,17 @@ from lotlens.version import __version__
 
 if TYPE_CHECKING:
     from lotlens.api import Evaluation, Model, demonstrate, evaluate, load, predict, train
+    from lotlens.errors import LotlensError, RecipeError
     from lotlens.photos.sample import draw_lot
     from lotlens.photos.sources import open_lot, open_photos
     from lotlens.recipe import Recipe, load_recipe
 
 __all__ = [
     "Evaluation",
+    "LotlensError",
     "Model",
     "Recipe",
+    "RecipeError",
     "__version__",
     "demonstrate",
     "draw_lot",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LotlensError": "lotlens.errors",
+    "RecipeError": "lotlens.errors",
     "Recipe": "lotlens.recipe",
     "load_recipe": "lotlens.recipe",
     "open_lot": "lotlens.photos.sources",

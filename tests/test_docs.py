@@ -1,0 +1,82 @@
+"""The documents are kept true: their code runs, their commands parse, their files exist."""
+
+import ast
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import lotlens
+from lotlens import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
+
+
+def find_code(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for number, block in enumerate(find_code(GUIDE, "python")):
+        exec(compile(block, f"docs/guide/python.md, block {number + 1}", "exec"), names)
+    said = capsys.readouterr().out
+    assert "did you mean 'height'" in said
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_the_readmes_python_uses_the_real_verbs():
+    for block in find_code(README, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lotlens":
+                assert node.attr in lotlens.__all__
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in README.splitlines() if line.startswith("lotlens ")]
+)
+def test_the_readmes_commands_have_the_options_they_show(line):
+    words = shlex.split(line.partition("#")[0])[1:]
+    result = CliRunner().invoke(cli.app, [words[0], "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    for option in (word for word in words if word.startswith("--")):
+        assert option in result.output
+
+
+def test_the_file_tree_names_every_module_and_nothing_else():
+    tree = README.partition("## What lies where")[2].partition("## Licence")[0]
+    for path in sorted((ROOT / "lotlens").rglob("*.py")):
+        if path.name != "__init__.py":
+            assert path.name in tree, path
+    for name in re.findall(r"\b\w+\.py\b", tree):
+        assert list((ROOT / "lotlens").rglob(name)), name
+
+
+def test_make_targets_in_the_docs_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    for target in re.findall(r"^make ([a-z]+)", README + "\n" + contributing, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_ci_runs_what_the_readme_tells():
+    assert "exec make test" in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_public_function_has_a_docstring():
+    for name in lotlens.__all__:
+        thing = getattr(lotlens, name)
+        if callable(thing):
+            assert inspect.getdoc(thing), name
+
+
+def test_built_in_recipes_are_listed_in_the_readme():
+    for path in (ROOT / "lotlens" / "recipes").glob("*.yaml"):
+        assert yaml.safe_load(path.read_text("utf-8"))["name"] in README

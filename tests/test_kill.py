@@ -1,0 +1,90 @@
+"""Any command killed at any moment leaves no half-written file under its final name."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from lotlens import api
+from lotlens.recipe import parse_recipe
+
+
+def check_whole(path):
+    """Fail unless the file is complete, judged by what it is."""
+    if path.suffix == ".json":
+        json.loads(path.read_text("utf-8"))
+    elif path.suffix == ".csv":
+        text = path.read_text("utf-8")
+        assert text.endswith("\n")
+        rows = list(csv.reader(text.splitlines()))
+        assert len({len(row) for row in rows}) == 1
+    elif path.suffix == ".html":
+        assert path.read_text("utf-8").rstrip().endswith("</html>")
+    elif path.suffix == ".safetensors":
+        assert load_file(path)
+    elif path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(len(arrays[name]) for name in arrays.files)
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+    else:
+        assert path.suffix in {".yaml", ".txt"}
+        assert path.read_text("utf-8").endswith("\n")
+
+
+def kill_after(arguments, wait_s, folder):
+    """Run a command until `wait_s` after it wrote its first file, kill it, check what is left."""
+    command = [sys.executable, "-m", "lotlens.cli", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline_s = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline_s:
+            if any(folder.rglob("*")):
+                time.sleep(wait_s)
+                break
+            time.sleep(0.01)
+        process.kill()
+    left = [path for path in folder.rglob("*") if path.is_file()]
+    for path in left:
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            check_whole(path)
+    return left
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.4, 1.1])
+def test_train(small_lot, tiny_recipe, tmp_path, wait_s):
+    del tiny_recipe["stages"][1]
+    recipe_path = tmp_path / "tiny.yaml"
+    recipe_path.write_text(json.dumps(tiny_recipe))  # JSON is YAML too
+    out = tmp_path / "out"
+    out.mkdir()
+    kill_after(
+        ["train", small_lot, "--recipe", recipe_path, "--out", out / "run"], wait_s, folder=out
+    )
+    # Another try in the same folder is not refused, unless the killed one had finished.
+    if not (out / "run" / "card.json").exists():
+        api.train(small_lot, parse_recipe(tiny_recipe), out=out / "run")
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.3])
+def test_sample(tmp_path, wait_s):
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = ["sample", out / "lot", "--train", 60, "--test", 30]
+    kill_after(arguments, wait_s, folder=out)
+    assert not (out / "lot").exists() or (out / "lot" / "answers.csv").is_file()
+
+
+def test_predict(small_lot, tiny_recipe, tmp_path):
+    del tiny_recipe["stages"][1]
+    api.train(small_lot, parse_recipe(tiny_recipe), out=tmp_path / "run")
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = ["predict", tmp_path / "run", "--out", out / "s.csv", "--details", out / "d.csv"]
+    kill_after(arguments, 0.0, folder=out)
