@@ -85,7 +85,7 @@ class FineTuning(pl.LightningModule):
         self._start_s = time.perf_counter()
 
     def on_train_epoch_start(self) -> None:
-        # Lightning puts everything into training mode; frozen BatchNorm must not follow.
+        # Everything else is in training mode (again, after a look at validation).
         for norm in self._frozen_norms:
             norm.eval()
 
@@ -160,6 +160,8 @@ def fine_tune(
     Raises:
         KeyboardInterrupt: the user stopped it (Lightning would swallow that).
     """
+    # Lightning leaves modules in the mode it finds them in, and the probe leaves inference mode.
+    classifier.train()
     batches = EpochBatches(len(train.ids), stage.batch_size, seed=seed)
     num_steps = stage.num_epochs * len(batches)
     module = FineTuning(classifier, stage, train.spec, num_steps=num_steps, seed=seed)

@@ -115,12 +115,31 @@ def test_frozen_groups_stay_with_their_statistics(classifier, photos):
 
 @pytest.mark.parametrize("mode", ["train", "frozen"])
 def test_batch_norm_statistics_move_only_when_asked(classifier, photos, mode):
+    classifier.eval()  # as a probe leaves it
     before = copy.deepcopy(classifier.state_dict())
     after, _ = run(classifier, photos, batch_norm=mode)
     moved = [
         k for k in before if k.endswith("running_mean") and not torch.equal(before[k], after[k])
     ]
     assert bool(moved) == (mode == "train")
+
+
+def test_every_layer_that_is_not_frozen_is_in_training_mode(classifier, photos, monkeypatch):
+    modes = []
+    real = finetune.FineTuning.training_step
+
+    def watch(self, batch):
+        modes.append({name: m.training for name, m in self.classifier.named_modules()})
+        return real(self, batch)
+
+    monkeypatch.setattr(finetune.FineTuning, "training_step", watch)
+    classifier.eval()
+    run(classifier, photos, freeze=1)
+    norms = finetune.frozen_batch_norms(classifier, classifier.layer_groups()[0])
+    frozen = {id(part) for norm in norms for part in norm.modules()}
+    expected = {name: id(m) not in frozen for name, m in classifier.named_modules()}
+    assert modes
+    assert all(mode == expected for mode in modes)
 
 
 def test_the_averaged_weights_are_the_result(tiny_backbone, photos):
