@@ -458,6 +458,7 @@ def _finish(
         classes=lot.train.classes,
         image=trained.spec,
         backbone=recipe.backbone,
+        feature_levels=recipe.feature_levels,
         recipe=recipe.to_dict(),
         fingerprint=split.fingerprint,
         chosen=f"{trained.chosen}; validation accuracy (log loss) of each candidate: {reasons}",

@@ -156,6 +156,8 @@ class Recipe(_Part):
     Attributes:
         backbone: "lite0", "lite1", "lite2" (embedded), "timm:NAME", or a path to weights
             written "timm:NAME@FILE".
+        feature_levels: 1 shows the head the backbone's final features; 1 + n also the averaged
+            maps of its last n stages, which helps a probe.
         validation: share of the labelled photos held out for validation.
         views: test-time views that validation may adopt beside the plain one.
         precision: "auto" takes bf16 where the CPU has it and it is measured faster.
@@ -165,6 +167,7 @@ class Recipe(_Part):
     description: str = ""
     seed: int = Field(0, ge=0, lt=2**31)
     backbone: str = "lite0"
+    feature_levels: int = Field(1, ge=1, le=5)
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)
     views: tuple[Literal["mirror"], ...] = ("mirror",)

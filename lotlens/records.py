@@ -209,6 +209,7 @@ class ModelCard:
         classes: in the order of the logits.
         image: the inference preprocessing.
         backbone: its name, as `vision.backbones` understands it.
+        feature_levels: how many levels of the backbone the head sees (see `Recipe`).
         recipe: the resolved recipe, as plain values.
         fingerprint: of the catalog it was trained on.
         views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
@@ -228,6 +229,7 @@ class ModelCard:
     backbone: str
     recipe: Mapping[str, Any]
     fingerprint: str
+    feature_levels: int = 1
     views: tuple[str, ...] = ("whole",)
     temperature: float = 1.0
     commonest_label: str = ""

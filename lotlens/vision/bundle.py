@@ -51,7 +51,10 @@ def load_bundle(run: RunFolder) -> tuple[Classifier, ModelCard]:
         )
     # Own weights "timm:NAME@FILE" are in the bundle: the file is not needed again.
     classifier = build_classifier(
-        card.backbone.partition("@")[0], len(card.classes), pretrained=False
+        card.backbone.partition("@")[0],
+        len(card.classes),
+        num_levels=card.feature_levels,
+        pretrained=False,
     )
     try:
         classifier.load_state_dict(load(data))

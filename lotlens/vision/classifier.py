@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lotlens.errors import InputError
 from lotlens.vision.backbones import build_backbone, layer_groups
 
 
 class Classifier(nn.Module):
     """A backbone and a linear head.
 
+    The head sees the backbone's final features; with more than one level also the maps of its
+    last stages, averaged over the picture. Final features serve ImageNet's thousand classes; what
+    tells two saloons apart lies below them, which helps while the backbone is frozen.
+
     Attributes:
-        backbone: photos [N, 3, H, W] to features [N, F].
-        head: dropout, then a linear layer: features to logits [N, K].
+        backbone: photos [N, 3, H, W] to features.
+        head: dropout, then a linear layer: features [N, F] to logits [N, K].
+        num_levels: 1 for the final features alone, 1 + n for the last n stages besides.
+
+    Raises:
+        InputError: the backbone does not give the maps of its stages.
     """
 
-    def __init__(self, backbone: nn.Module, num_classes: int) -> None:
+    def __init__(self, backbone: nn.Module, num_classes: int, num_levels: int = 1) -> None:
         super().__init__()
         self.backbone = backbone
-        num_features = int(backbone.num_features)  # type: ignore[arg-type]
-        hidden: int | None = getattr(backbone, "head_hidden_size", None)
+        self.num_levels = num_levels
+        num_features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
+        if num_levels > 1:
+            stages: Any = getattr(backbone, "feature_info", ())
+            if not hasattr(backbone, "forward_intermediates") or len(stages) < num_levels - 1:
+                raise InputError(
+                    f"feature_levels = {num_levels}, but the backbone"
+                    f" {type(backbone).__name__} does not give the maps of so many stages: use 1"
+                )
+            num_features += sum(stage["num_chs"] for stage in stages[1 - num_levels :])
         self.dropout = nn.Dropout(0.0)
-        self.head = nn.Linear(hidden or num_features, num_classes)
+        self.head = nn.Linear(num_features, num_classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised photos [N, 3, H, W] to (logits [N, K], features [N, F])."""
-        features = self.backbone(photos)
+        if self.num_levels == 1:
+            features = self.backbone(photos)
+        else:
+            backbone: Any = self.backbone
+            last, maps = backbone.forward_intermediates(photos, indices=self.num_levels - 1)
+            levels = [backbone.forward_head(last, pre_logits=True), *(m.mean((2, 3)) for m in maps)]
+            features = torch.cat(levels, dim=1)
         return self.head(self.dropout(features)), features
 
     def set_head(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
@@ -47,13 +71,16 @@ class Classifier(nn.Module):
         return [*groups, [f"head.{n}" for n, _ in self.head.named_parameters()]]
 
 
-def build_classifier(backbone: str, num_classes: int, *, pretrained: bool = True) -> Classifier:
+def build_classifier(
+    backbone: str, num_classes: int, *, num_levels: int = 1, pretrained: bool = True
+) -> Classifier:
     """A Classifier in channels-last layout (on CPUs more than twice as fast for convolutions).
 
     Raises:
-        InputError, MissingExtra: see `build_backbone`.
+        InputError, MissingExtra: see `build_backbone` and `Classifier`.
     """
-    classifier = Classifier(build_backbone(backbone, pretrained=pretrained), num_classes)
+    network = build_backbone(backbone, pretrained=pretrained)
+    classifier = Classifier(network, num_classes, num_levels)
     return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

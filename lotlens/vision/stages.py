@@ -101,7 +101,9 @@ def run_stages(
         MissingExtra: a package is not installed.
     """
     tune_process()
-    classifier = build_classifier(recipe.backbone, len(train.classes))
+    classifier = build_classifier(
+        recipe.backbone, len(train.classes), num_levels=recipe.feature_levels
+    )
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
     photos = decode_photos(
         train, spec, scratch_path=scratch_path, progress=_part(watch, "reading training photos")

@@ -1,8 +1,10 @@
 """The classifier: shapes, groups, a head put in from outside."""
 
 import numpy as np
+import pytest
 import torch
 
+from lotlens.errors import InputError
 from lotlens.vision.classifier import build_classifier, frozen_batch_norms
 
 
@@ -13,6 +15,26 @@ def test_outputs_and_layout(tiny_backbone):
     assert features.shape == (2, model.head.in_features)
     convolution = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("num_levels", [2, 3])
+def test_further_levels_come_after_the_final_features(tiny_backbone, num_levels):
+    one = build_classifier(tiny_backbone, 4).eval()
+    more = build_classifier(tiny_backbone, 4, num_levels=num_levels).eval()
+    photos = torch.rand(2, 3, 48, 64)
+    with torch.inference_mode():
+        final, features = one(photos)[1], more(photos)[1]
+        _, maps = more.backbone.forward_intermediates(photos)
+    width = one.head.in_features
+    torch.testing.assert_close(features[:, :width], final)
+    pooled = [m.mean((2, 3)) for m in maps[1 - num_levels :]]
+    torch.testing.assert_close(features[:, width:], torch.cat(pooled, 1))
+    assert more.head.in_features == features.shape[1]
+
+
+def test_more_levels_than_stages_are_refused(tiny_backbone):
+    with pytest.raises(InputError, match="feature_levels = 9"):
+        build_classifier(tiny_backbone, 4, num_levels=9)
 
 
 def test_a_fresh_head_answers_nothing(tiny_backbone):
