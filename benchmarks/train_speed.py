@@ -2,8 +2,9 @@
 
 Contenders take turns in one run (A B C A B C ...), each in a process of its own, so that a machine
 whose speed drifts slows all of them; ratios are taken round by round. All train every layer of
-EfficientNet-Lite0 on the same photos with AdamW at the same size and batch. The fourth,
-`lotlens-standard`, is the first one with the lowest three layer groups frozen, as in `standard`.
+EfficientNet-Lite0 on the same photos with AdamW at the same size and batch, except
+`lotlens-standard`: the stage as the recipe `standard` has it, with three frozen layer groups and
+its sizes (13 epochs at 128x192, 11 at 192x288) in their proportion.
 
     python benchmarks/train_speed.py DATA [--fastai-python PATH] [--rounds 3] [--steps 12]
 
@@ -133,8 +134,13 @@ def measure_fastai(data: Path, steps: int) -> float:
     return (len(times) - WARM_UP) * BATCH / (times[-1] - times[WARM_UP - 1])
 
 
-def measure_lotlens(data: Path, steps: int, freeze: int) -> float:
-    """The fine-tuning stage itself; the one decode of every photo is counted in."""
+def measure_lotlens(
+    data: Path, steps: int, freeze: int, sizes: list[tuple[int, int, int]]
+) -> float:
+    """The fine-tuning stage itself; the one decode of every photo is counted in.
+
+    `sizes` are (height, width, share of the epochs).
+    """
     from lotlens.photos.sources import open_lot
     from lotlens.recipe import Finetune
     from lotlens.records import ImageSpec
@@ -158,7 +164,7 @@ def measure_lotlens(data: Path, steps: int, freeze: int) -> float:
             "lr": 1e-4,
             "batch_size": BATCH,
             "freeze": freeze,
-            "sizes": [{"height": HEIGHT, "width": WIDTH, "epochs": 1}],
+            "sizes": [{"height": h, "width": w, "epochs": 1} for h, w, _ in sizes],
         }
     )
     times: list[float] = []
@@ -171,14 +177,22 @@ def measure_lotlens(data: Path, steps: int, freeze: int) -> float:
         precision=precision,
         progress=lambda *_: times.append(time.perf_counter()),
     )
+    # One entry per step; each size's first steps are its warm-up.
+    per_size = steps + WARM_UP
+    seconds = 0.0
+    for number, (_, _, share) in enumerate(sizes):
+        part = times[number * per_size : (number + 1) * per_size]
+        seconds += share * (part[-1] - part[WARM_UP - 1])
     # Every photo is decoded once however many epochs there are: counting it all to one epoch is
     # the worst case for lotlens.
-    return steps * BATCH / (times[-1] - times[WARM_UP - 1] + decode_s)
+    return steps * BATCH / (seconds / sum(share for _, _, share in sizes) + decode_s)
 
 
 CONTENDERS = {
-    "lotlens": lambda data, steps: measure_lotlens(data, steps, 0),
-    "lotlens-standard": lambda data, steps: measure_lotlens(data, steps, 3),
+    "lotlens": lambda data, steps: measure_lotlens(data, steps, 0, [(HEIGHT, WIDTH, 1)]),
+    "lotlens-standard": lambda data, steps: measure_lotlens(
+        data, steps, 3, [(128, 192, 13), (HEIGHT, WIDTH, 11)]
+    ),
     "plain": measure_plain,
     "fastai": measure_fastai,
 }

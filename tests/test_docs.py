@@ -40,7 +40,13 @@ def test_the_readmes_python_uses_the_real_verbs():
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in README.splitlines() if line.startswith("lotlens ")]
+    "line",
+    [
+        line
+        for block in find_code(README, "sh")
+        for line in block.splitlines()
+        if line.startswith("lotlens ")
+    ],
 )
 def test_the_readmes_commands_have_the_options_they_show(line):
     words = shlex.split(line.partition("#")[0])[1:]
