@@ -285,18 +285,20 @@ def _draw_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         names = list(dict.fromkeys(name for row in history for name in row if word in name.lower()))
         lines = {name: [_read_number(row.get(name)) for row in history] for name in names}
         lines = {name: line for name, line in lines.items() if np.isfinite(line).sum() > 1}
+        # Validation may be looked at in some epochs only: the rows then say which.
+        epochs = [_read_number(row.get("epoch", n)) for n, row in enumerate(history, start=1)]
         if lines:
             curves.append(
                 {
                     "caption": caption,
-                    "image": _make_data_uri("image/svg+xml", _draw_lines(lines, word)),
+                    "image": _make_data_uri("image/svg+xml", _draw_lines(lines, epochs, word)),
                     "text": f"{caption} per epoch: {', '.join(lines)}",
                 }
             )
     return curves
 
 
-def _draw_lines(lines: Mapping[str, Sequence[float]], word: str) -> bytes:
+def _draw_lines(lines: Mapping[str, Sequence[float]], epochs: Sequence[float], word: str) -> bytes:
     # Matplotlib takes a while to load, which pages without curves need not wait for.
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -311,7 +313,7 @@ def _draw_lines(lines: Mapping[str, Sequence[float]], word: str) -> bytes:
         for name, line in lines.items():
             is_validation = "val" in name.lower()
             axes.plot(
-                range(1, len(line) + 1),
+                epochs,
                 line,
                 label=name.replace("_", " "),
                 color=_BLUE if is_validation else colours.pop(0) if colours else "#999999",

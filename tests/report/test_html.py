@@ -319,6 +319,19 @@ def test_curves_are_drawn_of_losses_and_accuracies(tmp_path):
     ]
 
 
+def test_curves_stand_over_the_epochs_they_tell_of(tmp_path):
+    pages = []
+    for name, epochs in (("a", (1, 2, 3)), ("b", (10, 20, 30)), ("c", (1, 2, 3))):
+        losses = (2.0, 1.0, 0.5)
+        history = [
+            {"epoch": epoch, "train_loss": loss} for epoch, loss in zip(epochs, losses, strict=True)
+        ]
+        write(tmp_path / name, make_result(), history=history)
+        pages.append((tmp_path / name).read_text("utf-8"))
+    assert pages[0] != pages[1]
+    assert pages[0] == pages[2]
+
+
 @pytest.mark.parametrize(
     ("history", "num_curves"),
     [
