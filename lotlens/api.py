@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -48,6 +48,7 @@ from lotlens.records import (
     Predictions,
     Predictor,
     Split,
+    Watcher,
 )
 from lotlens.report.html import illustrate, write_report
 from lotlens.run import FORMAT_VERSION, RunFolder
@@ -55,14 +56,6 @@ from lotlens.version import __version__
 
 if TYPE_CHECKING:
     from lotlens.vision.stages import Trained
-
-
-class Watcher(Protocol):
-    """Told of long work as it goes on."""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` units of the work named `what` are finished."""
-        ...
 
 
 @dataclass(frozen=True)

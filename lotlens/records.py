@@ -261,6 +261,14 @@ class ModelCard:
         return cls(**plain)
 
 
+class Watcher(Protocol):
+    """Told of the work as it goes on."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` units of the work named `what` are finished."""
+        ...
+
+
 class Predictor(Protocol):
     """A model ready to answer: torch, ONNX Runtime and others look alike behind it."""
 

@@ -209,14 +209,11 @@ def layer_decay_groups(classifier: Classifier, stage: Finetune) -> list[dict[str
     for number, names in enumerate(layers):
         rate = stage.lr * stage.optimiser.layer_decay ** (len(layers) - 1 - number)
         trained = [parameters[n] for n in names if parameters[n].requires_grad]
-        for decay in (stage.optimiser.weight_decay, 0.0):
-            members = [p for p in trained if (p.ndim > 1) == (decay > 0)]
-            if stage.optimiser.weight_decay == 0:
-                members = trained if decay == 0 else []
+        for is_matrix in (True, False):
+            members = [p for p in trained if (p.ndim > 1) == is_matrix]
+            decay = stage.optimiser.weight_decay if is_matrix else 0.0
             if members:
                 result.append({"params": members, "lr": rate, "weight_decay": decay})
-                if stage.optimiser.weight_decay == 0:
-                    break
     return result
 
 

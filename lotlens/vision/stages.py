@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from lotlens.errors import InputError
 from lotlens.recipe import Finetune, Probe, Recipe
-from lotlens.records import OK, Catalog, FloatArray, ImageSpec
+from lotlens.records import OK, Catalog, FloatArray, ImageSpec, Watcher
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, build_classifier
@@ -31,14 +31,6 @@ from lotlens.vision.engine import Engine, build_engine, tune_process
 
 _WISE_SHARES = (0.2, 0.4, 0.6, 0.8)
 _MOST_PHOTOS_FOR_PENALTY = 3000
-
-
-class Watcher(Protocol):
-    """Told of the work as it goes on."""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` units of the work named `what` are finished."""
-        ...
 
 
 @dataclass(frozen=True)
