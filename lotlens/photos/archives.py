@@ -233,7 +233,12 @@ class _Archive:
             name = _restore_name(info)
             self._check_name(name)
             name = name.removeprefix("./")
-            if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) or is_hidden(name):
+            if (
+                not name
+                or name.endswith("/")
+                or stat.S_ISLNK(info.external_attr >> 16)
+                or is_hidden(name)
+            ):
                 continue
             if info.flag_bits & _ENCRYPTED:
                 raise InputError(
@@ -258,7 +263,7 @@ class _Archive:
             info = self._zip.getinfo(name)
         except KeyError:
             raise UnreadablePhoto(f"no member {name!r} in {self._locator}") from None
-        if info.is_dir():
+        if info.filename.endswith("/"):  # is_dir() fails on an empty name
             raise UnreadablePhoto("a folder, not a file")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise UnreadablePhoto("a symbolic link, which is not followed")

@@ -297,6 +297,15 @@ def test_decomposed_names_of_macos_are_composed(tmp_path: Path) -> None:
     assert names(archive) == ["Цветной.jpg"]
 
 
+def test_a_member_without_a_name_is_left_out(tmp_path: Path) -> None:
+    data = bytearray(pack({"a.jpg": b"x"}))
+    entry = data.rindex(b"PK\x01\x02")
+    # Its name's five bytes become a comment.
+    data[entry + 28 : entry + 34] = struct.pack("<HHH", 0, 0, 5)
+    (tmp_path / "a.zip").write_bytes(bytes(data))
+    assert names(Locator(tmp_path / "a.zip")) == []
+
+
 @given(
     st.sampled_from(
         [pack(PHOTOS), pack(PHOTOS, DEFLATED), pack({"in.zip": pack(PHOTOS)}, DEFLATED)]
