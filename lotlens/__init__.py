@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from lotlens.version import __version__
 
 if TYPE_CHECKING:
-    from lotlens.api import Evaluation, Model, demonstrate, evaluate, load, predict, train
+    from lotlens.api import (
+        Evaluation,
+        Model,
+        demonstrate,
+        evaluate,
+        load,
+        predict,
+        run_audit,
+        split,
+        train,
+    )
     from lotlens.errors import LotlensError, RecipeError
     from lotlens.photos.sample import draw_lot
     from lotlens.photos.sources import open_lot, open_photos
@@ -36,6 +46,8 @@ __all__ = [
     "open_lot",
     "open_photos",
     "predict",
+    "run_audit",
+    "split",
     "train",
 ]
 

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lotlens.audit.split import draw_split, read_split, write_split
+from lotlens.audit.findings import Audit, audit_lot, write_findings
+from lotlens.audit.split import (
+    LOCKED,
+    TRAIN,
+    VALIDATION,
+    check_split,
+    cluster_photos,
+    draw_folds,
+    draw_split,
+    read_split,
+    write_split,
+)
 from lotlens.deliver.submission import (
     build_submission,
     find_commonest_label,
@@ -37,6 +50,7 @@ from lotlens.judge.tta import WHOLE, average_views, choose_views
 from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
 from lotlens.photos.tables import read_sample, read_table
+from lotlens.recipe import Audit as AuditSettings
 from lotlens.recipe import Recipe, load_recipe
 from lotlens.records import (
     OK,
@@ -49,7 +63,9 @@ from lotlens.records import (
     Predictor,
     Split,
     Watcher,
+    watch_part,
 )
+from lotlens.report.findings import write_findings_page
 from lotlens.report.html import illustrate, write_report
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.version import __version__
@@ -69,6 +85,8 @@ class Evaluation:
         pairs: the commonest confusions.
         predictions: the answers themselves.
         synthetic: True if the photos were drawn.
+        times_opened: how often this run's locked part was judged on, this time included; 0 for
+            other photos.
     """
 
     about: str
@@ -77,6 +95,7 @@ class Evaluation:
     pairs: tuple[ConfusionPair, ...]
     predictions: Predictions
     synthetic: bool
+    times_opened: int = 0
 
     @property
     def accuracy(self) -> Metric:
@@ -87,6 +106,7 @@ class Evaluation:
         return {
             "about": self.about,
             "synthetic": self.synthetic,
+            "times_opened": self.times_opened,
             "metrics": {
                 metric.name: {
                     "value": metric.value,
@@ -153,7 +173,7 @@ class Model:
     def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
         """Predictions for every photo of a catalog, in its order."""
         return predict_catalog(
-            self.build_predictor(len(catalog)), catalog, progress=_part(watch, "predicting")
+            self.build_predictor(len(catalog)), catalog, progress=watch_part(watch, "predicting")
         )
 
     def predict(
@@ -182,12 +202,86 @@ def load(run: Path | str) -> Model:
     return Model(RunFolder.open(Path(run)))
 
 
+def run_audit(
+    data: Path | str,
+    recipe: str | Path | Recipe = "standard",
+    *,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    watch: Watcher | None = None,
+) -> Audit:
+    """Check photos, labels and tables; write findings.csv and findings.html.
+
+    The name is not that of the command, since `lotlens.audit` is the room with the checks.
+
+    Args:
+        data: in any form that `open_lot` knows.
+        recipe: says what training would do with each finding (see `recipe.Audit`).
+        overrides: "audit.leak=drop" and the like.
+        out: the folder for the two files; None writes none.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError, RecipeError: what was given cannot be used.
+        OutputError: a file cannot be written.
+    """
+    recipe = _resolve_recipe(recipe, overrides)
+    lot = open_lot(Path(data))
+    found = audit_lot(lot, recipe.audit, lock=recipe.lock, watch=watch)
+    if out is not None:
+        out = Path(out)
+        write_findings(out / "findings.csv", found)
+        write_findings_page(out / "findings.html", found, lot, synthetic=_is_synthetic(lot.source))
+    return found
+
+
+def split(
+    data: Path | str,
+    out: Path | str,
+    *,
+    validation: float = 0.15,
+    num_folds: int | None = None,
+    lock: float = 0.0,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+    watch: Watcher | None = None,
+) -> Split:
+    """Part labelled photos, copies of a picture and photos of a listing on one side; write a CSV.
+
+    Args:
+        data: labelled photos, in any form that `open_lot` knows.
+        out: the file; columns Id, Part, Seed, Fingerprint.
+        validation: share held out.
+        num_folds: draw so many folds instead of one hold-out.
+        lock: share put aside before, the same photos for every seed.
+        seed: of the drawing.
+        overrides: "audit.near_duplicate=drop" and the like.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError, RecipeError: what was given cannot be used.
+        OutputError: the file cannot be written.
+    """
+    settings = _resolve_recipe("standard", overrides).audit
+    lot, usable = _open_labelled(Path(data))
+    found = _audit_labelled(lot, usable, settings, lock, watch)
+    draw = (
+        partial(draw_split, validation=validation)
+        if num_folds is None
+        else partial(draw_folds, num_folds=num_folds)
+    )
+    drawn = draw(usable, seed=seed, groups=found.groups, lock=lock, dropped=found.dropped)
+    write_split(Path(out), drawn)
+    return drawn
+
+
 def train(
     data: Path | str,
     recipe: str | Path | Recipe = "standard",
     *,
     overrides: Sequence[str] = (),
     out: Path | str | None = None,
+    split_path: Path | str | None = None,
     watch: Watcher | None = None,
 ) -> Model:
     """Train a model and write its run folder.
@@ -197,6 +291,8 @@ def train(
         recipe: a built-in recipe's name, a YAML file, or a Recipe.
         overrides: "stages.1.lr=3e-4" and the like.
         out: the run folder; None for the next free one in runs/.
+        split_path: a split of `lotlens split` or of an earlier run, used as it is; if there is no
+            such file, the split is drawn and written there too.
         watch: told of the work as it goes on.
 
     Returns:
@@ -208,15 +304,11 @@ def train(
         MissingExtra: lotlens[train] is not installed.
     """
     stages = _import_vision("stages")
-    if not isinstance(recipe, Recipe):
-        recipe = load_recipe(recipe, overrides)
-    elif overrides:
-        raise InputError("overrides apply to a recipe's name or file, not to a Recipe")
+    recipe = _resolve_recipe(recipe, overrides)
     data = Path(data)
-    lot = open_lot(data)
-    check_trainable(lot)
-    usable = _with_files(lot.train)
-    split = draw_split(usable, validation=recipe.validation, seed=recipe.seed)
+    lot, usable = _open_labelled(data)
+    found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
+    split = _find_split(None if split_path is None else Path(split_path), usable, recipe, found)
     run = (
         RunFolder.create(Path(out))
         if out is not None
@@ -225,12 +317,13 @@ def train(
     run.write_recipe(recipe.to_dict())
     run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
     write_split(run.split_path, split)
-    validation = usable.select(split.parts["validation"])
+    validation = usable.select(split.parts[VALIDATION])
     try:
         trained: Trained = stages.run_stages(
             recipe,
-            usable.select(split.parts["train"]),
+            usable.select(split.parts[TRAIN]),
             validation,
+            clusters=cluster_photos(usable, found.groups),
             scratch_path=run.path,
             watch=watch,
         )
@@ -239,8 +332,8 @@ def train(
         raise
     run.write_history(trained.history)
     model = _finish(run, recipe, trained, split, lot, validation, watch)
-    findings = (*lot.findings, *_unreadable_findings(trained.status))
-    run.write_findings(findings)
+    findings = (*found.findings, *_unreadable_findings(trained.status))
+    write_findings(run.findings_path, replace(found, findings=findings))
     _report(
         model,
         _judge(
@@ -264,6 +357,7 @@ def evaluate(
     labels: Path | str | None = None,
     photos: Path | str | None = None,
     report: Path | str | None = None,
+    locked: bool = False,
     watch: Watcher | None = None,
 ) -> Evaluation:
     """Judge a model on labelled photos, and write a report.
@@ -275,14 +369,18 @@ def evaluate(
         labels: a CSV of ids and labels, with `photos` for where the photos are.
         photos: a zip or folder.
         report: where the HTML report goes; None for the run's report.html.
+        locked: judge on the locked part of the run's own data instead. Each time is written down
+            in the run, since a choice made by its result would spoil it.
         watch: told of the work as it goes on.
 
     Raises:
-        InputError: the photos or labels cannot be used.
+        InputError: the photos or labels cannot be used; nothing was locked.
         BundleError: the run is missing or damaged.
         OutputError: the report cannot be written.
     """
     model = load(run)
+    if locked and (data is not None or labels is not None or photos is not None):
+        raise InputError("the locked part is one of the run's own data: give no other photos")
     if labels is not None:
         if data is not None:
             raise InputError("give either DATA or --labels with --photos, not both")
@@ -300,8 +398,13 @@ def evaluate(
     if labels is None and fingerprint(catalog) == model.card.fingerprint:
         # Judging on photos that the model has learnt by heart would be a lie.
         split = read_split(model.run.split_path)
-        catalog = catalog.select(split.parts["validation"])
-        about = _about(model.run, split)
+        part = LOCKED if locked else VALIDATION
+        if part not in split.parts:
+            raise InputError(
+                f"{run} has no locked part: train with  --set lock=0.15  to put one aside"
+            )
+        catalog = catalog.select(split.parts[part])
+        about = _about(model.run, split, part)
     elif data is None and labels is None:
         raise BundleError(
             f"the data of this run, {lot.source}, have changed since it was trained: name the"
@@ -314,6 +417,16 @@ def evaluate(
     report_path = model.run.report_path if report is None else Path(report)
     _report(model, evaluation, catalog, report_path, findings=lot.findings)
     model.run.write_metrics(evaluation.to_dict())
+    if locked:
+        accuracy = evaluation.accuracy
+        times = model.run.add_opening(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "accuracy": f"{accuracy.value:.4f}",
+                "photos": accuracy.count,
+            }
+        )
+        evaluation = replace(evaluation, times_opened=times)
     return evaluation
 
 
@@ -416,7 +529,7 @@ def demonstrate(
         num_train=num_train,
         num_test=num_test,
         overwrite=True,
-        progress=_part(watch, "drawing the sample lot"),
+        progress=watch_part(watch, "drawing the sample lot"),
     )
     run_path = out / "run"
     if run_path.exists():
@@ -455,7 +568,7 @@ def _finish(
         recipe=recipe.to_dict(),
         fingerprint=split.fingerprint,
         chosen=f"{trained.chosen}; validation accuracy (log loss) of each candidate: {reasons}",
-        commonest_label=find_commonest_label(lot.train),
+        commonest_label=find_commonest_label(lot.train.select(split.parts[TRAIN])),
         synthetic=_is_synthetic(lot.source),
     )
     names = (WHOLE, *recipe.views)
@@ -465,7 +578,7 @@ def _finish(
         validation,
         views=names,
         keep_features=True,
-        progress=_part(watch, "choosing views"),
+        progress=watch_part(watch, "choosing views"),
     )
     plain = by_view[WHOLE]
     targets = align_targets(plain, validation)
@@ -531,29 +644,70 @@ def _unreadable_findings(status: Mapping[str, str]) -> tuple[Finding, ...]:
     )
 
 
+def _resolve_recipe(recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return load_recipe(recipe, overrides)
+    if overrides:
+        raise InputError("overrides apply to a recipe's name or file, not to a Recipe")
+    return recipe
+
+
+def _open_labelled(data: Path) -> tuple[Lot, Catalog]:
+    """A lot that can be trained on, and its labelled photos that have files."""
+    lot = open_lot(data)
+    check_trainable(lot)
+    return lot, _with_files(lot.train)
+
+
+def _audit_labelled(
+    lot: Lot, usable: Catalog, settings: AuditSettings, lock: float, watch: Watcher | None
+) -> Audit:
+    """The audit of what is trained on; the test part is looked at only if leaks matter."""
+    test = lot.test if settings.leak == "drop" else Catalog((), lot.test.classes)
+    return audit_lot(replace(lot, train=usable, test=test), settings, lock=lock, watch=watch)
+
+
+def _find_split(path: Path | None, usable: Catalog, recipe: Recipe, found: Audit) -> Split:
+    """The stored split, without photos that are left out now, or a new one."""
+    if path is not None and path.exists():
+        stored = read_split(path)
+        check_split(stored, usable, found.groups)
+        missing = [part for part in (TRAIN, VALIDATION) if part not in stored.parts]
+        if missing:
+            raise InputError(
+                f"the split {path} has no {' and no '.join(missing)} part, but"
+                f" {', '.join(stored.parts)}: draw one with  lotlens split DATA"
+            )
+        parts = {
+            part: tuple(id_ for id_ in ids if id_ not in found.dropped)
+            for part, ids in stored.parts.items()
+        }
+        return replace(stored, parts=parts)
+    drawn = draw_split(
+        usable,
+        validation=recipe.validation,
+        seed=recipe.seed,
+        groups=found.groups,
+        lock=recipe.lock,
+        dropped=found.dropped,
+    )
+    if path is not None:
+        write_split(path, drawn)
+    return drawn
+
+
 def _with_files(catalog: Catalog) -> Catalog:
     """Without the rows that no file matches: they are findings already."""
     return catalog.select([photo.id for photo in catalog.photos if photo.locator is not None])
 
 
-def _about(run: RunFolder, split: Split) -> str:
-    num_photos = len(split.parts["validation"])
-    return f"{run.path.name}: its own validation part, {num_photos} photos"
+def _about(run: RunFolder, split: Split, part: str = VALIDATION) -> str:
+    return f"{run.path.name}: its own {part} part, {len(split.parts[part])} photos"
 
 
 def _is_synthetic(source: Path) -> bool:
     """True for a sample lot, or a file in one."""
     return is_sample_lot(source) or is_sample_lot(source.parent)
-
-
-def _part(watch: Watcher | None, what: str) -> Any:
-    if watch is None:
-        return None
-
-    def progress(done: int, total: int) -> None:
-        watch(what, done, total)
-
-    return progress
 
 
 def _paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:

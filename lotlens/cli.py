@@ -43,6 +43,11 @@ _err = Console(stderr=True, highlight=False)
 _LOG_EVERY_S = 15
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Data = Annotated[Path, typer.Argument(help="Competition zip, folder, CSV, or class folders.")]
+Recipe = Annotated[str, typer.Option(help="quick, standard, or a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a key: stages.1.lr=3e-4 (repeatable).")
+]
 
 
 def main() -> None:
@@ -138,22 +143,95 @@ def sample(
 
 
 @app.command()
-def train(
-    data: Annotated[Path, typer.Argument(help="Competition zip, folder, CSV, or class folders.")],
-    recipe: Annotated[str, typer.Option(help="quick, standard, or a YAML file.")] = "standard",
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a key: stages.1.lr=3e-4 (repeatable).")
+def audit(
+    data: Data,
+    recipe: Recipe = "standard",
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for findings.csv and findings.html.")] = Path(
+        "audit"
+    ),
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 1 if there are errors.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check photos and labels: broken files, copies, leaks, wrong labels, odd pictures."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        found = api.run_audit(data, recipe, overrides=overrides or (), out=out, watch=watch)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _print_audit(found)
+        _out.print(f"\nfindings  {out / 'findings.csv'}\npictures  {out / 'findings.html'}")
+    if strict and found.num_errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("split.csv"),
+    validation: Annotated[float, typer.Option(help="Share of each class held out.")] = 0.15,
+    folds: Annotated[
+        int | None, typer.Option(help="Draw so many folds instead of one hold-out.")
     ] = None,
+    lock: Annotated[
+        float, typer.Option(help="Share put aside first, as a test part no choice ever sees.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Part photos for training; copies and photos of one listing stay on one side."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        drawn = api.split(
+            data,
+            out,
+            validation=validation,
+            num_folds=folds,
+            lock=lock,
+            seed=seed,
+            overrides=overrides or (),
+            watch=watch,
+        )
+    sizes = {part: len(ids) for part, ids in drawn.parts.items()}
+    if as_json:
+        _print_json({"out": str(out), "seed": drawn.seed, "photos": sizes})
+        return
+    for part, size in sizes.items():
+        _out.print(f"{part:<12} {size} photos")
+    _out.print(f"written to   {out}")
+
+
+@app.command()
+def train(
+    data: Data,
+    recipe: Recipe = "standard",
+    overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-RECIPE-N.")
+    ] = None,
+    split_path: Annotated[
+        Path | None,
+        typer.Option("--split", help="Use this split.csv; if it is not there, draw and write it."),
+    ] = None,
+    lock: Annotated[
+        float | None, typer.Option(help="Share put aside as a test part; the same as --set lock=.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model; validation photos are held out and never augmented."""
     from lotlens import api
 
+    overrides = [*(overrides or ()), *([] if lock is None else [f"lock={lock}"])]
     with _progress(quiet=as_json) as watch:
-        model = api.train(data, recipe, overrides=overrides or (), out=out, watch=watch)
+        model = api.train(
+            data, recipe, overrides=overrides, out=out, split_path=split_path, watch=watch
+        )
     card = model.card
     if as_json:
         _print_json({"run": str(model.run.path), "card": card.to_dict()})
@@ -175,6 +253,9 @@ def evaluate(
     labels: Annotated[Path | None, typer.Option(help="CSV of ids and labels.")] = None,
     photos: Annotated[Path | None, typer.Option(help="Zip or folder of their photos.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where the HTML report goes.")] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Judge on the locked part; each time is written down.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Judge a model: accuracy with its 95 % interval, classes, confusions, a report."""
@@ -182,12 +263,18 @@ def evaluate(
 
     with _progress(quiet=as_json) as watch:
         evaluation = api.evaluate(
-            run, data, labels=labels, photos=photos, report=report, watch=watch
+            run, data, labels=labels, photos=photos, report=report, locked=locked, watch=watch
         )
     if as_json:
         _print_json(evaluation.to_dict())
         return
     _print_evaluation(evaluation)
+    if evaluation.times_opened > 1:
+        _out.print(
+            f"\n[bold]the locked part was opened {evaluation.times_opened} times: a choice made by"
+            " its results makes them too good[/bold]",
+            soft_wrap=True,
+        )
     _out.print(f"\nreport  {report or run / 'report.html'}")
 
 
@@ -285,6 +372,34 @@ def _metric_line(metric: Any) -> str:
     return (
         f"{metric.name:<13} {metric.value:.4f}  (95 % interval {metric.low:.4f} to"
         f" {metric.high:.4f}, {metric.count} photos)"
+    )
+
+
+def _print_audit(found: Any) -> None:
+    from lotlens.audit.checks import CHECKS
+
+    train, test = found.num_photos["train"], found.num_photos["test"]
+    _out.print(f"looked at {train} training and {test} test photos")
+    counts = found.count()
+    if not counts:
+        _out.print("nothing found")
+        return
+    table = Table("check", "severity", "found", "training", "what", box=None, pad_edge=False)
+    for check, count in counts.items():
+        actions = {"drop": "leaves out", "group": "keeps together", "keep": "keeps"}
+        table.add_row(
+            check,
+            CHECKS[check].severity,
+            str(count),
+            actions[found.actions[check]],
+            CHECKS[check].meaning,
+        )
+    _out.print()
+    _out.print(table)
+    _out.print(
+        f"\n{found.num_errors} errors; training leaves out {len(found.dropped)} photos and keeps"
+        f" {len(found.groups)} copies together",
+        soft_wrap=True,
     )
 
 

@@ -96,6 +96,35 @@ class Augmentation(_Part):
     mixup: float = Field(0.0, ge=0, le=10)
 
 
+class Audit(_Part):
+    """What training does with photos that `lotlens audit` finds fault with.
+
+    "drop" leaves the photos out; "group" keeps all copies of a picture on one side of every split;
+    "keep" changes nothing. Photos that cannot be read are always left out, and copies can never
+    be on both sides of a split: there is no setting for that.
+
+    Attributes:
+        duplicate: the same file more than once; dropping keeps the first by id.
+        near_duplicate: the same picture, changed a little; likewise.
+        label_conflict: one picture under different labels; at least one of them is wrong. (Rows
+            of one id that contradict each other are left out in any case.)
+        leak: training photos whose picture is in the lot's test part. Keeping them flatters the
+            score on that part.
+        grey, tiny, extreme_aspect, dark, flat, blurred: of training photos.
+    """
+
+    duplicate: Literal["group", "drop"] = "group"
+    near_duplicate: Literal["group", "drop"] = "group"
+    label_conflict: Literal["drop", "group"] = "drop"
+    leak: Literal["keep", "drop"] = "keep"
+    grey: Literal["keep", "drop"] = "keep"
+    tiny: Literal["keep", "drop"] = "keep"
+    extreme_aspect: Literal["keep", "drop"] = "keep"
+    dark: Literal["keep", "drop"] = "keep"
+    flat: Literal["keep", "drop"] = "keep"
+    blurred: Literal["keep", "drop"] = "keep"
+
+
 class Probe(_Part):
     """Frozen backbone, features computed once, logistic regression to convergence.
 
@@ -159,6 +188,9 @@ class Recipe(_Part):
         feature_levels: 1 shows the head the backbone's final features; 1 + n also the averaged
             maps of its last n stages, which helps a probe.
         validation: share of the labelled photos held out for validation.
+        lock: share of the labelled photos put aside before anything else, as a test part that no
+            choice ever sees; the same photos for every seed. 0 locks none.
+        audit: what becomes of photos with faults.
         views: test-time views that validation may adopt beside the plain one.
         precision: "auto" takes bf16 where the CPU has it and it is measured faster.
     """
@@ -170,6 +202,8 @@ class Recipe(_Part):
     feature_levels: int = Field(1, ge=1, le=5)
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)
+    lock: float = Field(0.0, ge=0, lt=1)
+    audit: Audit = Audit()
     views: tuple[Literal["mirror"], ...] = ("mirror",)
     precision: Literal["auto", "32", "bf16"] = "auto"
     stages: tuple[Stage, ...] = Field(min_length=1)

@@ -5,7 +5,7 @@ Ids are never row numbers. Axes are named where arrays are made: N photos, K cla
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -116,8 +116,10 @@ class Finding:
         photo_id: the photo it is about.
         check: the check's short name, such as "unreadable" or "no-file".
         score: how strongly, in 0..1.
-        related_ids: other photos involved (the twin of a duplicate).
+        related_ids: other photos involved (the twin of a duplicate); of the same part, except
+            where the check is "leak": a training photo, and its twins in test.
         sentence: one plain sentence for people.
+        part: which part of the lot the photo is in, "train" or "test"; an id may be in both.
     """
 
     photo_id: str
@@ -125,6 +127,7 @@ class Finding:
     score: float
     related_ids: tuple[str, ...]
     sentence: str
+    part: Literal["train", "test"] = "train"
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,8 @@ class Split:
     """Ids per part.
 
     Attributes:
-        parts: part name ("train", "validation") -> ids.
+        parts: part name -> ids: "train" and "validation", or "fold-1", "fold-2" and so on; and
+            "locked" where photos were put aside.
         seed: the seed it was drawn with.
         fingerprint: the fingerprint of the catalog it was drawn from.
     """
@@ -267,6 +271,13 @@ class Watcher(Protocol):
     def __call__(self, what: str, done: int, total: int) -> None:
         """`done` of `total` units of the work named `what` are finished."""
         ...
+
+
+def watch_part(watch: Watcher | None, what: str) -> Callable[[int, int], None] | None:
+    """Told (done, total) of one kind of work, it passes that on under the work's name."""
+    if watch is None:
+        return None
+    return lambda done, total: watch(what, done, total)
 
 
 class Predictor(Protocol):

@@ -14,7 +14,7 @@ import yaml
 
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import write_rows_atomically, write_text_atomically
-from lotlens.records import Finding, ModelCard
+from lotlens.records import ModelCard
 
 FORMAT_VERSION = 1
 """Version of the bundle: what card.json and model.safetensors hold."""
@@ -66,8 +66,13 @@ class RunFolder:
 
     @property
     def findings_path(self) -> Path:
-        """What did not fit in the data: CSV rows without a file, unreadable photos."""
+        """What is wrong with the photos, labels and tables it was trained on."""
         return self.path / "findings.csv"
+
+    @property
+    def openings_path(self) -> Path:
+        """When the locked part was judged on, and with what result: one row each time."""
+        return self.path / "locked-openings.csv"
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -161,29 +166,12 @@ class RunFolder:
         text = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False)
         write_text_atomically(self.recipe_path, text)
 
-    def write_findings(self, findings: Sequence[Finding]) -> None:
-        rows = [
-            {
-                "Id": finding.photo_id,
-                "Check": finding.check,
-                "Score": finding.score,
-                "Related": " ".join(finding.related_ids),
-                "Sentence": finding.sentence,
-            }
-            for finding in findings
-        ]
-        columns = ("Id", "Check", "Score", "Related", "Sentence")
-        write_rows_atomically(self.findings_path, columns, [list(row.values()) for row in rows])
-
     def write_metrics(self, values: Mapping[str, Any]) -> None:
         self._write_json(self.metrics_path, values)
 
     def read_history(self) -> list[dict[str, str]]:
         """One row per epoch; empty if the run had no such stage."""
-        if not self.history_path.is_file():
-            return []
-        with self.history_path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return self._read_table(self.history_path)
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.write_table(self.history_path, rows)
@@ -192,6 +180,18 @@ class RunFolder:
         """Rows as CSV, columns in the order in which they first appear."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         write_rows_atomically(path, columns, [[row.get(c, "") for c in columns] for row in rows])
+
+    def add_opening(self, values: Mapping[str, Any]) -> int:
+        """Write down that the locked part was judged on; returns how often it was so far."""
+        rows = [*self._read_table(self.openings_path), values]
+        self.write_table(self.openings_path, rows)
+        return len(rows)
+
+    def _read_table(self, path: Path) -> list[dict[str, str]]:
+        if not path.is_file():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:

@@ -13,6 +13,7 @@ from lotlens import api
 from lotlens.errors import BundleError, InputError, MissingExtra, RecipeError
 from lotlens.judge.predict import load_predictions
 from lotlens.recipe import parse_recipe
+from tests.conftest import draw_photo, encode
 
 
 def read_rows(path):
@@ -61,7 +62,11 @@ def test_a_run_holds_all_that_the_docs_promise(trained):
     assert not card.synthetic
     # A word on every photo that was left out, and none about others.
     findings = read_rows(trained.run.findings_path)
-    assert [row[:2] for row in findings[1:]] == [["1003.jpg", "unreadable"]]
+    assert findings[0][:5] == ["Id", "Part", "Check", "Severity", "Training"]
+    assert [row[:3] for row in findings[1:] if row[4] == "drop"] == [
+        ["1003.jpg", "train", "unreadable"]
+    ]
+    assert "1003.jpg" not in {row[0] for row in read_rows(trained.run.split_path)}
 
 
 def test_the_recorded_metrics_are_those_of_the_saved_model(trained):
@@ -85,6 +90,144 @@ def test_judging_on_the_training_data_judges_the_validation_part(trained, spoilt
     validation = {row[0] for row in read_rows(trained.run.split_path)[1:] if row[1] == "validation"}
     evaluation = api.evaluate(trained.run.path, spoilt_lot)
     assert set(evaluation.predictions.ids) == validation
+
+
+@pytest.fixture
+def copied_lot(tmp_path):
+    """A folder per class: photo 0 of each class is there three times, rescaled and recompressed;
+    a copy of class 0's is in class 1 too."""
+    lot = tmp_path / "copied"
+    for label in range(3):
+        (lot / str(label)).mkdir(parents=True)
+        for number in range(12):
+            # Enlarged, for details of several pixels as in a photo: single ones survive no copying.
+            photo = draw_photo(label, number).resize((320, 240))
+            (lot / str(label) / f"{label}-{number}.jpg").write_bytes(encode(photo))
+        original = draw_photo(label, 0).resize((320, 240))
+        small = original.resize((240, 180))
+        (lot / str(label) / f"{label}-0-small.jpg").write_bytes(encode(small))
+        (lot / str(label) / f"{label}-0-poor.jpg").write_bytes(encode(original, quality=40))
+    shutil.copy(lot / "0" / "0-1.jpg", lot / "1" / "stray.jpg")
+    return lot
+
+
+def test_copies_never_straddle_the_split_of_a_run(copied_lot, tiny_recipe, tmp_path):
+    for seed in range(3):
+        recipe = parse_recipe({**tiny_recipe, "stages": tiny_recipe["stages"][:1], "seed": seed})
+        model = api.train(copied_lot, recipe, out=tmp_path / f"run-{seed}")
+        part_of = dict(row[:2] for row in read_rows(model.run.split_path)[1:])
+        for label in range(3):
+            copies = (f"{label}-0.jpg", f"{label}-0-small.jpg", f"{label}-0-poor.jpg")
+            assert len({part_of[id_] for id_ in copies}) == 1
+        # One picture under two labels: neither is learnt.
+        assert not {"0-1.jpg", "stray.jpg"} & part_of.keys()
+        assert len(part_of) == 42 - 1
+
+
+def test_what_training_does_with_findings_can_be_set(copied_lot, tmp_path):
+    overrides = ["audit.near_duplicate=drop", "audit.label_conflict=group"]
+    parts = api.split(copied_lot, tmp_path / "split.csv", overrides=overrides).parts
+    ids = {id_ for part in parts.values() for id_ in part}
+    assert ids == {f"{label}-{number}.jpg" for label in range(3) for number in range(12)} - {
+        f"{label}-0.jpg" for label in range(3)
+    } | {f"{label}-0-poor.jpg" for label in range(3)} | {"stray.jpg"}
+    side = {id_: part for part, members in parts.items() for id_ in members}
+    assert side["0-1.jpg"] == side["stray.jpg"]
+
+
+def test_audit_writes_both_files_and_tells_what_training_would_do(copied_lot, tmp_path):
+    found = api.run_audit(copied_lot, overrides=["audit.grey=drop"], out=tmp_path / "audit")
+    assert found.count()["label-conflict"] == 2
+    assert found.actions["grey"] == "drop"
+    rows = read_rows(tmp_path / "audit" / "findings.csv")[1:]
+    assert len(rows) == len(found.findings)
+    assert "stray.jpg" in (tmp_path / "audit" / "findings.html").read_text("utf-8")
+
+
+def test_folds_are_written(copied_lot, tmp_path):
+    drawn = api.split(copied_lot, tmp_path / "folds.csv", num_folds=3, lock=0.2)
+    assert list(drawn.parts) == ["fold-1", "fold-2", "fold-3", "locked"]
+    rows = read_rows(tmp_path / "folds.csv")[1:]
+    assert {row[1] for row in rows} == set(drawn.parts)
+
+
+def test_a_stored_split_is_used_as_it_is(small_lot, tiny_recipe, tmp_path):
+    values = {**tiny_recipe, "stages": tiny_recipe["stages"][:1]}
+    split_path = tmp_path / "split.csv"
+    first = api.train(small_lot, parse_recipe(values), out=tmp_path / "a", split_path=split_path)
+    written = split_path.read_bytes()
+    assert written == first.run.split_path.read_bytes()
+    other_seed = parse_recipe({**values, "seed": 7})
+    second = api.train(small_lot, other_seed, out=tmp_path / "b", split_path=split_path)
+    assert second.run.split_path.read_bytes() == written == split_path.read_bytes()
+    without = api.train(small_lot, other_seed, out=tmp_path / "c")
+    assert without.run.split_path.read_bytes() != written
+
+
+def test_a_stored_split_that_does_not_fit_or_leaks_is_refused(
+    small_lot, spoilt_lot, copied_lot, tiny_recipe, tmp_path
+):
+    recipe = parse_recipe({**tiny_recipe, "stages": tiny_recipe["stages"][:1]})
+    split_path = tmp_path / "split.csv"
+    api.split(small_lot, split_path)
+    with pytest.raises(InputError, match="does not fit"):
+        api.train(spoilt_lot, recipe, out=tmp_path / "a", split_path=split_path)
+    api.split(small_lot, split_path, num_folds=2)
+    with pytest.raises(InputError, match="no train and no validation part, but fold-1, fold-2"):
+        api.train(small_lot, recipe, out=tmp_path / "a", split_path=split_path)
+    api.split(copied_lot, split_path)
+    rows = split_path.read_text("utf-8").splitlines()
+    small = next(at for at, row in enumerate(rows) if row.startswith("2-0-small.jpg"))
+    here, there = ("train", "validation") if ",train," in rows[small] else ("validation", "train")
+    rows[small] = rows[small].replace(here, there)
+    split_path.write_text("\n".join(rows), "utf-8")
+    with pytest.raises(InputError, match="have a copy, or a photo of their listing, in another"):
+        api.train(copied_lot, recipe, out=tmp_path / "a", split_path=split_path)
+    assert not (tmp_path / "a").exists()
+
+
+def test_locked_photos_are_the_same_for_every_seed_and_each_opening_is_counted(
+    small_lot, tiny_recipe, tmp_path
+):
+    values = {**tiny_recipe, "stages": tiny_recipe["stages"][:1], "lock": 0.25}
+    runs = [
+        api.train(small_lot, parse_recipe({**values, "seed": seed}), out=tmp_path / f"{seed}").run
+        for seed in (0, 1)
+    ]
+    parts = [read_rows(run.split_path)[1:] for run in runs]
+    locked = [{row[0] for row in rows if row[1] == "locked"} for rows in parts]
+    assert locked[0] == locked[1]
+    assert len(locked[0]) == 9
+    kept = [{row[0] for row in rows if row[1] == "validation"} for rows in parts]
+    assert kept[0] != kept[1]
+    assert not kept[0] & locked[0]
+    for times in (1, 2):
+        evaluation = api.evaluate(runs[0].path, locked=True)
+        assert set(evaluation.predictions.ids) == locked[0]
+        assert evaluation.times_opened == times
+    assert len(read_rows(runs[0].openings_path)) == 3
+    assert api.evaluate(runs[0].path).times_opened == 0
+    with pytest.raises(InputError, match="give no other photos"):
+        api.evaluate(runs[0].path, small_lot, locked=True)
+
+
+def test_a_run_without_locked_part_says_so(trained):
+    with pytest.raises(InputError, match="has no locked part"):
+        api.evaluate(trained.run.path, locked=True)
+
+
+def test_a_class_of_one_photo_is_trained_on_and_named(small_lot, tiny_recipe, tmp_path):
+    lot = tmp_path / "lot"
+    shutil.copytree(small_lot, lot)
+    rows = (lot / "train.csv").read_text("utf-8").splitlines()
+    rows = [row for row in rows if not row.startswith("3") or row.startswith("3000")]
+    (lot / "train.csv").write_text("\n".join(rows), "utf-8")
+    model = api.train(lot, parse_recipe(tiny_recipe), out=tmp_path / "run")
+    part_of = dict(row[:2] for row in read_rows(model.run.split_path)[1:])
+    assert part_of["3000.jpg"] == "train"
+    rare = [row for row in read_rows(model.run.findings_path) if row[2] == "rare-class"]
+    assert [row[0] for row in rare] == ["3000.jpg"]
+    assert "cannot be validated" in rare[0][-1]
 
 
 def test_judging_on_answers_counts_the_broken_photo(trained, spoilt_lot):

@@ -19,7 +19,7 @@ import lotlens
 from lotlens import cli
 from lotlens.errors import InputError
 
-COMMANDS = ("demo", "sample", "train", "evaluate", "predict")
+COMMANDS = ("demo", "sample", "audit", "split", "train", "evaluate", "predict")
 
 
 def run(*arguments):
@@ -136,14 +136,56 @@ def remove_table(lot):
     (lot / "classes.csv").unlink()
 
 
-def lonely_class(lot):
+def missing_class(lot):
     text = (lot / "train.csv").read_text().splitlines()
-    kept = [row for row in text if not row.startswith("3") or row.startswith("3000")]
-    (lot / "train.csv").write_text("\n".join(kept))
+    (lot / "train.csv").write_text("\n".join(row for row in text if not row.startswith("3")))
 
 
 def foreign_photos(lot):
     shutil.copy(lot / "test.zip", lot / "train.zip")
+
+
+def test_audit_in_words_and_json(spoilt_lot, tmp_path):
+    done = run("audit", spoilt_lot, "--out", tmp_path / "audit")
+    assert done.returncode == 0
+    assert "looked at 36 training and 12 test photos" in done.stdout
+    assert "unreadable" in done.stdout
+    assert (tmp_path / "audit" / "findings.csv").is_file()
+    done = run("audit", spoilt_lot, "--out", tmp_path / "audit", "--json")
+    values = json.loads(done.stdout)
+    assert values["counts"]["unreadable"] == 2
+    assert values["dropped"] == ["1003.jpg"]
+    assert {finding["photo_id"] for finding in values["findings"]} >= {"1003.jpg", "20000.jpg"}
+
+
+def test_a_strict_audit_fails_on_errors_alone(small_lot, spoilt_lot, tmp_path):
+    for lot, code in ((small_lot, 0), (spoilt_lot, 1)):
+        assert run("audit", lot, "--out", tmp_path, "--strict").returncode == code
+    assert run("audit", tmp_path / "nowhere", "--out", tmp_path).returncode == 2
+
+
+def test_split_then_train_then_judge_the_locked_part(small_lot, recipe_path, tmp_path):
+    path = tmp_path / "split.csv"
+    done = run("split", small_lot, "--out", path, "--lock", "0.2", "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"locked +\d+ photos", done.stdout)
+    out = tmp_path / "run"
+    done = run("train", small_lot, "--recipe", recipe_path, "--split", path, "--out", out)
+    assert done.returncode == 0, done.stderr
+    for said in (False, True):
+        done = run("evaluate", out, "--locked")
+        assert done.returncode == 0, done.stderr
+        assert "its own locked part" in done.stdout
+        assert ("was opened 2 times" in done.stdout) == said
+    done = run("split", small_lot, "--out", path, "--folds", "3", "--json")
+    assert list(json.loads(done.stdout)["photos"]) == ["fold-1", "fold-2", "fold-3"]
+
+
+def test_lock_is_the_recipes_key(small_lot, recipe_path, tmp_path):
+    out = tmp_path / "run"
+    done = run("train", small_lot, "--recipe", recipe_path, "--lock", "0.2", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "lock: 0.2" in (out / "recipe.yaml").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +196,7 @@ def foreign_photos(lot):
         no_rows,
         rename_columns,
         forget_a_name,
-        lonely_class,
+        missing_class,
         foreign_photos,
     ],
 )

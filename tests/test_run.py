@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lotlens.errors import BundleError, InputError, OutputError
-from lotlens.records import CarClass, Finding, ImageSpec, Metric, ModelCard
+from lotlens.records import CarClass, ImageSpec, Metric, ModelCard
 from lotlens.run import FORMAT_VERSION, RunFolder
 
 CARD = ModelCard(
@@ -116,15 +116,19 @@ def test_only_runs_are_removed(tmp_path, finished):
     assert not finished.path.exists()
 
 
-def test_history_and_findings_are_plain_tables(finished):
+def test_the_history_is_a_plain_table(finished):
     assert finished.read_history() == []
     finished.write_history([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "extra": "x"}])
     rows = finished.read_history()
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [row["extra"] for row in rows] == ["", "x"]
-    finished.write_findings([Finding("a,b.jpg", "no-file", 1.0, ("c", "d"), 'He said "no".')])
-    text = finished.findings_path.read_text("utf-8")
-    assert text == 'Id,Check,Score,Related,Sentence\n"a,b.jpg",no-file,1.0,c d,"He said ""no""."\n'
+
+
+def test_openings_are_added_up(finished):
+    assert finished.add_opening({"time": "now", "accuracy": "0.5"}) == 1
+    assert finished.add_opening({"time": "later", "accuracy": "0.6"}) == 2
+    text = finished.openings_path.read_text("utf-8")
+    assert text == "time,accuracy\nnow,0.5\nlater,0.6\n"
 
 
 def test_source_and_recipe_come_back(finished):

@@ -56,6 +56,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 
 def decode(
@@ -80,6 +81,16 @@ def decode(
     Raises:
         UnreadablePhoto: whatever is wrong with the bytes; no other error comes out.
     """
+    return decode_sized(data, max_pixels=max_pixels, min_size=min_size)[0]
+
+
+def decode_sized(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    min_size: tuple[int, int] | None = None,
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """As `decode`, and the (width, height) of the upright photo in full, whatever was decoded."""
     name = _recognise(data)
     try:
         _hush_pillow()
@@ -103,7 +114,10 @@ def decode(
     except Exception as error:
         # Decoders meet hostile bytes with every kind of exception; all mean the same to a caller.
         raise UnreadablePhoto(_explain(error, name)) from error
-    return np.array(rgb if turn is None else rgb.transpose(turn))
+    if turn is None:
+        return np.array(rgb), (width, height)
+    is_swapped = turn in _SIDEWAYS
+    return np.array(rgb.transpose(turn)), (height, width) if is_swapped else (width, height)
 
 
 def _recognise(data: bytes) -> Format:

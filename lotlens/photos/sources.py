@@ -79,8 +79,8 @@ def open_lot(data: Path, *, test: Path | None = None, photos: Path | None = None
     Labels come from the CSV; folders inside a photo archive only help to find a photo. Rows and
     files that do not match become findings: "no-file" (kept, without a locator), "no-row" (left
     out), "duplicate-row" (kept once), "label-conflict" (same id, different labels: left out of
-    train), "no-label" (left out), "ambiguous-file" (several files fit; the first by name is taken)
-    and "one-photo-class".
+    train), "no-label" (left out) and "ambiguous-file" (several files fit; the first by name is
+    taken).
 
     Classes are in numeric order if all labels are whole numbers, else in the order of classes.csv,
     else sorted. If there is a classes.csv, all of its classes are there.
@@ -139,8 +139,8 @@ def check_trainable(lot: Lot) -> None:
     """Refuses a lot that no classifier can be trained on.
 
     Raises:
-        InputError: no labelled photos, fewer than two classes, or classes with fewer than two
-            photos that were found, naming them.
+        InputError: no labelled photos, fewer than two classes, or classes of which no photo was
+            found, naming them.
     """
     found = [photo for photo in lot.train.photos if photo.locator is not None]
     if not found:
@@ -152,12 +152,11 @@ def check_trainable(lot: Lot) -> None:
         raise InputError(
             f"{lot.source} has one class ({lot.train.names[0]}); training needs at least two"
         )
-    counts = Counter(photo.label for photo in found)
-    few = [car for car in lot.train.classes if counts[car.label] < 2]
-    if few:
-        listed = list_some([f"{_show_class(car)}: {counts[car.label]}" for car in few], 10)
+    present = {photo.label for photo in found}
+    empty = [_show_class(car) for car in lot.train.classes if car.label not in present]
+    if empty:
         raise InputError(
-            f"{lot.source} has classes with fewer than two photos ({listed}):"
+            f"{lot.source} has classes without a photo ({list_some(empty, 10)}):"
             " add photos of them, or remove them from the labels and from classes.csv"
         )
 
@@ -330,6 +329,7 @@ def _make_table_lot(
 ) -> Lot:
     """Joins a table's rows with files. The label of the table counts, wherever the file lies."""
     rows, findings = _collect_rows(table)
+    unlabelled = {finding.photo_id for finding in findings if finding.check == "no-label"}
     classes = _make_classes(
         {row.labels[0] for row in rows if len(row.labels) == 1}, names, table.name
     )
@@ -360,6 +360,8 @@ def _make_table_lot(
         locator = matches[0].locator if matches else None
         photos.append(Photo(row.id, locator, row.labels[0], row.listing, row.extra))
     _refuse_mismatch(missing, len(photos), table.name, shown)
+    # They have a row, if one without a label, so no "no-row" is said of them.
+    used.update(file.locator for id_ in unlabelled for file in index.find(id_))
     sentence = f"{table.name} names it, but there is no such file in {shown}."
     findings += [Finding(id_, "no-file", 1.0, (), sentence) for id_ in missing]
     sentence = f"{table.name} has no row for it; left out."
@@ -369,7 +371,6 @@ def _make_table_lot(
         if file.locator not in used and is_photo_name(file.name)
     ]
     catalog = Catalog(tuple(photos), classes)
-    findings += _find_lonely(catalog)
     return Lot(source, catalog, Catalog((), classes), findings=tuple(findings))
 
 
@@ -491,7 +492,7 @@ def _make_class_lot(
         for id_, (file, label) in zip(ids, labelled, strict=True)
     )
     catalog = Catalog(photos, classes)
-    return Lot(source, catalog, Catalog((), classes), findings=tuple(_find_lonely(catalog)))
+    return Lot(source, catalog, Catalog((), classes))
 
 
 def _match_sample(
@@ -522,7 +523,7 @@ def _match_sample(
     others = [file for file in files if file.locator not in used]
     photos += _make_unlabelled(others, taken={photo.id for photo in photos})
     sentence = f"The sample submission names it, but there is no such file in {shown}."
-    findings = tuple(Finding(id_, "no-file", 1.0, (), sentence) for id_ in missing)
+    findings = tuple(Finding(id_, "no-file", 1.0, (), sentence, "test") for id_ in missing)
     return Catalog(tuple(photos), classes), findings
 
 
@@ -532,20 +533,6 @@ def _refuse_mismatch(missing: Sequence[str], count: int, table: str, shown: str)
             f"{len(missing):,} of {count:,} photos in {table} have no file in {shown}"
             f" ({list_some(missing)}): is it the wrong zip or folder?"
         )
-
-
-def _find_lonely(catalog: Catalog) -> list[Finding]:
-    """One finding for every class that a single photo stands for."""
-    found = [photo for photo in catalog.photos if photo.locator is not None]
-    counts = Counter(photo.label for photo in found)
-    shown = {car.label: _show_class(car) for car in catalog.classes}
-    return [
-        Finding(
-            photo.id, "one-photo-class", 1.0, (), f"It is the only photo of {shown[photo.label]}."
-        )
-        for photo in found
-        if photo.label is not None and counts[photo.label] == 1
-    ]
 
 
 # --- rows, files and ids -------------------------------------------------------------------------
@@ -585,6 +572,7 @@ class _Index:
         fitting = files or []
         if "/" in path:
             fitting = [file for file in fitting if _fit_paths(file.name, path)]
+            fitting = [file for file in fitting if file.name == path] or fitting
         if len(fitting) > 1:
             fitting = [file for file in fitting if file.parent in folders] or fitting
         return fitting

@@ -11,12 +11,11 @@ import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -35,7 +34,7 @@ from lotlens.judge.metrics import (
 )
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode
-from lotlens.records import Catalog, Finding, Metric, ModelCard
+from lotlens.records import Catalog, Finding, Locator, Metric, ModelCard
 
 _THUMBNAIL_SIZE = (320, 240)
 _MOST_MATRIX_CLASSES = 30
@@ -74,22 +73,27 @@ def illustrate(answers: Sequence[WrongAnswer], catalog: Catalog) -> tuple[WrongE
     examples = []
     with PhotoReader() as reader:
         for answer in answers:
-            locator = locators.get(answer.photo_id)
-            thumbnail = None
-            if locator is not None:
-                try:
-                    photo = decode(reader.read(locator), min_size=_THUMBNAIL_SIZE)
-                    thumbnail = draw_thumbnail(photo)
-                except UnreadablePhoto:
-                    thumbnail = None
+            thumbnail = read_thumbnail(locators.get(answer.photo_id), reader)
             examples.append(WrongExample(answer, thumbnail))
     return tuple(examples)
 
 
-def draw_thumbnail(photo: NDArray[np.uint8]) -> bytes:
-    """A photo [H, W, 3] as a JPEG of at most 320 x 240 pixels, its aspect kept."""
+def read_thumbnail(
+    locator: Locator | None, reader: PhotoReader, size: tuple[int, int] = _THUMBNAIL_SIZE
+) -> bytes | None:
+    """A photo where it lies, as `draw_thumbnail` draws it; None if it cannot be read."""
+    if locator is None:
+        return None
+    try:
+        return draw_thumbnail(decode(reader.read(locator), min_size=size), size)
+    except UnreadablePhoto:
+        return None
+
+
+def draw_thumbnail(photo: NDArray[np.uint8], size: tuple[int, int] = _THUMBNAIL_SIZE) -> bytes:
+    """A photo [H, W, 3] as a JPEG of at most `size` (width, height) pixels, its aspect kept."""
     image = Image.fromarray(photo)
-    image.thumbnail(_THUMBNAIL_SIZE)
+    image.thumbnail(size)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()
@@ -132,16 +136,11 @@ def write_report(
     Raises:
         OutputError: the file cannot be written.
     """
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = _format_percent
-    environment.filters["jpeg"] = lambda data: _make_data_uri("image/jpeg", data)
-    template = resources.files("lotlens.report").joinpath("page.html.jinja").read_text("utf-8")
     by_name = {metric.name: metric for metric in metrics}
     ranked = _rank_scores(class_scores)
     num_judged = int(confusions.sum())
-    page = environment.from_string(template).render(
+    page = render_page(
+        "page.html.jinja",
         title=title,
         card=card,
         synthetic=synthetic or card.synthetic,
@@ -163,6 +162,25 @@ def write_report(
         facts=[*facts, *_list_facts(card)],
     )
     write_text_atomically(path, page)
+
+
+def render_page(template_name: str, **values: Any) -> str:
+    """A template of this folder, filled in; every value is escaped.
+
+    Args:
+        template_name: such as "page.html.jinja"; it extends "frame.html.jinja".
+        values: what the template names, all of it; the frame names `title` and `synthetic`.
+    """
+    environment = Environment(
+        loader=PackageLoader("lotlens", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = _format_percent
+    environment.filters["jpeg"] = lambda data: _make_data_uri("image/jpeg", data)
+    return environment.get_template(template_name).render(values)
 
 
 def _format_percent(share: float, digits: int = 0) -> str:

@@ -6,7 +6,8 @@ It knows catalogs and recipes, not run folders or test photos.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from lotlens.errors import InputError
 from lotlens.recipe import Finetune, Probe, Recipe
-from lotlens.records import OK, Catalog, FloatArray, ImageSpec, Watcher
+from lotlens.records import OK, Catalog, FloatArray, ImageSpec, Watcher, watch_part
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, build_classifier
@@ -31,6 +32,7 @@ from lotlens.vision.engine import Engine, build_engine, tune_process
 
 _WISE_SHARES = (0.2, 0.4, 0.6, 0.8)
 _MOST_PHOTOS_FOR_PENALTY = 3000
+_NUM_PENALTY_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def run_stages(
     train: Catalog,
     validation: Catalog,
     *,
+    clusters: Mapping[str, int] | None = None,
     scratch_path: Path | None = None,
     watch: Watcher | None = None,
 ) -> Trained:
@@ -85,6 +88,8 @@ def run_stages(
         recipe: which stages.
         train: labelled photos.
         validation: labelled photos with the same classes; none of them in `train`.
+        clusters: photo id -> number of its cluster; photos of one cluster are never on both sides
+            of a cross-validation. Without it each photo stands alone.
         scratch_path: a folder for large temporary data.
         watch: told of the work as it goes on.
 
@@ -98,10 +103,16 @@ def run_stages(
     )
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
     photos = decode_photos(
-        train, spec, scratch_path=scratch_path, progress=_part(watch, "reading training photos")
+        train,
+        spec,
+        scratch_path=scratch_path,
+        progress=watch_part(watch, "reading training photos"),
     )
     held_out = decode_photos(
-        validation, spec, scratch_path=scratch_path, progress=_part(watch, "reading validation")
+        validation,
+        spec,
+        scratch_path=scratch_path,
+        progress=watch_part(watch, "reading validation"),
     )
     _check_readable(train, photos, "training")
     _check_readable(validation, held_out, "validation", every_class=False)
@@ -112,7 +123,11 @@ def run_stages(
     candidates: list[tuple[Candidate, dict[str, torch.Tensor]]] = []
     for stage in recipe.stages:
         if isinstance(stage, Probe):
-            notes.append(fit_probe(classifier, stage, photos, seed=recipe.seed, watch=watch))
+            notes.append(
+                fit_probe(
+                    classifier, stage, photos, clusters=clusters, seed=recipe.seed, watch=watch
+                )
+            )
             probe_weights = copy.deepcopy(classifier.state_dict())
             judged = _judge("probe", classifier, held_out, watch)
             candidates = [(judged, probe_weights)]
@@ -150,6 +165,7 @@ def fit_probe(
     stage: Probe,
     photos: DecodedPhotos,
     *,
+    clusters: Mapping[str, int] | None = None,
     seed: int,
     watch: Watcher | None = None,
 ) -> str:
@@ -163,6 +179,8 @@ def fit_probe(
         what was done, in words.
     """
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
+    numbers = clusters or {}
+    groups = np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])
     centre, deviation = features.mean(axis=0), features.std(axis=0)
     scale = np.sqrt(deviation**2 + (0.5 * deviation.mean()) ** 2) + 1e-12
     scaled = (features - centre) / scale
@@ -170,7 +188,7 @@ def fit_probe(
     # BLAS threads that wait for each other by spinning made this 6 to 15 times slower on a busy
     # two-core machine (measured): one thread a fit, the fits side by side.
     with threadpool_limits(1, user_api="blas"):
-        penalty = choose_penalty(scaled, targets, stage.penalties, len(photos.ids), seed=seed)
+        penalty = choose_penalty(scaled, targets, stage.penalties, groups, seed=seed)
         model = LogisticRegression(C=penalty, max_iter=2000).fit(scaled, targets)
     weight, bias = model.coef_, model.intercept_
     if len(weight) == 1:  # two classes: scikit-learn keeps one row, the logit's difference
@@ -187,30 +205,41 @@ def choose_penalty(
     features: NDArray[np.float64],
     targets: NDArray[np.int64],
     penalties: tuple[float, ...],
-    num_photos: int,
+    groups: NDArray[np.int64],
     *,
     seed: int,
 ) -> float:
     """The C with the lowest cross-validated log loss, on at most 3,000 of the photos.
 
+    Classes with fewer than three groups are left out; where that leaves too little, it is the
+    middle candidate.
+
     Args:
         features: [M * num_photos, F]: all photos, then their mirror images if M is 2.
         targets: [M * num_photos].
         penalties: candidates for C.
-        num_photos: how many photos; a photo and its mirror image are never on both sides.
+        groups: [num_photos] of each photo; photos of one group, and a photo and its mirror image,
+            are never on both sides.
         seed: of the folds.
     """
+    num_photos = len(groups)
     truth = targets[:num_photos]
-    num_folds = min(3, int(np.bincount(truth)[np.unique(truth)].min()))
-    if len(penalties) == 1 or num_folds < 2:
-        return sorted(penalties)[len(penalties) // 2]
+    middle = sorted(penalties)[len(penalties) // 2]
     rng = np.random.default_rng([seed, num_photos])
     taken = np.sort(rng.permutation(num_photos)[:_MOST_PHOTOS_FOR_PENALTY])
+    # A class of fewer groups than folds would be missing from a training side.
+    spread = Counter(label for label, _ in set(zip(truth[taken], groups[taken], strict=True)))
+    common = [label for label, num_groups in spread.items() if num_groups >= _NUM_PENALTY_FOLDS]
+    taken = taken[np.isin(truth[taken], common)]
+    if len(penalties) == 1 or len(common) < 2:
+        return middle
     num_views = len(targets) // num_photos
     rows = np.concatenate([taken + view * num_photos for view in range(num_views)])
-    folds = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(_NUM_PENALTY_FOLDS, shuffle=True, random_state=seed)
     sides = []
-    for kept, left in folds.split(taken, truth[taken]):
+    for kept, left in folds.split(taken, truth[taken], groups[taken]):
+        if len(np.unique(truth[taken[kept]])) < len(common):
+            return middle
         kept_rows = np.concatenate([kept + view * len(taken) for view in range(num_views)])
         sides.append((kept_rows, left))
     search = GridSearchCV(
@@ -294,7 +323,7 @@ def _run_finetune(
         held_out,
         seed=recipe.seed,
         precision=precision,
-        progress=_part(watch, "fine-tuning"),
+        progress=watch_part(watch, "fine-tuning"),
     )
     history += rows
     seconds = sum(row["seconds"] for row in rows)
@@ -330,13 +359,6 @@ def _check_readable(
             f"no readable {part} photo of {', '.join(empty)} ({'; '.join(reasons)[:200]}):"
             " add photos, or leave the class out"
         )
-
-
-def _part(watch: Watcher | None, what: str) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
-        _tell(watch, what, done, total)
-
-    return progress
 
 
 def _tell(watch: Watcher | None, what: str, done: int, total: int) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from pillow_heif import from_pillow
 
 from lotlens.errors import UnreadablePhoto
-from lotlens.photos.decode import decode
+from lotlens.photos.decode import decode, decode_sized
 
 RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 200, 20), (20, 20, 220), (128, 128, 128)
 
@@ -111,9 +111,19 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {} if kind == "PNG" else {"quality": 95}
-    photo = decode(save(stored, kind, exif=exif, **options))
+    photo, size = decode_sized(save(stored, kind, exif=exif, **options))
     assert photo.shape == (32, 48, 3)
+    assert size == (48, 32)
     assert is_near(photo, draw(), 25)
+
+
+def test_the_size_is_the_full_one_however_small_a_jpeg_is_decoded() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = save(draw().resize((480, 320)), "JPEG", exif=exif)
+    photo, size = decode_sized(data, min_size=(40, 60))
+    assert size == (320, 480)
+    assert photo.shape == (60, 40, 3)
 
 
 @pytest.mark.parametrize("value", [0, 9, 65_535])

@@ -162,6 +162,7 @@ def test_sample_ids_without_a_file_stay_and_are_told(tmp_path: Path) -> None:
     assert lot.test.ids == ("2.jpg", "9.jpg", "1.jpg", "3.jpg")
     assert lot.test.photos[1].locator is None
     assert checks(lot) == [("no-file", "9.jpg")]
+    assert lot.findings[0].part == "test"
 
 
 def test_sample_of_other_photos_is_refused(tmp_path: Path) -> None:
@@ -256,11 +257,7 @@ def test_folders_of_a_path_must_fit(tmp_path: Path) -> None:
     lay(tmp_path, {"cars.csv": table(rows), "cars.zip": pack(photos)})
     lot = open_lot(tmp_path / "cars.csv")
     assert contents(lot.train) == [b"a1", b"b1", b"a2"]
-    assert checks(lot) == [
-        ("no-file", "c/2.jpg"),
-        ("no-row", "d/2.jpg"),
-        ("one-photo-class", "b/1.jpg"),
-    ]
+    assert checks(lot) == [("no-file", "c/2.jpg"), ("no-row", "d/2.jpg")]
 
 
 # --- rows, files and labels ----------------------------------------------------------------------
@@ -307,6 +304,17 @@ def test_rows_and_files_that_do_not_match(tmp_path: Path) -> None:
     conflict = next(f for f in lot.findings if f.check == "label-conflict")
     assert "(1, 0)" in conflict.sentence
     assert all(f.sentence.endswith(".") and 0 < f.score <= 1 for f in lot.findings)
+
+
+def test_a_file_whose_row_lacks_a_label_is_not_said_to_lack_the_row(tmp_path: Path) -> None:
+    lot = read_cars(tmp_path, "11.jpg,0 12.jpg,0 21.jpg,1 22.jpg,1 23.jpg,")
+    assert checks(lot) == [("no-label", "23.jpg")]
+
+
+def test_a_row_that_names_a_whole_path_means_that_file(tmp_path: Path) -> None:
+    lot = read_cars(tmp_path, "a/1.jpg,0 2.jpg,1", {"1.jpg": b"", "a/1.jpg": b"a", "2.jpg": b""})
+    assert contents(lot.train)[0] == b"a"
+    assert checks(lot) == [("no-row", "1.jpg")]
 
 
 def test_a_label_that_only_conflicting_rows_have(tmp_path: Path) -> None:
@@ -582,9 +590,8 @@ def test_a_table_in_a_damaged_member(tmp_path: Path) -> None:
     ("rows", "names", "words"),
     [
         ("11.jpg,0 12.jpg,0", "", "one class (0)"),
-        ("11.jpg,0 12.jpg,0 21.jpg,1", "", "fewer than two photos (1: 1)"),
-        ("11.jpg,0 12.jpg,0 21.jpg,1 gone.jpg,1", "0,Нива 1,Самара", "(1 Самара: 1)"),
-        ("11.jpg,0 12.jpg,0", "0,Нива 1,Самара", "(1 Самара: 0)"),
+        ("11.jpg,0 12.jpg,0 gone.jpg,1", "", "without a photo (1)"),
+        ("11.jpg,0 12.jpg,0", "0,Нива 1,Самара", "without a photo (1 Самара)"),
     ],
 )
 def test_untrainable_lots_name_the_classes(
@@ -592,8 +599,12 @@ def test_untrainable_lots_name_the_classes(
 ) -> None:
     lot = read_cars(tmp_path, rows, names=names)
     assert words in refuse(lambda: check_trainable(lot))
-    lonely = [finding.photo_id for finding in lot.findings if finding.check == "one-photo-class"]
-    assert lonely == (["21.jpg"] if "21.jpg" in rows else [])
+
+
+def test_one_photo_of_a_class_is_enough_to_train_on(tmp_path: Path) -> None:
+    lot = read_cars(tmp_path, "11.jpg,0 12.jpg,0 21.jpg,1")
+    check_trainable(lot)
+    assert checks(lot) == [("no-row", "22.jpg"), ("no-row", "23.jpg")]
 
 
 # --- fingerprint ---------------------------------------------------------------------------------

@@ -157,3 +157,10 @@ def test_list_some() -> None:
     assert list_some(["a", "b"]) == "a, b"
     assert list_some(["a\nb"]) == r"'a\nb'"
     assert list_some([str(number) for number in range(2000)], 2) == "0, 1 and 1,998 more"
+
+
+def test_a_million_rows() -> None:
+    data = b"Id,Category\n" + b"".join(b"%d.jpg,%d\n" % (n, n % 10) for n in range(1_000_000))
+    table = read_table(data, "train.csv")
+    assert len(table.rows) == 1_000_000
+    assert table.rows[-1] == ("999999.jpg", "9")

@@ -161,17 +161,20 @@ def noisy():
 def test_the_penalty_is_chosen_by_cross_validation(noisy):
     features, targets = noisy
     # On mostly noise, a nearly free fit is worse than a tame one.
-    assert choose_penalty(features, targets, (0.01, 1000.0), 120, seed=0) == 0.01
+    assert choose_penalty(features, targets, (0.01, 1000.0), np.arange(120), seed=0) == 0.01
 
 
 def test_penalty_without_enough_photos_to_fold(noisy):
     features, targets = noisy
     rows = [0, 40, 80]
-    chosen = choose_penalty(features[rows], targets[rows], (1.0, 0.1, 10.0), 3, seed=0)
-    assert chosen == 1.0
+    candidates = (1.0, 0.1, 10.0)
+    assert choose_penalty(features[rows], targets[rows], candidates, np.arange(3), seed=0) == 1.0
+    # Many photos, but of few cars: each class is one or two of them.
+    groups = np.arange(120) // 20
+    assert choose_penalty(features, targets, candidates, groups, seed=0) == 1.0
 
 
-def test_a_photo_and_its_mirror_never_stand_on_both_sides(noisy, monkeypatch):
+def test_a_photo_its_mirror_and_its_group_never_stand_on_both_sides(noisy, monkeypatch):
     features, targets = noisy
     seen = []
     real = stages.GridSearchCV
@@ -182,11 +185,16 @@ def test_a_photo_and_its_mirror_never_stand_on_both_sides(noisy, monkeypatch):
 
     monkeypatch.setattr(stages, "GridSearchCV", watch)
     both = np.concatenate([features, features])
-    choose_penalty(both, np.tile(targets, 2), (0.1, 1.0), 120, seed=0)
+    choose_penalty(both, np.tile(targets, 2), (0.1, 1.0), np.arange(120), seed=0)
     assert len(seen) == 3
     for kept, left in seen:
         assert not {row % 120 for row in kept.tolist()} & {row % 120 for row in left.tolist()}
         assert len(kept) == 160
+    seen.clear()
+    choose_penalty(both, np.tile(targets, 2), (0.1, 1.0), np.arange(120) // 4, seed=0)
+    for kept, left in seen:
+        sides = [{row % 120 // 4 for row in rows.tolist()} for rows in (kept, left)]
+        assert not sides[0] & sides[1]
 
 
 def test_interpolation_meets_both_ends(tiny_backbone):

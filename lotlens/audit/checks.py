@@ -1,0 +1,283 @@
+"""The checks: pure functions of plain values that say what is wrong with photos and labels.
+
+They read no file and know no catalog. Each finding is one photo and one plain sentence.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import median
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from lotlens.photos.tables import list_some
+from lotlens.records import OK, CarClass, Finding
+
+PartName = Literal["train", "test"]
+
+TINY = 64
+"""Pixels of the shorter side below which a photo is tiny."""
+EXTREME_ASPECT = 4.0
+"""Longer over shorter side from which an aspect is extreme."""
+DARK = 40
+"""Grey level below which all but a hundredth of a dark photo lie, of 255."""
+FLAT = 12
+"""Grey levels that all but two hundredths of a flat photo lie within."""
+BLURRED = 0.5
+"""Sharpness (see `scan.Signs`) below which a photo is blurred."""
+GREY = 8
+"""Span between channels that all but a hundredth of the pixels of a grey photo lie within."""
+_SMALL_SHARE = 0.1  # of the median class
+_MOST_RELATED = 20
+
+Severity = Literal["error", "warning"]
+Action = Literal["drop", "group", "keep"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One kind of finding.
+
+    Attributes:
+        name: as in `Finding.check`.
+        severity: an error makes figures wrong or loses photos; a warning is worth a look.
+        actions: what training may do with the photos found, the default first. "drop" leaves them
+            out, "group" keeps them on one side of every split, "keep" changes nothing.
+        meaning: what was found, for people.
+    """
+
+    name: str
+    severity: Severity
+    actions: tuple[Action, ...]
+    meaning: str
+
+
+CHECKS: Mapping[str, Check] = {
+    check.name: check
+    for check in (
+        Check("unreadable", "error", ("drop",), "cannot be decoded: empty, truncated or no photo"),
+        Check("no-file", "error", ("drop",), "named in a table, but there is no such file"),
+        Check("label-conflict", "error", ("drop", "group"), "one picture under different labels"),
+        Check("leak", "error", ("keep", "drop"), "a picture of train is in test too"),
+        Check("ambiguous-file", "error", ("keep",), "several files fit one row of the table"),
+        Check("duplicate", "warning", ("group", "drop"), "the same file more than once"),
+        Check("near-duplicate", "warning", ("group", "drop"), "one picture, changed a little"),
+        Check("no-row", "warning", ("drop",), "a photo that the table does not name"),
+        Check("no-label", "warning", ("drop",), "a row without a label"),
+        Check("duplicate-row", "warning", ("keep",), "the table names it twice with one label"),
+        Check("rare-class", "warning", ("keep",), "a class with too few different cars"),
+        Check("imbalance", "warning", ("keep",), "a class far smaller than the others"),
+        Check("tiny", "warning", ("keep", "drop"), "too small to tell models apart"),
+        Check("extreme-aspect", "warning", ("keep", "drop"), "very long or very tall"),
+        Check("dark", "warning", ("keep", "drop"), "nearly black"),
+        Check("flat", "warning", ("keep", "drop"), "nearly one colour: no picture to see"),
+        Check("blurred", "warning", ("keep", "drop"), "nothing in it is sharp"),
+        Check("grey", "warning", ("keep", "drop"), "without colours"),
+    )
+}
+"""All checks by name, the worst first."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two photos that show one picture.
+
+    Attributes:
+        first: position of one photo among all that were compared.
+        second: position of the other.
+        likeness: 0 to 1 (see `likeness.measure_likeness`); 1 for equal files.
+        exact: True if the files are equal, byte for byte.
+    """
+
+    first: int
+    second: int
+    likeness: float
+    exact: bool
+
+
+def link_equal(digests: Sequence[bytes]) -> tuple[Link, ...]:
+    """A link from each file to the first one of the same bytes; empty digests are none."""
+    first: dict[bytes, int] = {}
+    links = []
+    for position, digest in enumerate(digests):
+        if digest and first.setdefault(digest, position) != position:
+            links.append(Link(first[digest], position, 1.0, exact=True))
+    return tuple(links)
+
+
+def name_clusters(num_photos: int, links: Iterable[Link]) -> list[int]:
+    """The number of its cluster for each photo; links join photos, also by way of others."""
+    ends = np.array([(link.first, link.second) for link in links], np.int64).reshape(-1, 2)
+    edges = (np.ones(len(ends)), (ends[:, 0], ends[:, 1]))
+    graph = coo_array(edges, shape=(num_photos, num_photos))
+    names: list[int] = connected_components(graph, directed=False)[1].tolist()
+    return names
+
+
+def join_links(num_photos: int, links: Iterable[Link]) -> tuple[tuple[int, ...], ...]:
+    """Clusters of two or more positions that links join, also by way of others; each sorted."""
+    names = name_clusters(num_photos, links)
+    order = sorted(range(num_photos), key=lambda place: names[place])
+    clusters = (tuple(group) for _, group in groupby(order, key=lambda place: names[place]))
+    return tuple(cluster for cluster in clusters if len(cluster) > 1)
+
+
+def check_readable(ids: Sequence[str], status: Sequence[str], part: PartName) -> list[Finding]:
+    """A photo whose status is not "ok"; those without a file are known already."""
+    return [
+        Finding(id_, "unreadable", 1.0, (), f"It cannot be read: {reason}.", part)
+        for id_, reason in zip(ids, status, strict=True)
+        if reason not in (OK, "no file")
+    ]
+
+
+def check_copies(
+    ids: Sequence[str],
+    parts: Sequence[PartName],
+    labels: Sequence[str | None],
+    links: Iterable[Link],
+    names: Mapping[str, str],
+) -> list[Finding]:
+    """Copies within train and test, copies across them, and copies under different labels.
+
+    Of a cluster of copies the first by id counts as the original; each other one is a "duplicate"
+    if an earlier one in its part is the same file, else a "near-duplicate".
+
+    Args:
+        ids: of all photos, train and test.
+        parts: of each photo.
+        labels: of each photo; None where not known.
+        links: between positions.
+        names: class label -> name.
+    """
+    links = tuple(links)
+    findings: list[Finding] = []
+    likeness: dict[int, float] = {}
+    for link in links:
+        for at in (link.first, link.second):
+            likeness[at] = max(likeness.get(at, 0.0), link.likeness)
+    file_of = list(range(len(ids)))  # position -> the first position of the same file
+    for members in join_links(len(ids), (link for link in links if link.exact)):
+        for member in members:
+            file_of[member] = members[0]
+
+    def add(check: str, member: int, related: Sequence[str], score: float, sentence: str) -> None:
+        some = tuple(related[:_MOST_RELATED])
+        findings.append(Finding(ids[member], check, score, some, sentence, parts[member]))
+
+    for cluster in join_links(len(ids), links):
+        sides: dict[PartName, list[int]] = {
+            part: sorted((at for at in cluster if parts[at] == part), key=lambda at: ids[at])
+            for part in ("train", "test")
+        }
+        for side in sides.values():
+            side_ids = [ids[at] for at in side]
+            copies: defaultdict[int, list[str]] = defaultdict(list)
+            for number, member in enumerate(side):
+                same = copies[file_of[member]]
+                if same:
+                    sentence = f"It is the same file as {list_some(same, 3)}."
+                    add("duplicate", member, same, 1.0, sentence)
+                elif number:
+                    earlier = side_ids[:number]
+                    sentence = (
+                        f"It is the same picture as {list_some(earlier, 3)}, a little changed."
+                    )
+                    add("near-duplicate", member, earlier, likeness[member], sentence)
+                same.append(ids[member])
+        train, test = sides["train"], [ids[at] for at in sides["test"]]
+        for member in train if test else ():
+            sentence = f"The same picture is in test, as {list_some(test, 3)}."
+            add("leak", member, test, likeness[member], sentence)
+        for label in sorted({labels[at] for at in train}, key=str):
+            others = [at for at in train if labels[at] != label]
+            if not others:
+                continue
+            other_ids = [ids[at] for at in others]
+            theirs = list_some(sorted({_name(labels[at], names) for at in others}))
+            sentence = (
+                f"It is labelled {_name(label, names)}, but the same picture"
+                f" ({list_some(other_ids, 3)}) is labelled {theirs}."
+            )
+            for member in train:
+                if labels[member] == label:
+                    add("label-conflict", member, other_ids, likeness[member], sentence)
+    return findings
+
+
+def check_sizes(
+    ids: Sequence[str], sizes: Sequence[tuple[int, int]], part: PartName
+) -> Iterator[Finding]:
+    """Photos that are "tiny" or of "extreme-aspect", by (width, height) in pixels."""
+    for id_, (width, height) in zip(ids, sizes, strict=True):
+        shorter, longer = sorted((width, height))
+        shown = f"{width} x {height} pixels"
+        if shorter < TINY:
+            sentence = f"It is only {shown}."
+            yield Finding(id_, "tiny", 1 - shorter / TINY, (), sentence, part)
+        if longer >= EXTREME_ASPECT * shorter:
+            sentence = f"Its longer side is {longer / shorter:.1f} times the shorter ({shown})."
+            yield Finding(
+                id_, "extreme-aspect", 1 - EXTREME_ASPECT * shorter / longer, (), sentence, part
+            )
+
+
+def check_tones(
+    ids: Sequence[str], tones: Sequence[tuple[int, ...]], part: PartName
+) -> Iterator[Finding]:
+    """Photos that are "dark" or "flat", by the 1st, 50th and 99th percentile of grey levels."""
+    for id_, (low, middle, high) in zip(ids, tones, strict=True):
+        if high < DARK:
+            sentence = f"It is nearly black: almost nothing in it is brighter than {high} of 255."
+            yield Finding(id_, "dark", 1 - high / DARK, (), sentence, part)
+        elif high - low < FLAT:
+            sentence = f"It is nearly one colour: all of it is within {high - low} grey levels"
+            sentence += f" of 255, around {middle}."
+            yield Finding(id_, "flat", 1 - (high - low) / FLAT, (), sentence, part)
+
+
+def check_sharpness(
+    ids: Sequence[str],
+    sharpness: Sequence[float],
+    tones: Sequence[tuple[int, ...]],
+    part: PartName,
+) -> Iterator[Finding]:
+    """Photos in which nothing is sharp; those too flat to tell are left out."""
+    for id_, value, (low, _, high) in zip(ids, sharpness, tones, strict=True):
+        if value < BLURRED and high - low >= FLAT:
+            sentence = f"Nothing in it is sharp ({value:.2f}; sharp photos have about 1)."
+            yield Finding(id_, "blurred", 1 - value / BLURRED, (), sentence, part)
+
+
+def check_colours(ids: Sequence[str], colours: Sequence[int], part: PartName) -> Iterator[Finding]:
+    """Photos without colours, by the 99th percentile of the span between channels."""
+    for id_, span in zip(ids, colours, strict=True):
+        if span <= GREY:
+            yield Finding(id_, "grey", 1.0, (), "It has no colours.", part)
+
+
+def check_balance(classes: Sequence[CarClass], counts: Mapping[str, int]) -> Iterator[Finding]:
+    """Classes far smaller than the middle one; `counts` is of photos per label."""
+    if not classes:
+        return
+    middle = median(counts.get(car.label, 0) for car in classes)
+    for car in classes:
+        count = counts.get(car.label, 0)
+        if count < _SMALL_SHARE * middle:
+            photos = "1 photo" if count == 1 else f"{count} photos"
+            sentence = f"Class {_name(car.label, {car.label: car.name})} has {photos},"
+            sentence += f" the middle class {middle:g}: its figures will be uncertain."
+            yield Finding("", "imbalance", 1 - count / middle, (), sentence)
+
+
+def _name(label: str | None, names: Mapping[str, str]) -> str:
+    if label is None:
+        return "not at all"
+    name = names.get(label, label)
+    return name if name == label else f"{label} {name}"

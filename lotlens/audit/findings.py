@@ -1,0 +1,266 @@
+"""Runs the checks over a lot and says what training does with each finding."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from lotlens.audit.checks import (
+    CHECKS,
+    Action,
+    Link,
+    PartName,
+    check_balance,
+    check_colours,
+    check_copies,
+    check_readable,
+    check_sharpness,
+    check_sizes,
+    check_tones,
+    join_links,
+    link_equal,
+    name_clusters,
+)
+from lotlens.audit.hashes import find_lookalikes
+from lotlens.audit.likeness import SAME
+from lotlens.audit.scan import Pair, Signs, choose_workers, compare_photos, scan_photos
+from lotlens.audit.split import list_rare_classes
+from lotlens.files import write_rows_atomically
+from lotlens.recipe import Audit as Settings
+from lotlens.records import OK, Finding, Lot, Photo, Watcher, watch_part
+
+_COLUMNS = ("Id", "Part", "Check", "Severity", "Training", "Score", "Related", "Sentence")
+_NUM_ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in a lot.
+
+    Attributes:
+        findings: the worst kind first (in the order of `CHECKS`).
+        actions: check -> what training does with the photos found.
+        groups: id of a training photo -> name of its cluster, for photos that have copies.
+        dropped: ids of training photos that training leaves out.
+        num_photos: part ("train", "test") -> photos looked at.
+        class_counts: class label -> photos in train that can be read.
+        sizes: (width, height) in pixels -> photos of that size, of all that can be read.
+    """
+
+    findings: tuple[Finding, ...]
+    actions: Mapping[str, Action]
+    groups: Mapping[str, str]
+    dropped: frozenset[str]
+    num_photos: Mapping[str, int]
+    class_counts: Mapping[str, int]
+    sizes: Mapping[tuple[int, int], int]
+
+    @property
+    def num_errors(self) -> int:
+        """Findings of severity "error"."""
+        return sum(CHECKS[finding.check].severity == "error" for finding in self.findings)
+
+    def count(self) -> dict[str, int]:
+        """Findings per check, of the checks that found something, the worst first."""
+        counts = Counter(finding.check for finding in self.findings)
+        return {check: counts[check] for check in CHECKS if counts[check]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "photos": dict(self.num_photos),
+            "errors": self.num_errors,
+            "counts": self.count(),
+            "actions": dict(self.actions),
+            "dropped": sorted(self.dropped),
+            "groups": dict(self.groups),
+            "classes": dict(self.class_counts),
+            "sizes": [
+                {"width": width, "height": height, "photos": count}
+                for (width, height), count in self.sizes.items()
+            ],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def audit_lot(
+    lot: Lot,
+    settings: Settings | None = None,
+    *,
+    lock: float = 0.0,
+    num_workers: int | None = None,
+    watch: Watcher | None = None,
+) -> Audit:
+    """Look at every photo of a lot, train and test, and check photos, labels and tables.
+
+    Args:
+        lot: its own findings, of tables and files that do not match, are taken in.
+        settings: what training does with findings; None for the defaults.
+        lock: share of the photos that the split will lock (see `draw_split`).
+        num_workers: processes that look at photos; None for what the machine and the lot suggest.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: `lock` is out of range, or no photos can be locked.
+    """
+    actions = _choose_actions(settings or Settings())
+    photos = (*lot.train.photos, *lot.test.photos)
+    num_train = len(lot.train)
+    parts: list[PartName] = ["train" for _ in lot.train.photos]
+    parts += ["test" for _ in lot.test.photos]
+    ids = [photo.id for photo in photos]
+    labels = [photo.label for photo in photos]
+    with threadpool_limits(1, user_api="blas"):
+        signs = scan_photos(
+            photos, num_workers=num_workers, progress=watch_part(watch, "looking at photos")
+        )
+        links = find_links(photos, signs, num_workers=num_workers, watch=watch)
+    findings = check_copies(ids, parts, labels, links, _name_classes(lot))
+    findings += _check_part("train", ids[:num_train], signs[:num_train])
+    findings += _check_part("test", ids[num_train:], signs[num_train:])
+    counts = Counter(
+        photo.label
+        for photo, sign in zip(lot.train.photos, signs, strict=False)
+        if sign.status == OK and photo.label is not None
+    )
+    findings += check_balance(lot.train.classes, counts)
+    groups = _name_groups(ids[:num_train], join_links(len(photos), links))
+    dropped = frozenset(
+        finding.photo_id
+        for finding in findings
+        if finding.part == "train" and actions[finding.check] == "drop"
+    ) | {id_ for id_, sign in zip(ids[:num_train], signs, strict=False) if sign.status != OK}
+    # What the lot tells of, `open_lot` has left out already; a photo of that name may be sound.
+    findings += lot.findings
+    if any(counts.values()):
+        findings += list_rare_classes(lot.train, groups, dropped, lock=lock)
+    order = {check: rank for rank, check in enumerate(CHECKS)}
+    findings.sort(key=lambda finding: order[finding.check])
+    return Audit(
+        tuple(findings),
+        actions,
+        groups,
+        dropped,
+        {"train": num_train, "test": len(lot.test)},
+        dict(counts),
+        Counter(sign.size for sign in signs if sign.status == OK),
+    )
+
+
+def find_links(
+    photos: Sequence[Photo],
+    signs: Sequence[Signs],
+    *,
+    num_workers: int | None = None,
+    watch: Watcher | None = None,
+) -> tuple[Link, ...]:
+    """All pairs of photos that show one picture, though not every pair of a large cluster.
+
+    Equal files are linked to the first of them, if they show anything: many a failed download is
+    the same few bytes. The others are searched by their hashes, and each
+    pair that may be one picture is looked at more closely. Pairs that are joined already by way of
+    others are skipped, so that a thousand copies of one picture are no million comparisons.
+
+    Args:
+        photos: of train and test.
+        signs: of `scan_photos`, for the same photos.
+        num_workers: processes that compare photos.
+        watch: told of the work as it goes on.
+    """
+    links = [*link_equal([sign.digest if sign.status == OK else b"" for sign in signs])]
+    later = {link.second for link in links}
+    kept = [at for at, sign in enumerate(signs) if sign.status == OK and at not in later]
+    if len(kept) < 2:
+        return tuple(links)
+    lookalikes = find_lookalikes(np.stack([signs[at].hash for at in kept]))
+    num_done = 0
+    for some in np.array_split(np.arange(len(lookalikes)), _NUM_ROUNDS):
+        candidates = [
+            (kept[first], kept[second], number)
+            for number, (first, second) in zip(some, lookalikes.pairs[some].tolist(), strict=True)
+        ]
+        cluster = name_clusters(len(photos), links)
+        candidates = [pair for pair in candidates if cluster[pair[0]] != cluster[pair[1]]]
+        pairs = [
+            Pair(
+                photos[first],
+                photos[second],
+                bool(lookalikes.mirrored[number]),
+                tuple(lookalikes.boxes[number].tolist()),
+                min(*signs[first].size, *signs[second].size),
+            )
+            for first, second, number in candidates
+        ]
+        # The workers that looked at the photos are still there: even a few pairs are shared out.
+        likenesses = compare_photos(pairs, num_workers=num_workers or choose_workers(len(photos)))
+        for (first, second, _), likeness in zip(candidates, likenesses, strict=True):
+            if likeness >= SAME:
+                links.append(Link(first, second, likeness, exact=False))
+        num_done += len(some)
+        if watch is not None:
+            watch("comparing lookalikes", num_done, len(lookalikes))
+    return tuple(links)
+
+
+def write_findings(path: Path, audit: Audit) -> None:
+    """Write the findings as CSV, one row each; several related ids are parted by line breaks.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_rows_atomically(
+        path,
+        _COLUMNS,
+        (
+            (
+                finding.photo_id,
+                finding.part,
+                finding.check,
+                CHECKS[finding.check].severity,
+                audit.actions[finding.check],
+                f"{finding.score:.3f}",
+                "\n".join(finding.related_ids),
+                finding.sentence,
+            )
+            for finding in audit.findings
+        ),
+    )
+
+
+def _choose_actions(settings: Settings) -> dict[str, Action]:
+    chosen = settings.model_dump()
+    return {
+        name: chosen.get(name.replace("-", "_"), check.actions[0]) for name, check in CHECKS.items()
+    }
+
+
+def _check_part(part: PartName, ids: Sequence[str], signs: Sequence[Signs]) -> list[Finding]:
+    findings = check_readable(ids, [sign.status for sign in signs], part)
+    seen = [(id_, sign) for id_, sign in zip(ids, signs, strict=True) if sign.status == OK]
+    ids = [id_ for id_, _ in seen]
+    tones = [sign.tones for _, sign in seen]
+    findings += check_sizes(ids, [sign.size for _, sign in seen], part)
+    findings += check_tones(ids, tones, part)
+    findings += check_sharpness(ids, [sign.sharpness for _, sign in seen], tones, part)
+    findings += check_colours(ids, [sign.colour for _, sign in seen], part)
+    return findings
+
+
+def _name_groups(ids: Sequence[str], clusters: Sequence[Sequence[int]]) -> dict[str, str]:
+    """Cluster names for the training photos, which stand first among the positions."""
+    groups = {}
+    for cluster in clusters:
+        members = sorted(ids[at] for at in cluster if at < len(ids))
+        if len(members) > 1:
+            groups.update(dict.fromkeys(members, f"copies of {members[0]}"))
+    return groups
+
+
+def _name_classes(lot: Lot) -> dict[str, str]:
+    return {car.label: car.name for car in lot.train.classes}

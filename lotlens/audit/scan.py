@@ -1,0 +1,211 @@
+"""Looks at every photo of a catalog once and writes down what can be said of it in a few numbers.
+
+It knows no labels and judges nothing: `checks` does. Worker processes share the photos out, since
+decoding is most of the work; JPEGs are decoded at a fraction of their size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+from joblib import Parallel, cpu_count, delayed
+from numpy.typing import NDArray
+
+from lotlens.audit.hashes import HASH_SIDE, hash_frame
+from lotlens.audit.likeness import FRAME, frame_photo, measure_likeness
+from lotlens.errors import UnreadablePhoto
+from lotlens.photos.archives import PhotoReader
+from lotlens.photos.decode import decode, decode_sized
+from lotlens.photos.reading import NO_FILE
+from lotlens.records import OK, Photo
+
+_SCAN_SIZE = (96, 96)  # pixels that a JPEG is decoded to at least, for its signs
+_CHUNK = 48  # photos or pairs a worker takes at a time
+_FEW = 1500  # of them, for which starting worker processes takes longer than it saves
+
+Progress = Callable[[int, int], None]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+NO_HASH = np.zeros((HASH_SIDE, HASH_SIDE), np.float16)
+"""The hash of a photo that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What was seen of one photo.
+
+    Attributes:
+        status: "ok", or why it cannot be read; all but the digest is empty then.
+        digest: sha256 of the file's bytes; empty where there are none.
+        size: width and height of the upright photo in pixels.
+        hash: [16, 16] perceptual hash (see `hashes.hash_frame`).
+        tones: 1st, 50th and 99th percentile of the grey levels, 0 to 255.
+        sharpness: standard deviation of the Laplacian over the root mean square gradient, in a
+            frame of 128 x 128 pixels (measures of this family: Pertuz et al. 2013). About 1 for a
+            sharp photo, 0.4 for one blurred over 1 % of its width, whatever its contrast.
+        colour: 99th percentile of the span between a pixel's channels, 0 to 255.
+    """
+
+    status: str
+    digest: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    hash: NDArray[np.float16] = field(default_factory=lambda: NO_HASH)
+    tones: tuple[int, ...] = (0, 0, 0)
+    sharpness: float = 0.0
+    colour: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two photos to look at more closely.
+
+    Attributes:
+        outer: the one that shows as much or more.
+        inner: the other.
+        mirrored: whether the inner one is compared with the outer one's mirror image.
+        box: left, right, top, bottom of the inner within the outer (mirrored) one, as shares.
+        shortest_side: of both photos, in pixels.
+    """
+
+    outer: Photo
+    inner: Photo
+    mirrored: bool
+    box: tuple[float, float, float, float]
+    shortest_side: int
+
+
+def scan_photos(
+    photos: Sequence[Photo], *, num_workers: int | None = None, progress: Progress | None = None
+) -> tuple[Signs, ...]:
+    """Look at every photo once; one without a locator has the status "no file".
+
+    Args:
+        photos: which; the result is in their order.
+        num_workers: processes; None for one per core, or none beside the caller's for few photos.
+        progress: told (photos done, photos in all).
+    """
+    return tuple(_share_out(_look, photos, num_workers, progress))
+
+
+def compare_photos(
+    pairs: Sequence[Pair], *, num_workers: int | None = None, progress: Progress | None = None
+) -> tuple[float, ...]:
+    """The likeness of each pair (see `likeness.measure_likeness`); 0 if one cannot be read now."""
+    return tuple(_share_out(_compare, pairs, num_workers, progress))
+
+
+def choose_workers(num_items: int) -> int:
+    """Processes for so many photos: one per core, or none beside the caller's for a few."""
+    return 1 if num_items <= _FEW else int(cpu_count())
+
+
+def _look(reader: PhotoReader, photo: Photo) -> Signs:
+    if photo.locator is None:
+        return Signs(NO_FILE)
+    digest = b""
+    try:
+        data = reader.read(photo.locator)
+        digest = hashlib.sha256(data).digest()
+        pixels, size = decode_sized(data, min_size=_SCAN_SIZE)
+    except UnreadablePhoto as error:
+        return Signs(error.reason, digest)
+    frame = frame_photo(pixels)
+    # Every fourth pixel in rows and columns is enough for the colours, and 16 times faster.
+    red, green, blue = np.moveaxis(pixels[::4, ::4], 2, 0)
+    span = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return Signs(
+        OK,
+        digest,
+        size,
+        hash_frame(frame),
+        _find_levels(frame[::2, ::2], 0.01, 0.5, 0.99),
+        _measure_sharpness(frame.astype(np.float32)),
+        *_find_levels(span, 0.99),
+    )
+
+
+def _find_levels(values: NDArray[np.uint8], *shares: float) -> tuple[int, ...]:
+    """Quantiles of 8-bit values, by counting: many times faster than sorting."""
+    counts = np.bincount(values.ravel(), minlength=256).cumsum()
+    return tuple(np.searchsorted(counts, counts[-1] * np.array(shares)).tolist())
+
+
+def _measure_sharpness(frame: NDArray[np.float32]) -> float:
+    across, down = np.diff(frame, axis=1)[1:-1], np.diff(frame, axis=0)[:, 1:-1]
+    laplacian = (np.diff(across, axis=1) + np.diff(down, axis=0)).ravel()
+    # Central differences, twice the slope.
+    slopes = ((across[:, 1:] + across[:, :-1]).ravel(), (down[1:] + down[:-1]).ravel())
+    gradient = np.sqrt(sum(float(slope @ slope) for slope in slopes) / laplacian.size / 2)
+    deviation = np.sqrt(
+        float(laplacian @ laplacian) / laplacian.size - float(laplacian.mean()) ** 2
+    )
+    noise = 1.0  # grey levels; keeps an even picture from being called sharp
+    return float(deviation / (gradient + noise))
+
+
+def _compare(reader: PhotoReader, pair: Pair) -> float:
+    try:
+        outer, inner = (_read_frame(reader, photo) for photo in (pair.outer, pair.inner))
+    except UnreadablePhoto:
+        return 0.0
+    if pair.mirrored:
+        outer = outer[:, ::-1]
+    # Where a photo has fewer pixels than the frame, the finest level would compare made-up ones.
+    shrink = 1 if pair.shortest_side >= FRAME else 2 if pair.shortest_side >= FRAME // 2 else 4
+    return measure_likeness(outer, inner, pair.box, shrink=shrink)
+
+
+def _read_frame(reader: PhotoReader, photo: Photo) -> NDArray[np.uint8]:
+    if photo.locator is None:
+        raise UnreadablePhoto(NO_FILE)
+    return frame_photo(decode(reader.read(photo.locator), min_size=(FRAME, FRAME)))
+
+
+def _share_out(
+    work: Callable[[PhotoReader, _Item], _Result],
+    items: Sequence[_Item],
+    num_workers: int | None,
+    progress: Progress | None,
+) -> Iterator[_Result]:
+    """The results of `work` for every item, in order."""
+    if num_workers is None:
+        num_workers = choose_workers(len(items))
+    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+    token = secrets.token_hex(8)
+    jobs = (delayed(_do_chunk)(token, work, chunk) for chunk in chunks)
+    results: Any = Parallel(num_workers, return_as="generator", pre_dispatch="3*n_jobs")(jobs)
+    done = 0
+    try:
+        for part in results:
+            yield from part
+            done += len(part)
+            if progress is not None:
+                progress(done, len(items))
+    finally:
+        _open_reader(token).close()  # this process's own, if it took part
+
+
+def _do_chunk(
+    token: str, work: Callable[[PhotoReader, _Item], _Result], items: Sequence[_Item]
+) -> list[_Result]:
+    reader = _open_reader(token)
+    return [work(reader, item) for item in items]
+
+
+@lru_cache(maxsize=1)
+def _open_reader(token: str) -> PhotoReader:
+    """One reader per worker process and scan: opening a large zip takes longer than a chunk.
+
+    The token changes with each scan, since joblib keeps its workers: a zip that was replaced in
+    between must not be read by the old table of contents.
+    """
+    del token
+    return PhotoReader()
