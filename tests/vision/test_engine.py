@@ -32,14 +32,17 @@ def test_answers_are_those_of_the_classifier(classifier, num_photos, batch):
     assert logits.dtype == features.dtype == np.float32
 
 
-def test_many_photos_are_worth_an_export(classifier, monkeypatch):
+def test_many_photos_are_worth_an_export(classifier, monkeypatch, caplog):
     made = []
     real = engine_module._onnx_engine
-    monkeypatch.setattr(engine_module, "_onnx_engine", lambda *a: made.append(a) or real(*a))
+    monkeypatch.setattr(engine_module, "_onnx_engine", lambda *a: made.append(real(*a)) or made[-1])
     build_engine(classifier, 48, 64, num_photos=10)
     assert not made
-    build_engine(classifier, 48, 64, num_photos=10_000)
-    assert len(made) == 1
+    with caplog.at_level(logging.INFO, logger="lotlens.vision.engine"):
+        engine = build_engine(classifier, 48, 64, num_photos=10_000)
+    # The fallback answers alike, only slower: nobody would notice that the export fails.
+    assert made == [engine]
+    assert not caplog.text
 
 
 def test_an_export_that_answers_otherwise_is_not_used(classifier, monkeypatch, caplog):
