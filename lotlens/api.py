@@ -5,7 +5,7 @@ It joins the rooms and knows run folders; it prints nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -31,7 +31,7 @@ from lotlens.deliver.submission import (
     find_commonest_label,
     write_submission,
 )
-from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra
+from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
 from lotlens.judge.metrics import (
     ClassScore,
     ConfusionPair,
@@ -51,7 +51,7 @@ from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
 from lotlens.photos.tables import read_sample, read_table
 from lotlens.recipe import Audit as AuditSettings
-from lotlens.recipe import Recipe, load_recipe
+from lotlens.recipe import Recipe, load_recipe, parse_recipe
 from lotlens.records import (
     OK,
     Catalog,
@@ -71,6 +71,8 @@ from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.version import __version__
 
 if TYPE_CHECKING:
+    from lotlens.vision.planning import StagePlan
+    from lotlens.vision.rate_finder import RateCurve
     from lotlens.vision.stages import Trained
 
 
@@ -275,24 +277,125 @@ def split(
     return drawn
 
 
-def train(
+@dataclass(frozen=True)
+class Plan:
+    """What a training would do.
+
+    Attributes:
+        recipe: resolved.
+        num_train: photos it would be trained on.
+        num_validation: photos held out.
+        stages: one plan each.
+    """
+
+    recipe: Recipe
+    num_train: int
+    num_validation: int
+    stages: tuple[StagePlan, ...]
+
+
+def plan(
     data: Path | str,
     recipe: str | Path | Recipe = "standard",
     *,
     overrides: Sequence[str] = (),
+    split_path: Path | str | None = None,
+    watch: Watcher | None = None,
+) -> Plan:
+    """What `train` would do with these photos, and about how long it would take on this machine.
+
+    Nothing is trained or written. Arguments and errors are those of `train`.
+    """
+    planning = _import_vision("planning")
+    recipe = _resolve_recipe(recipe, overrides)
+    lot, usable = _open_labelled(Path(data))
+    found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
+    stored = Path(split_path) if split_path is not None and Path(split_path).exists() else None
+    split = _find_split(stored, usable, recipe, found)
+    num_train, num_validation = (len(split.parts[part]) for part in (TRAIN, VALIDATION))
+    stages: tuple[StagePlan, ...] = planning.plan_stages(
+        recipe, len(lot.train.classes), num_train, num_validation
+    )
+    return Plan(recipe, num_train, num_validation, stages)
+
+
+def find_rate(
+    data: Path | str,
+    recipe: str | Path | Recipe = "standard",
+    *,
+    overrides: Sequence[str] = (),
+    stage: int | None = None,
+    num_steps: int = 100,
+    out: Path | str | None = None,
+    watch: Watcher | None = None,
+) -> RateCurve:
+    """A learning-rate range test (Smith 2017) of a stage of fine-tuning.
+
+    Args:
+        data: labelled photos, in any form that `open_lot` knows; only the training part is used.
+        recipe: a built-in recipe's name, a YAML file, or a Recipe.
+        overrides: "stages.1.lr=3e-4" and the like.
+        stage: its number, from 0; None for the first one of fine-tuning.
+        num_steps: optimiser steps.
+        out: the plot to write, .png or .svg.
+        watch: told of the work as it goes on.
+
+    Returns:
+        rates, smoothed losses and a suggestion, good to a factor of two or so.
+
+    Raises:
+        InputError, RecipeError: what was given cannot be used.
+        OutputError: the plot cannot be written.
+        MissingExtra: lotlens[train] is not installed.
+    """
+    stages, rate_finder = _import_vision("stages"), _import_vision("rate_finder")
+    recipe = _resolve_recipe(recipe, overrides)
+    lot, usable = _open_labelled(Path(data))
+    found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
+    split = _find_split(None, usable, recipe, found)
+    kinds = [one.kind for one in recipe.stages]
+    number = stage if stage is not None else kinds.index("finetune") if "finetune" in kinds else 0
+    curve: RateCurve = stages.find_stage_rate(
+        recipe,
+        usable.select(split.parts[TRAIN]),
+        number=number,
+        num_steps=num_steps,
+        clusters=cluster_photos(usable, found.groups),
+        watch=watch,
+    )
+    if out is not None:
+        rate_finder.plot_rates(Path(out), curve)
+    return curve
+
+
+def train(
+    data: Path | str,
+    recipe: str | Path | Recipe | None = None,
+    *,
+    overrides: Sequence[str] = (),
     out: Path | str | None = None,
     split_path: Path | str | None = None,
+    schedules: Mapping[str, Callable[[float], float]] | None = None,
+    resume: bool = False,
     watch: Watcher | None = None,
 ) -> Model:
     """Train a model and write its run folder.
 
+    While it trains, its state is kept in the run folder; a training that was stopped or killed goes
+    on from there with `resume`, and with the recipe's `deterministic` ends in the same bits as one
+    that was not (on one machine).
+
     Args:
         data: labelled photos, in any form that `open_lot` knows.
-        recipe: a built-in recipe's name, a YAML file, or a Recipe.
+        recipe: a built-in recipe's name, a YAML file, or a Recipe; "standard" if None. When a
+            training goes on it is the run's own, and another one is refused.
         overrides: "stages.1.lr=3e-4" and the like.
         out: the run folder; None for the next free one in runs/.
         split_path: a split of `lotlens split` or of an earlier run, used as it is; if there is no
             such file, the split is drawn and written there too.
+        schedules: learning-rate schedules of one's own: name -> function of the epochs done, which
+            gives what the rate is multiplied by.
+        resume: go on with the training in `out`, if there is one; else begin.
         watch: told of the work as it goes on.
 
     Returns:
@@ -302,21 +405,30 @@ def train(
         InputError, RecipeError: what was given cannot be used; nothing was written then.
         OutputError: the run folder cannot be written.
         MissingExtra: lotlens[train] is not installed.
+        Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
     stages = _import_vision("stages")
-    recipe = _resolve_recipe(recipe, overrides)
+    old = RunFolder(Path(out)) if resume and out is not None else None
+    if resume and out is None:
+        raise InputError("to go on with a training, name its run folder with --out")
+    if old is not None and old.is_unfinished:
+        run, recipe = old, _resume_recipe(old, recipe, overrides)
+        split_path = run.split_path if run.split_path.is_file() else split_path
+    else:
+        run, recipe = None, _resolve_recipe(recipe or "standard", overrides)
     data = Path(data)
     lot, usable = _open_labelled(data)
     found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
     split = _find_split(None if split_path is None else Path(split_path), usable, recipe, found)
-    run = (
-        RunFolder.create(Path(out))
-        if out is not None
-        else RunFolder.create_next(Path("runs"), f"{data.resolve().stem}-{recipe.name}")
-    )
-    run.write_recipe(recipe.to_dict())
-    run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
-    write_split(run.split_path, split)
+    if run is None:
+        run = (
+            RunFolder.create(Path(out))
+            if out is not None
+            else RunFolder.create_next(Path("runs"), f"{data.resolve().stem}-{recipe.name}")
+        )
+        run.write_recipe(recipe.to_dict())
+        run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
+        write_split(run.split_path, split)
     validation = usable.select(split.parts[VALIDATION])
     try:
         trained: Trained = stages.run_stages(
@@ -324,14 +436,21 @@ def train(
             usable.select(split.parts[TRAIN]),
             validation,
             clusters=cluster_photos(usable, found.groups),
+            functions=schedules,
+            checkpoint_path=run.checkpoint_path,
             scratch_path=run.path,
             watch=watch,
         )
+    except KeyboardInterrupt as stop:
+        raise Stopped(run.path) from stop
+    except BundleError:
+        raise
     except LotlensError:
         run.remove()
         raise
     run.write_history(trained.history)
     model = _finish(run, recipe, trained, split, lot, validation, watch)
+    run.remove_checkpoint()
     findings = (*found.findings, *_unreadable_findings(trained.status))
     write_findings(run.findings_path, replace(found, findings=findings))
     _report(
@@ -650,6 +769,25 @@ def _resolve_recipe(recipe: str | Path | Recipe, overrides: Sequence[str]) -> Re
     if overrides:
         raise InputError("overrides apply to a recipe's name or file, not to a Recipe")
     return recipe
+
+
+def _resume_recipe(
+    run: RunFolder, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+) -> Recipe:
+    """The recipe a training began with.
+
+    Raises:
+        InputError: another one is asked for now.
+    """
+    stored = parse_recipe(run.read_recipe(), source=str(run.recipe_path))
+    if recipe is not None or overrides:
+        asked = _resolve_recipe(recipe or "standard", overrides)
+        if asked != stored:
+            raise InputError(
+                f"{run.path} began with another recipe ({run.recipe_path}): leave out --recipe and"
+                " --set to go on with it, or train anew in another folder"
+            )
+    return stored
 
 
 def _open_labelled(data: Path) -> tuple[Lot, Catalog]:

@@ -27,7 +27,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from lotlens.errors import LotlensError
+from lotlens.errors import LotlensError, Stopped
 from lotlens.version import __version__
 
 app = typer.Typer(
@@ -210,7 +210,9 @@ def split(
 @app.command()
 def train(
     data: Data,
-    recipe: Recipe = "standard",
+    recipe: Annotated[
+        str | None, typer.Option(help="quick, standard (the default), or a YAML file.")
+    ] = None,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-RECIPE-N.")
@@ -222,15 +224,34 @@ def train(
     lock: Annotated[
         float | None, typer.Option(help="Share put aside as a test part; the same as --set lock=.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --out, if there is one.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a model; validation photos are held out and never augmented."""
     from lotlens import api
 
     overrides = [*(overrides or ()), *([] if lock is None else [f"lock={lock}"])]
+    if dry_run:
+        with _progress(quiet=as_json) as watch:
+            planned = api.plan(
+                data, recipe or "standard", overrides=overrides, split_path=split_path, watch=watch
+            )
+        _print_plan(planned, as_json=as_json)
+        return
     with _progress(quiet=as_json) as watch:
         model = api.train(
-            data, recipe, overrides=overrides, out=out, split_path=split_path, watch=watch
+            data,
+            recipe,
+            overrides=overrides,
+            out=out,
+            split_path=split_path,
+            resume=resume,
+            watch=watch,
         )
     card = model.card
     if as_json:
@@ -242,6 +263,41 @@ def train(
     _out.print(f"test views    {', '.join(card.views)}")
     _out.print(f"report        {model.run.report_path}")
     _out.print(f"next          lotlens predict {model.run.path} --out submission.csv")
+
+
+@app.command("lr-find")
+def lr_find(
+    data: Data,
+    recipe: Recipe = "standard",
+    overrides: Overrides = None,
+    stage: Annotated[
+        int | None, typer.Option(help="Stage, from 0; default the first of fine-tuning.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.", min=10)] = 100,
+    out: Annotated[Path, typer.Option(help="The plot, .png or .svg.")] = Path("lr-find.png"),
+    as_json: Json = False,
+) -> None:
+    """Learning-rate range test: ever higher rates, and where the loss falls fastest."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        curve = api.find_rate(
+            data,
+            recipe,
+            overrides=overrides or (),
+            stage=stage,
+            num_steps=steps,
+            out=out,
+            watch=watch,
+        )
+    if as_json:
+        values = {"suggestion": curve.suggestion, "note": curve.note, "plot": str(out)}
+        _print_json({**values, "rates": curve.rates, "losses": curve.losses})
+        return
+    suggestion = "none" if curve.suggestion is None else f"{curve.suggestion:.1e}"
+    _out.print(f"suggestion    {suggestion}  (good to a factor of two or so)")
+    _out.print(f"note          {escape(curve.note)}", soft_wrap=True)
+    _out.print(f"plot          {out}")
 
 
 @app.command()
@@ -357,6 +413,10 @@ def _progress(*, quiet: bool = False) -> Iterator[Any]:
     try:
         with progress:
             yield watch
+    except Stopped as stopped:
+        run = escape(str(stopped.run_path))
+        _err.print(f"stopped; go on with  lotlens train DATA --out {run} --resume", soft_wrap=True)
+        raise
     except KeyboardInterrupt:
         # Typer ends with exit code 130 by itself, but without a word.
         _err.print("stopped; files already written are whole, unfinished ones were left out")
@@ -373,6 +433,42 @@ def _metric_line(metric: Any) -> str:
         f"{metric.name:<13} {metric.value:.4f}  (95 % interval {metric.low:.4f} to"
         f" {metric.high:.4f}, {metric.count} photos)"
     )
+
+
+def _print_plan(planned: Any, *, as_json: bool) -> None:
+    import yaml
+
+    stages = [
+        {
+            "kind": stage.kind,
+            "trained": list(stage.trained),
+            "frozen": list(stage.frozen),
+            "epochs": stage.num_epochs,
+            "steps": stage.num_steps,
+            "seconds": round(stage.seconds, 1),
+        }
+        for stage in planned.stages
+    ]
+    values = planned.recipe.to_dict()
+    if as_json:
+        counts = {"train": planned.num_train, "validation": planned.num_validation}
+        _print_json({"recipe": values, "photos": counts, "stages": stages})
+        return
+    _out.print(escape(yaml.safe_dump(values, allow_unicode=True, sort_keys=False)), soft_wrap=True)
+    _out.print(f"{planned.num_train} photos to train on, {planned.num_validation} to validate")
+    table = Table("stage", "trained", "frozen", "epochs", "steps", "min", box=None, pad_edge=False)
+    for number, stage in enumerate(stages):
+        table.add_row(
+            f"{number} {stage['kind']}",
+            " ".join(stage["trained"]),
+            " ".join(stage["frozen"]) or "-",
+            str(stage["epochs"] or "-"),
+            str(stage["steps"] or "-"),
+            f"{stage['seconds'] / 60:.1f}",
+        )
+    _out.print(table)
+    total_s = sum(stage["seconds"] for stage in stages)
+    _out.print(f"about {total_s / 60:.1f} minutes in all, from a short measurement here")
 
 
 def _print_audit(found: Any) -> None:

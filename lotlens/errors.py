@@ -17,6 +17,7 @@ exit code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class LotlensError(Exception):
@@ -73,3 +74,15 @@ class MissingExtra(LotlensError):
 
 class OutputError(LotlensError):
     """A result could not be written."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The user stopped a training that can go on; no error, and no child of LotlensError.
+
+    Attributes:
+        run_path: its run folder.
+    """
+
+    def __init__(self, run_path: Path) -> None:
+        super().__init__(f"stopped; it can go on from {run_path}")
+        self.run_path = run_path

@@ -31,6 +31,14 @@ _REASONS = {
 }
 
 
+_UNFINISHED = ".part"
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what a killed process left of an `atomic_path`."""
+    return path.name.startswith(".") and path.suffix == _UNFINISHED
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Lend a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
@@ -51,7 +59,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     final_path = Path(os.path.realpath(path))
     # Short enough that a long name of many-byte letters still fits a file system's 255 bytes.
-    part_path = final_path.with_name(f".{final_path.name[:32]}.{secrets.token_hex(6)}.part")
+    name = f".{final_path.name[:32]}.{secrets.token_hex(6)}{_UNFINISHED}"
+    part_path = final_path.with_name(name)
     try:
         if final_path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder", str(final_path))

@@ -7,16 +7,17 @@ every mistake is reported at once, each with the likely correction.
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
-import types
+import reprlib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lotlens.errors import InputError, RecipeError
 from lotlens.records import Fit, ImageSpec, Interpolation
@@ -24,6 +25,15 @@ from lotlens.records import Fit, ImageSpec, Interpolation
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _from_name(value: Any) -> Any:
+    """A bare name stands for the part with that name and everything else as usual."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+_ByName = BeforeValidator(_from_name)
+_ByText = BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)
 
 
 class Size(_Part):
@@ -53,21 +63,55 @@ class Image(_Part):
         )
 
 
+OPTIMISERS = ("adam", "adamw", "amsgrad", "nadam", "adamax", "sgd")
+"""Optimisers by name; others are timm's, as "timm:NAME"."""
+
+MONITORS: Mapping[str, Literal["min", "max"]] = {
+    "validation_log_loss": "min",
+    "validation_accuracy": "max",
+    "train_loss": "min",
+}
+"""What callbacks may watch, and whether less or more of it is better."""
+
+Monitor = Literal["validation_log_loss", "validation_accuracy", "train_loss"]
+
+
 class Optimiser(_Part):
     """The optimiser of a fine-tuning stage.
 
     Attributes:
+        name: "adam", "adamw", "amsgrad" (Adam with AMSGrad, Reddi et al. 2018), "nadam",
+            "adamax", "sgd" (with Nesterov momentum), or "timm:NAME" for any of timm's.
+        weight_decay: decoupled from the gradient for adamw (Loshchilov & Hutter 2019) and what
+            timm's optimisers make of it; an L2 penalty for the others. Vectors (BatchNorm,
+            biases) have none. Left out, it is 0.05 for adamw and timm's, and 0 for the others.
         layer_decay: the learning rate of each layer group is this times that of the group above
             it (ULMFiT 2018; BEiT 2021); 1 gives every group the same rate.
+        momentum: of sgd, and of timm's optimisers that have one.
     """
 
-    name: Literal["adamw"] = "adamw"
-    weight_decay: float = Field(0.05, ge=0, le=10)
+    name: str = "adamw"
+    weight_decay: float | None = Field(None, ge=0, le=10)
     layer_decay: float = Field(0.85, gt=0, le=1)
+    momentum: float = Field(0.9, ge=0, lt=1)
+
+    @property
+    def decay(self) -> float:
+        """The weight decay that is meant."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 0.05 if self.name == "adamw" or self.name.startswith("timm:") else 0.0
 
 
-class Schedule(_Part):
-    """The learning rate over the steps of a stage.
+class Constant(_Part):
+    """The learning rate stays as it is."""
+
+    name: Literal["constant"]
+    warmup: float = Field(0.0, ge=0, lt=1)
+
+
+class Cosine(_Part):
+    """A cosine from the top to zero (SGDR, Loshchilov & Hutter 2017), after a linear warm-up.
 
     Attributes:
         warmup: the share of all steps in which the rate rises linearly from zero.
@@ -77,23 +121,168 @@ class Schedule(_Part):
     warmup: float = Field(0.1, ge=0, lt=1)
 
 
+class Exponential(_Part):
+    """Every epoch the rate is multiplied by `factor`.
+
+    Attributes:
+        factor: e to the power of -0.1 by default, as in the reference solution.
+        warmup: the share of all steps in which the rate rises linearly from zero.
+    """
+
+    name: Literal["exponential"]
+    factor: float = Field(0.9048374180359595, gt=0, le=1)
+    warmup: float = Field(0.0, ge=0, lt=1)
+
+
+class Steps(_Part):
+    """After every `every` epochs the rate is multiplied by `factor`."""
+
+    name: Literal["step"]
+    every: int = Field(ge=1)
+    factor: float = Field(0.1, gt=0, lt=1)
+    warmup: float = Field(0.0, ge=0, lt=1)
+
+
+class OneCycle(_Part):
+    """Up from lr / 25 to lr and down to almost nothing (Smith & Topin 2018).
+
+    Attributes:
+        peak: the share of all steps after which the top is reached.
+    """
+
+    name: Literal["one-cycle"]
+    peak: float = Field(0.3, gt=0, lt=1)
+
+
+class Cyclic(_Part):
+    """Up and down again and again between `low` times the rate and the rate (Smith 2017).
+
+    Attributes:
+        epochs: of a whole cycle.
+    """
+
+    name: Literal["cyclic"]
+    epochs: int = Field(4, ge=1)
+    low: float = Field(0.1, ge=0, lt=1)
+
+
+class Plateau(_Part):
+    """The rate is cut when the monitor has not become better for a while (ReduceLROnPlateau).
+
+    Attributes:
+        monitor: what is watched.
+        factor: what the rate is multiplied by.
+        patience: looks at validation without a better value before the cut.
+        min_delta: how much better counts as better.
+        warmup: the share of all steps in which the rate rises linearly from zero.
+    """
+
+    name: Literal["plateau"]
+    monitor: Monitor = "validation_log_loss"
+    factor: float = Field(0.5, gt=0, lt=1)
+    patience: int = Field(2, ge=0)
+    min_delta: float = Field(1e-4, ge=0)
+    warmup: float = Field(0.0, ge=0, lt=1)
+
+
+class Function(_Part):
+    """A schedule of one's own (LearningRateScheduler): see `train(schedules=...)`.
+
+    Attributes:
+        function: its name there. A recipe file cannot name code to run.
+    """
+
+    name: Literal["function"]
+    function: str = Field(min_length=1)
+
+
+Schedule = Annotated[
+    Constant | Cosine | Exponential | Steps | OneCycle | Cyclic | Plateau | Function,
+    Field(discriminator="name"),
+    _ByName,
+]
+
+
+class EarlyStop(_Part):
+    """Stop when the monitor has not become better for a while; the best weights are kept.
+
+    Attributes:
+        monitor: what is watched.
+        patience: looks at validation without a better value before stopping.
+        min_delta: how much better counts as better.
+    """
+
+    monitor: Monitor = "validation_log_loss"
+    patience: int = Field(4, ge=1)
+    min_delta: float = Field(0.0, ge=0)
+
+
+class Head(_Part):
+    """The classifier's head.
+
+    Attributes:
+        kind: "linear"; "dense": a dense layer, BatchNorm, ReLU, dropout, then linear, as in the
+            reference solution; "cosine": scaled cosines between features and classes.
+        units: of the dense layer.
+        dropout: in the dense head, before its linear layer.
+        scale: of the cosines.
+    """
+
+    kind: Literal["linear", "dense", "cosine"] = "linear"
+    units: int = Field(128, ge=2, le=8192)
+    dropout: float = Field(0.25, ge=0, lt=1)
+    scale: float = Field(16.0, gt=0, le=128)
+
+
+class Loss(_Part):
+    """What fine-tuning minimises.
+
+    Attributes:
+        kind: "cross-entropy", or "arcface": an additive angular margin between classes (Deng et
+            al. 2019) with a cosine head; the margin falls away when answering.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016).
+        class_weights: "balanced" weighs classes by the inverse of their number of photos.
+        margin: of arcface, in radians.
+    """
+
+    kind: Literal["cross-entropy", "arcface"] = "cross-entropy"
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    margin: float = Field(0.3, ge=0, lt=1.5)
+
+
 class Augmentation(_Part):
     """What happens to training photos, and only to them.
 
     Attributes:
         crop_scale: smallest share of the frame's area a random crop keeps; 1 turns cropping off.
         flip: probability of a mirror image.
-        policy: "trivial" is TrivialAugment Wide (Müller & Hutter 2021), "mild" a small rotation
-            and colour jitter, "none" neither.
+        rotation: largest rotation either way, in degrees.
+        shift: largest shift in each direction, as a share of the side.
+        brightness: lowest and highest factor of brightness; [1, 1] leaves it.
+        policy: "trivial" is TrivialAugment Wide (Müller & Hutter 2021), "rand" RandAugment (Cubuk
+            et al. 2020), "mild" a small rotation and colour jitter, "none" none of them.
+        operations: of RandAugment, how many one after another.
+        magnitude: of RandAugment, 0 to 30.
         erase: probability of erasing a random rectangle (Zhong et al. 2017).
-        mixup: Beta parameter of mixup and CutMix, each on half of the mixed batches; 0 is off.
+        mixup: Beta parameter of mixup (Zhang et al. 2018); 0 is off.
+        cutmix: Beta parameter of CutMix (Yun et al. 2019); 0 is off. With both, each mixed batch is
+            of one kind or the other.
+        mix_share: share of the batches that are mixed.
     """
 
     crop_scale: float = Field(0.6, gt=0.05, le=1)
     flip: float = Field(0.5, ge=0, le=1)
-    policy: Literal["trivial", "mild", "none"] = "trivial"
+    rotation: float = Field(0.0, ge=0, le=180)
+    shift: float = Field(0.0, ge=0, lt=1)
+    brightness: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (1.0, 1.0)
+    policy: Literal["trivial", "rand", "mild", "none"] = "trivial"
+    operations: int = Field(2, ge=1, le=8)
+    magnitude: int = Field(9, ge=0, le=30)
     erase: float = Field(0.25, ge=0, le=1)
     mixup: float = Field(0.0, ge=0, le=10)
+    cutmix: float = Field(0.0, ge=0, le=10)
+    mix_share: float = Field(0.5, ge=0, le=1)
 
 
 class Audit(_Part):
@@ -142,15 +331,28 @@ class Probe(_Part):
 
 
 class Finetune(_Part):
-    """All or the upper layers trained; the head starts from the probe where there is one.
+    """All or the upper layers trained; weights start from the stage before.
 
     Attributes:
         lr: the top learning rate, that of the head.
-        sizes: input sizes in sequence; the last one should be the image's own.
-        freeze: how many of the lowest layer groups stay as they are (BatchNorm statistics too).
+        batch_size: photos in a step's batch.
+        accumulate: batches whose gradients are added up before the weights change.
+        sizes: input sizes in sequence; the last stage should end with the image's own.
+        unfreeze: which layer groups are trained, from the top: "all"; "head"; the name of a group
+            (`lotlens train --dry-run` lists them), which is trained with all above it; or a share
+            of the groups. The others stay as they are, BatchNorm statistics too.
         batch_norm: "train" updates the statistics, "frozen" keeps the pretrained ones.
+        dropout: before a linear head.
+        loss: what is minimised.
         ema: decay of the exponential moving average of the weights; 0 turns it off.
-        validate_every: epochs between two looks at validation, for the history.
+        gradient_clip: largest norm of the gradient; 0 turns clipping off.
+        validate_every: epochs between two looks at validation.
+        early_stop: when to stop before the last epoch; none by default.
+        checkpoint: "last" ends the stage with its last weights, a monitor with those of the best
+            look at validation (ModelCheckpoint). Early stopping takes its own monitor's best.
+        average_last: at this many of the last looks at validation the weights are kept, and their
+            average (a soup, Izmailov et al. 2018; Wortsman et al. 2022) is one more candidate; 0
+            is off.
         keep_best: validation chooses among probe, fine-tuned weights and points between the two
             (WiSE-FT, Wortsman et al. 2022); false takes the fine-tuned weights as they are.
     """
@@ -158,17 +360,21 @@ class Finetune(_Part):
     kind: Literal["finetune"]
     lr: float = Field(2e-3, gt=0, le=1)
     batch_size: int = Field(16, ge=2, le=4096)
+    accumulate: int = Field(1, ge=1, le=1024)
     sizes: tuple[Size, ...] = Field(min_length=1)
-    freeze: int = Field(0, ge=0)
+    unfreeze: str | Annotated[float, Field(gt=0, le=1)] = "all"
     batch_norm: Literal["train", "frozen"] = "train"
     dropout: float = Field(0.2, ge=0, lt=1)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    loss: Loss = Loss()
     ema: float = Field(0.99, ge=0, lt=1)
     gradient_clip: float = Field(0.0, ge=0)
-    optimiser: Optimiser = Optimiser()
-    schedule: Schedule = Schedule()
+    optimiser: Annotated[Optimiser, _ByName] = Optimiser()
+    schedule: Schedule = Cosine()
     augmentation: Augmentation = Augmentation()
     validate_every: int = Field(1, ge=1)
+    early_stop: EarlyStop | None = None
+    checkpoint: Literal["last"] | Monitor = "last"
+    average_last: int = Field(0, ge=0, le=50)
     keep_best: bool = True
 
     @property
@@ -191,8 +397,11 @@ class Recipe(_Part):
         lock: share of the labelled photos put aside before anything else, as a test part that no
             choice ever sees; the same photos for every seed. 0 locks none.
         audit: what becomes of photos with faults.
+        head: the classifier's head.
         views: test-time views that validation may adopt beside the plain one.
-        precision: "auto" takes bf16 where the CPU has it and it is measured faster.
+        precision: "auto" takes bf16 where the CPU has it and it is measured faster, or the GPU's
+            16 bits; "32", "bf16" and "16" say so.
+        deterministic: only algorithms that give the same bits every time.
     """
 
     name: str = Field(min_length=1, max_length=80)
@@ -205,7 +414,9 @@ class Recipe(_Part):
     lock: float = Field(0.0, ge=0, lt=1)
     audit: Audit = Audit()
     views: tuple[Literal["mirror"], ...] = ("mirror",)
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    head: Head = Head()
+    precision: Annotated[Literal["auto", "32", "bf16", "16"], _ByText] = "auto"
+    deterministic: bool = False
     stages: tuple[Stage, ...] = Field(min_length=1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -234,7 +445,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     source, text = _read(name_or_path)
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: a date that does not exist, such as 2026-13-01.
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be read"
@@ -263,7 +475,8 @@ def parse_recipe(
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         problems = [dict(problem) for problem in error.errors()]
-        found += [_sentence(p, values) for p in problems if not _echo(p, problems)]
+        # Each member of a union that does not fit is a problem to pydantic; to people it is one.
+        found += dict.fromkeys(_sentence(p) for p in problems if not _echo(p, problems))
         raise RecipeError(source, found) from error
     found += _check_stages(recipe)
     if found:
@@ -276,20 +489,41 @@ def _check_stages(recipe: Recipe) -> list[str]:
     kinds = [stage.kind for stage in recipe.stages]
     if "probe" in kinds[1:]:
         mistakes.append("stages: a probe can only be the first stage")
+    if "probe" in kinds and recipe.head.kind != "linear":
+        mistakes.append(f"head.kind: a probe fits a linear head, not a {recipe.head.kind} one")
     for number, stage in enumerate(recipe.stages):
         if isinstance(stage, Finetune):
-            if stage.num_epochs % stage.validate_every:
-                mistakes.append(
-                    f"stages.{number}.validate_every: {stage.validate_every} does not divide the"
-                    f" {stage.num_epochs} epochs, so that the last would go unseen"
-                )
-            last = stage.sizes[-1]
-            if (last.height, last.width) != (recipe.image.height, recipe.image.width):
-                mistakes.append(
-                    f"stages.{number}.sizes: the last size is {last.height}x{last.width}, but"
-                    f" image is {recipe.image.height}x{recipe.image.width}; make them equal"
-                )
+            mistakes += [f"stages.{number}.{text}" for text in _check_finetune(recipe, stage)]
+    last = recipe.stages[-1]
+    if isinstance(last, Finetune):
+        size, image = last.sizes[-1], recipe.image
+        if (size.height, size.width) != (image.height, image.width):
+            mistakes.append(
+                f"stages.{len(kinds) - 1}.sizes: the last size is {size.height}x{size.width}, but"
+                f" image is {image.height}x{image.width}; make them equal"
+            )
     return mistakes
+
+
+def _check_finetune(recipe: Recipe, stage: Finetune) -> Iterator[str]:
+    if stage.num_epochs % stage.validate_every:
+        yield (
+            f"validate_every: {stage.validate_every} does not divide the {stage.num_epochs} epochs,"
+            " so that the last would go unseen"
+        )
+    low, high = stage.augmentation.brightness
+    if low > high:
+        yield f"augmentation.brightness: the lowest factor {low:g} is above the highest {high:g}"
+    if stage.loss.kind == "arcface":
+        if recipe.head.kind != "cosine":
+            yield "loss.kind: arcface needs head.kind: cosine"
+        if stage.augmentation.mixup or stage.augmentation.cutmix:
+            yield "loss.kind: arcface takes no mixed photos: set mixup and cutmix to 0"
+    name = stage.optimiser.name
+    prefix, _, rest = name.partition(":")
+    if name not in OPTIMISERS and (prefix != "timm" or not rest):
+        hint = f", did you mean 'timm:{rest}'?" if rest else _likely(prefix, OPTIMISERS)
+        yield f"optimiser.name: {name!r} is not {', '.join(OPTIMISERS)} or timm:NAME{hint}"
 
 
 def _read(name_or_path: str | Path) -> tuple[str, str]:
@@ -316,7 +550,7 @@ def _override(values: dict[str, Any], text: str) -> str | None:
         return f"--set {text}: write it as path.to.key=value, such as stages.1.lr=3e-4"
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return f"--set {text}: the value {raw!r} is not valid YAML"
     if isinstance(value, str):
         # YAML 1.1 reads 3e-4 as text for want of a dot; people mean the number.
@@ -327,49 +561,65 @@ def _override(values: dict[str, Any], text: str) -> str | None:
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(here, list):
-            if not key.isdigit() or int(key) >= len(here):
+            if not key.isdecimal() or int(key) >= len(here):
                 where = ".".join(keys[:depth])
                 return f"--set {text}: {where} has items 0 to {len(here) - 1}, not {key!r}"
-            if last:
-                here[int(key)] = value
-            else:
-                here = here[int(key)]
+            slot: Any = int(key)
         elif isinstance(here, dict):
-            if last:
-                here[key] = value
-            else:
-                here = here.setdefault(key, {})
+            slot = key
+            here.setdefault(key, None)
         else:
             return f"--set {text}: {'.'.join(keys[:depth])} is a single value, it has no {key!r}"
+        if last:
+            here[slot] = value
+        else:
+            # A copy: YAML's aliases make one mapping of two, and only one of them is meant.
+            inner = _from_name(here[slot]) if key in ("optimiser", "schedule") else here[slot]
+            here[slot] = {} if inner is None else copy.copy(inner)
+            here = here[slot]
     return None
 
 
-def _sentence(problem: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+_PLAIN = {
+    "Input should be": "must be",
+    "a valid tuple": "a list",
+    "Tuple": "the list",
+    " after validation": "",
+}
+"""What pydantic says, and what people who write recipes say."""
+
+
+def _sentence(problem: Mapping[str, Any]) -> str:
     """One mistake found by pydantic, in plain words with the likely correction."""
-    # A discriminated union puts its tag ("finetune") into the location; people do not write it.
-    place = [part for part in problem["loc"] if part not in ("probe", "finetune")]
+    place, owner, annotation = _locate(problem["loc"])
     path = ".".join(str(part) for part in place)
-    kind = problem["type"]
-    given = problem.get("input")
+    kind, given = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        known = _known_keys(place[:-1], values)
-        hint = _likely(str(place[-1]), known) or f"; known here: {', '.join(known)}"
-        return f"{path}: unknown key{hint}"
+        return f"{path}: unknown key{_suggest_key(str(place[-1]), owner)}"
     if kind == "missing":
-        return f"{path}: this key is needed"
-    if kind == "union_tag_invalid":
-        known = ("probe", "finetune")
-        tag = str(given.get("kind")) if isinstance(given, Mapping) else str(given)
-        return f"{path}.kind: {tag!r} is not probe or finetune{_likely(tag, known)}"
-    if kind == "union_tag_not_found":
-        return f"{path}: a stage needs a kind, probe or finetune"
+        what = "a value is missing" if isinstance(place[-1], int) else "this key is needed"
+        return f"{path}: {what}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        key, known = _tags(_models_in(annotation))
+        if kind == "union_tag_not_found":
+            return f"{path}: needs a {key}: {', '.join(known)}"
+        tag = problem["ctx"]["tag"]
+        return f"{path}.{key}: {tag!r} is not one of {', '.join(known)}{_likely(tag, known)}"
     if kind == "literal_error":
-        expected = str(problem["ctx"]["expected"])
-        options = [option.strip(" '") for option in expected.replace(" or ", ", ").split(",")]
-        return f"{path}: {given!r} is not one of {', '.join(options)}{_likely(str(given), options)}"
-    message = str(problem["msg"])
-    message = message[0].lower() + message[1:]
-    return f"{path}: {message} (it is {given!r})" if path else message
+        words = _words_in(annotation)
+        hint = _likely(str(given), words)
+        return f"{path}: {reprlib.repr(given)} is not one of {', '.join(words)}{hint}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"{path}: {_expect_mapping(path, annotation, given)}"
+    if owner is Finetune and place[-1] == "unfreeze":
+        message = "must be all, head, the name of a layer group, or a share above 0 and up to 1"
+    else:
+        message = str(problem["msg"])
+        for formal, plain in _PLAIN.items():
+            message = message.replace(formal, plain)
+        message = message[0].lower() + message[1:]
+    message += f" (it is {reprlib.repr(given)})"
+    return f"{path}: {message}" if path else message
 
 
 def _echo(problem: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> bool:
@@ -380,35 +630,92 @@ def _echo(problem: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]) -> 
     )
 
 
-def _known_keys(place: Sequence[Any], values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The keys that the part of a recipe at `place` may have."""
-    model: type[BaseModel] = Recipe
-    options: list[type[BaseModel]] = []
-    here: Any = values
-    for part in place:
-        here = here[part]
+def _locate(location: Sequence[str | int]) -> tuple[list[str | int], type[BaseModel], Any]:
+    """Where pydantic found a problem, in terms of the recipe.
+
+    Returns:
+        the keys and list items as people write them; the part that the last key belongs to; the
+        type of what should be there, None for an unknown key.
+    """
+    place: list[str | int] = []
+    owner: type[BaseModel] = Recipe
+    annotation: Any = Recipe
+    for part in location:
+        models = _models_in(annotation)
+        if isinstance(part, str) and len(models) != 1:
+            # The member of a union that was tried; people do not write it.
+            tags = dict(zip(_tags(models)[1], models, strict=True)) if models else {}
+            annotation = tags.get(part, annotation)
+            continue
+        place.append(part)
         if isinstance(part, str):
-            options = _models_in(model.model_fields[part].annotation)
-        if isinstance(here, Mapping):
-            model = next((o for o in options if _kind(o) == here.get("kind")), options[0])
-    return tuple(model.model_fields)
+            owner = models[0]
+            field = owner.model_fields.get(part)
+            annotation = field.annotation if field else None
+    return place, owner, annotation
 
 
-def _kind(model: type[BaseModel]) -> str | None:
-    """The value of a stage model's `kind`, None for other models."""
-    kind = model.model_fields.get("kind")
-    return typing.get_args(kind.annotation)[0] if kind else None
+def _suggest_key(key: str, owner: type[BaseModel]) -> str:
+    """What an unknown key of a part was meant to be."""
+    if key == "freeze" and owner is Finetune:
+        return (
+            ", use unfreeze: the lowest layer group that is trained (in lite0, freeze: 3 is"
+            " unfreeze: blocks.2)"
+        )
+    homes = dict.fromkeys(_find_key(owner, key))
+    if homes:
+        return f", did you mean {' or '.join(map(repr, homes))}?"
+    known = tuple(owner.model_fields)
+    return _likely(key, known) or f"; known here: {', '.join(known)}"
+
+
+def _find_key(model: type[BaseModel], key: str) -> Iterator[str]:
+    """Where in a part, or in the parts it is made of, a key belongs."""
+    if key in model.model_fields:
+        yield key
+    for name, field in model.model_fields.items():
+        step = f"{name}.N" if typing.get_origin(field.annotation) is tuple else name
+        for inner in _models_in(field.annotation):
+            yield from (f"{step}.{rest}" for rest in _find_key(inner, key))
+
+
+def _expect_mapping(path: str, annotation: Any, given: Any) -> str:
+    """What the mapping should hold in whose place something else was written."""
+    models = _models_in(annotation)
+    shown = reprlib.repr(given)
+    if len(models) > 1:
+        key, known = _tags(models)
+        return f"must be a mapping with a {key} ({', '.join(known)}), not {shown}"
+    fields = models[0].model_fields
+    null = " or null" if type(None) in typing.get_args(annotation) else ""
+    meant = [name for name, field in fields.items() if given in _words_in(field.annotation)]
+    hint = f", did you mean {path}.{meant[0]}: {given}?" if meant else ""
+    return f"must be a mapping of {', '.join(fields)}{null}, not {shown}{hint}"
+
+
+def _tags(models: Sequence[type[BaseModel]]) -> tuple[str, tuple[str, ...]]:
+    """The key that tells the members of a union apart, and its value for each."""
+    key = "kind" if "kind" in models[0].model_fields else "name"
+    return key, tuple(_words_in(model.model_fields[key].annotation)[0] for model in models)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models named in a type annotation, outermost first."""
+    """The pydantic models named in a type annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union, tuple, list, Annotated):
-        return [m for inner in typing.get_args(annotation) for m in _models_in(inner)]
-    return []
+    return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
+
+
+def _words_in(annotation: Any) -> tuple[str, ...]:
+    """The words that a type annotation allows."""
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        return inner
+    return tuple(word for part in inner for word in _words_in(part))
 
 
 def _likely(word: str, known: Sequence[str]) -> str:
+    # Keras and Lightning people write val_loss.
+    word = word.lower().replace("val_", "validation_")
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f", did you mean {near[0]!r}?" if near else ""

@@ -214,6 +214,7 @@ class ModelCard:
         image: the inference preprocessing.
         backbone: its name, as `vision.backbones` understands it.
         feature_levels: how many levels of the backbone the head sees (see `Recipe`).
+        head: its shape, the plain values of `recipe.Head`.
         recipe: the resolved recipe, as plain values.
         fingerprint: of the catalog it was trained on.
         views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
@@ -234,6 +235,7 @@ class ModelCard:
     recipe: Mapping[str, Any]
     fingerprint: str
     feature_levels: int = 1
+    head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "linear"})
     views: tuple[str, ...] = ("whole",)
     temperature: float = 1.0
     commonest_label: str = ""

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from lotlens.errors import BundleError, InputError, OutputError
-from lotlens.files import write_rows_atomically, write_text_atomically
+from lotlens.files import is_unfinished, write_rows_atomically, write_text_atomically
 from lotlens.records import ModelCard
 
 FORMAT_VERSION = 1
@@ -74,18 +74,35 @@ class RunFolder:
         """When the locked part was judged on, and with what result: one row each time."""
         return self.path / "locked-openings.csv"
 
+    @property
+    def checkpoint_path(self) -> Path:
+        """The state of a training that is not finished; gone when it is."""
+        return self.path / "checkpoint"
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a training began here and did not end."""
+        return self.recipe_path.is_file() and not self.card_path.is_file()
+
     @classmethod
     def create(cls, path: Path) -> RunFolder:
-        """Make a new, empty run folder; what a killed training left there is cleared away.
+        """Make a new, empty run folder.
+
+        What is left of a training that was stopped before its first checkpoint is cleared away.
 
         Raises:
-            InputError: the folder already holds something else.
+            InputError: the folder already holds something else, or a training that can go on.
             OutputError: it cannot be made.
         """
         run = cls(path)
-        if path.is_dir() and run.recipe_path.is_file() and not run.card_path.is_file():
+        if run.is_unfinished:
+            if run.checkpoint_path.is_dir():
+                raise InputError(
+                    f"{path} holds a training that was stopped: go on with --resume, or remove it"
+                    " or name another folder with --out"
+                )
             run.remove()
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and not all(is_unfinished(file) for file in path.iterdir()):
             raise InputError(
                 f"{path} already holds files; name another folder with --out, or remove it first"
             )
@@ -130,6 +147,10 @@ class RunFolder:
             raise InputError(f"{self.path} is not a run folder; move it away first")
         shutil.rmtree(self.path)
 
+    def remove_checkpoint(self) -> None:
+        """Delete the state of the training, which is finished."""
+        shutil.rmtree(self.checkpoint_path, ignore_errors=True)
+
     def read_card(self) -> ModelCard:
         """The model card.
 
@@ -161,6 +182,20 @@ class RunFolder:
 
     def write_source(self, values: Mapping[str, Any]) -> None:
         self._write_json(self.source_path, values)
+
+    def read_recipe(self) -> dict[str, Any]:
+        """What `write_recipe` stored.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        try:
+            values = yaml.safe_load(self.recipe_path.read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise BundleError(f"cannot read {self.recipe_path}: {error}") from error
+        if not isinstance(values, dict):
+            raise BundleError(f"{self.recipe_path} is damaged: it must hold a mapping")
+        return values
 
     def write_recipe(self, values: Mapping[str, Any]) -> None:
         text = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False)

@@ -111,7 +111,7 @@ def tiny_recipe(tiny_backbone):
                 "kind": "finetune",
                 "lr": 0.002,
                 "batch_size": 8,
-                "freeze": 1,
+                "unfreeze": 0.8,
                 "ema": 0.5,
                 "sizes": [
                     {"height": 32, "width": 48, "epochs": 1},

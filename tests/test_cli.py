@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import lotlens
 from lotlens import cli
-from lotlens.errors import InputError
+from lotlens.errors import InputError, Stopped
 
-COMMANDS = ("demo", "sample", "audit", "split", "train", "evaluate", "predict")
+COMMANDS = ("demo", "sample", "audit", "split", "lr-find", "train", "evaluate", "predict")
 
 
 def run(*arguments):
@@ -280,11 +280,12 @@ def test_ctrl_c_ends_with_130_and_leaves_no_model(small_lot, recipe_path, tmp_pa
     assert process.returncode == 130
     assert "stopped" in said
     assert "Traceback" not in said
+    assert f"--out {out} --resume" in said
     assert not (out / "card.json").exists()
-    assert not (out / "model.safetensors").exists()
-    # The same command starts afresh in the same folder.
+    # Work is not thrown away by another try in the same folder.
     done = run("train", small_lot, "--recipe", recipe_path, "--out", out)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2
+    assert "--resume" in done.stderr
 
 
 def test_library_errors_become_a_line(monkeypatch, capsys):
@@ -304,3 +305,51 @@ def test_a_reader_that_left_is_no_error(run_path):
         command, shell=True, capture_output=True, text=True, check=False, timeout=120
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(small_lot, tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(tiny_recipe))
+    done = run("train", small_lot, "--recipe", path, "--dry-run", "--set", "stages.1.lr=0.5")
+    assert done.returncode == 0, done.stderr
+    assert "lr: 0.5" in done.stdout
+    assert "minutes in all" in done.stdout
+    done = run("train", small_lot, "--recipe", path, "--dry-run", "--json")
+    stages = json.loads(done.stdout)["stages"]
+    assert [stage["kind"] for stage in stages] == ["probe", "finetune"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lr_find_writes_a_plot(small_lot, tiny_recipe, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(tiny_recipe))
+    plot = tmp_path / "rates.svg"
+    done = run("lr-find", small_lot, "--recipe", path, "--steps", 12, "--out", plot, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert len(values["rates"]) == len(values["losses"]) > 5
+    assert plot.read_text("utf-8").lstrip().startswith("<?xml")
+    done = run("lr-find", small_lot, "--recipe", path, "--stage", 0, "--out", plot)
+    assert done.returncode == 2
+    assert "those are: 1" in done.stderr
+
+
+def test_resume_on_the_command_line(small_lot, recipe_path, tmp_path):
+    out = tmp_path / "run"
+    done = run("train", small_lot, "--recipe", recipe_path, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    done = run("train", small_lot, "--recipe", recipe_path, "--resume")
+    assert done.returncode == 2
+    assert "--out" in done.stderr
+
+
+def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise Stopped(tmp_path / "my run")
+
+    monkeypatch.setattr("lotlens.api.train", stop)
+    done = run("train", tmp_path)
+    assert done.returncode == 130
+    assert "--resume" in done.stderr
+    assert "my run" in done.stderr

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 import lotlens
 from lotlens import cli
+from lotlens import recipe as recipes
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
+RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
 def find_code(text: str, language: str) -> list[str]:
@@ -86,3 +89,28 @@ def test_every_public_function_has_a_docstring():
 def test_built_in_recipes_are_listed_in_the_readme():
     for path in (ROOT / "lotlens" / "recipes").glob("*.yaml"):
         assert yaml.safe_load(path.read_text("utf-8"))["name"] in README
+        assert f"`{path.stem}`" in RECIPES
+
+
+@pytest.mark.parametrize("block", find_code(RECIPES, "yaml"))
+def test_the_guides_recipes_are_valid(block):
+    values = yaml.safe_load(block)
+    recipe = recipes.parse_recipe(values)
+    assert recipe.name == values["name"]
+
+
+def test_the_guide_names_every_key_of_a_recipe_and_every_choice():
+    text = re.sub(r"```.*?```", "", RECIPES, flags=re.DOTALL)
+    named = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`\n]+)`", text))))
+    parts = [
+        part
+        for _, part in inspect.getmembers(recipes, inspect.isclass)
+        if issubclass(part, BaseModel) and part.__module__ == recipes.__name__
+    ]
+    assert recipes.Finetune in parts
+    for part in parts:
+        for key, field in part.model_fields.items():
+            assert key in named, f"{part.__name__}.{key}"
+            for choice in re.findall(r"'([^']+)'[],]", str(field.annotation)):
+                assert choice in named, f"{part.__name__}.{key}: {choice}"
+    assert named.issuperset(recipes.OPTIMISERS)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lotlens.errors import BundleError, InputError, OutputError
+from lotlens.files import atomic_path
 from lotlens.records import CarClass, ImageSpec, Metric, ModelCard
 from lotlens.run import FORMAT_VERSION, RunFolder
 
@@ -136,3 +137,29 @@ def test_source_and_recipe_come_back(finished):
     assert finished.read_source() == {"data": "/photos/лот"}
     finished.write_recipe({"name": "мой", "seed": 3})
     assert finished.recipe_path.read_text("utf-8") == "name: мой\nseed: 3\n"
+
+
+def test_what_a_kill_left_of_the_first_file_does_not_fill_the_folder(tmp_path):
+    with atomic_path(tmp_path / "recipe.yaml") as path:
+        path.write_text("name:")
+    (tmp_path / "recipe.yaml").rename(path)  # as if it had been killed in between
+    assert RunFolder.create(tmp_path).path == tmp_path
+    (tmp_path / ".notes").write_text("mine")
+    with pytest.raises(InputError, match="already holds files"):
+        RunFolder.create(tmp_path)
+
+
+def test_a_stopped_training_is_neither_cleared_nor_overwritten(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    run.write_recipe({"name": "quick"})
+    assert run.is_unfinished
+    assert RunFolder.create(run.path).path == run.path  # nothing was done in it yet
+    run.write_recipe({"name": "quick"})
+    run.checkpoint_path.mkdir()
+    with pytest.raises(InputError, match="go on with --resume"):
+        RunFolder.create(run.path)
+    assert run.read_recipe() == {"name": "quick"}
+    run.remove_checkpoint()
+    run.recipe_path.write_text("- 1")
+    with pytest.raises(BundleError, match="must hold a mapping"):
+        run.read_recipe()

@@ -74,9 +74,18 @@ def layer_groups(backbone: nn.Module) -> list[list[str]]:
 
     Returns:
         Group 0 is nearest to the photo.
+
+    Raises:
+        InputError: timm does not know the groups of this network.
     """
-    matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
-    of_parameter: Mapping[str, int] = group_parameters(backbone, matcher, reverse=True)
+    try:
+        matcher = backbone.group_matcher(coarse=True)  # type: ignore[operator]
+        of_parameter: Mapping[str, int] = group_parameters(backbone, matcher, reverse=True)
+    except (AttributeError, AssertionError) as error:
+        raise InputError(
+            f"timm does not tell the layer groups of {type(backbone).__name__}: it can only be"
+            " probed; choose another backbone to fine-tune"
+        ) from error
     groups: list[list[str]] = [[] for _ in range(max(of_parameter.values()) + 1)]
     for parameter, group in of_parameter.items():
         groups[group].append(parameter)

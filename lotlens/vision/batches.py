@@ -140,6 +140,12 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self._batch_size = min(batch_size, num_photos)
         self._seed = seed
         self._epoch = 0
+        self._skipped = (0, 0)
+
+    def skip(self, epoch: int, num_batches: int) -> None:
+        """Begin with this epoch (from 0), and leave out its first batches: they are done."""
+        self._epoch = epoch
+        self._skipped = (epoch, num_batches)
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch on a loader's `sampler` (no batch sampler)."""
@@ -151,7 +157,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng([self._seed, self._epoch])
         order = rng.permutation(self._num_photos).tolist()
-        for batch in range(len(self)):
+        epoch, num_done = self._skipped
+        for batch in range(num_done if epoch == self._epoch else 0, len(self)):
             rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
             yield [(self._epoch, row) for row in rows]
 

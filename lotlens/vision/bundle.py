@@ -6,11 +6,13 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
+from lotlens.recipe import Head
 from lotlens.records import ModelCard
 from lotlens.run import RunFolder
 from lotlens.vision.classifier import Classifier, build_classifier
@@ -22,7 +24,7 @@ def save_bundle(run: RunFolder, classifier: Classifier, card: ModelCard) -> Mode
     The card is written last: a run folder with a card is a finished one.
 
     Returns:
-        the card with the weights' hash in it.
+        the card with the shape of the classifier's head and the weights' hash in it.
 
     Raises:
         OutputError: a file cannot be written.
@@ -30,7 +32,11 @@ def save_bundle(run: RunFolder, classifier: Classifier, card: ModelCard) -> Mode
     tensors = {key: value.contiguous().cpu() for key, value in classifier.state_dict().items()}
     data = save(tensors)
     write_bytes_atomically(run.weights_path, data)
-    card = replace(card, weights_sha256=hashlib.sha256(data).hexdigest())
+    card = replace(
+        card,
+        head=classifier.head_shape.model_dump(mode="json"),
+        weights_sha256=hashlib.sha256(data).hexdigest(),
+    )
     run.write_card(card)
     return card
 
@@ -49,18 +55,27 @@ def load_bundle(run: RunFolder) -> tuple[Classifier, ModelCard]:
             f"{run.weights_path} is not the file that {run.card_path} describes (its SHA-256"
             " differs): it was damaged or replaced; train again or restore it"
         )
+    try:
+        head = Head.model_validate(card.head)
+    except ValidationError as error:
+        raise BundleError(
+            f"{run.card_path} describes a head that this lotlens does not know ({card.head!r}):"
+            " it is damaged, or of a newer lotlens; install a newer one"
+        ) from error
     # Own weights "timm:NAME@FILE" are in the bundle: the file is not needed again.
     classifier = build_classifier(
         card.backbone.partition("@")[0],
         len(card.classes),
         num_levels=card.feature_levels,
+        head=head,
         pretrained=False,
     )
     try:
         classifier.load_state_dict(load(data))
     except (SafetensorError, RuntimeError) as error:
         raise BundleError(
-            f"{run.weights_path} does not fit backbone {card.backbone}: {error}"
+            f"{run.weights_path} does not fit backbone {card.backbone} with a {head.kind} head:"
+            f" {error}"
         ) from error
     return classifier.eval(), card
 

@@ -2,38 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lotlens.errors import InputError
+from lotlens.recipe import Head
 from lotlens.vision.backbones import build_backbone, layer_groups
 
 
+class CosineHead(nn.Module):
+    """Features [N, F] to scaled cosines between them and a vector of each class, [N, K]."""
+
+    def __init__(self, num_features: int, num_classes: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_classes, num_features))
+        self.scale = scale
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # Sixteen bits tell small angles apart only in steps of five degrees.
+        with torch.autocast(features.device.type, enabled=False):
+            directions = functional.normalize(features.float())
+            return self.scale * functional.linear(directions, functional.normalize(self.weight))
+
+
+Weights = dict[str, Tensor]
+"""A state_dict: tensors by name."""
+
+
 class Classifier(nn.Module):
-    """A backbone and a linear head.
+    """A backbone and a head.
 
     The head sees the backbone's final features; with more than one level also the maps of its
     last stages, averaged over the picture. Final features serve ImageNet's thousand classes; what
     tells two saloons apart lies below them, which helps while the backbone is frozen.
 
+    A linear head starts at zero and answers nothing; the others draw their weights from torch's
+    global generator, which `build_classifier` seeds.
+
     Attributes:
         backbone: photos [N, 3, H, W] to features.
-        head: dropout, then a linear layer: features [N, F] to logits [N, K].
+        num_classes: K.
         num_levels: 1 for the final features alone, 1 + n for the last n stages besides.
+        head_shape: the head as the recipe describes it.
+        dropout: before a linear head; the others do without.
+        head: features [N, F] to logits [N, K].
 
     Raises:
         InputError: the backbone does not give the maps of its stages.
     """
 
-    def __init__(self, backbone: nn.Module, num_classes: int, num_levels: int = 1) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        num_levels: int = 1,
+        head: Head = Head(),
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.num_classes = num_classes
         self.num_levels = num_levels
+        self.head_shape = head
         num_features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
         if num_levels > 1:
             stages: Any = getattr(backbone, "feature_info", ())
@@ -44,9 +81,7 @@ class Classifier(nn.Module):
                 )
             num_features += sum(stage["num_chs"] for stage in stages[1 - num_levels :])
         self.dropout = nn.Dropout(0.0)
-        self.head = nn.Linear(num_features, num_classes)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = _build_head(head, num_features, num_classes)
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised photos [N, 3, H, W] to (logits [N, K], features [N, F])."""
@@ -57,10 +92,17 @@ class Classifier(nn.Module):
             last, maps = backbone.forward_intermediates(photos, indices=self.num_levels - 1)
             levels = [backbone.forward_head(last, pre_logits=True), *(m.mean((2, 3)) for m in maps)]
             features = torch.cat(levels, dim=1)
-        return self.head(self.dropout(features)), features
+        is_linear = isinstance(self.head, nn.Linear)
+        return self.head(self.dropout(features) if is_linear else features), features
 
     def set_head(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        """Put in a linear classifier found elsewhere: weight [K, F], bias [K]."""
+        """Put in a linear classifier found elsewhere: weight [K, F], bias [K].
+
+        Raises:
+            ValueError: the head is not linear.
+        """
+        if not isinstance(self.head, nn.Linear):
+            raise ValueError(f"a {self.head_shape.kind} head cannot hold a linear classifier")
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(weight))
             self.head.bias.copy_(torch.from_numpy(bias))
@@ -70,26 +112,93 @@ class Classifier(nn.Module):
         groups = [[f"backbone.{n}" for n in group] for group in layer_groups(self.backbone)]
         return [*groups, [f"head.{n}" for n, _ in self.head.named_parameters()]]
 
+    def group_names(self) -> list[str]:
+        """A name for each of `layer_groups`: "stem", "blocks.0" and so on, "head" last.
+
+        A name is the shortest beginning that all parameters of the group have and no others, such
+        as "blocks.0". Where there is none, it is made of the first and the last parameter's
+        ("blocks.6+bn2"), and that of the lowest group is "stem", as timm calls it.
+        """
+        *groups, _ = [[n.removeprefix("backbone.") for n in g] for g in self.layer_groups()]
+        names = [_name_group(groups, number) for number in range(len(groups))]
+        if "+" in names[0] and "stem" not in names:
+            names[0] = "stem"
+        return [*names, "head"]
+
 
 def build_classifier(
-    backbone: str, num_classes: int, *, num_levels: int = 1, pretrained: bool = True
+    backbone: str,
+    num_classes: int,
+    *,
+    num_levels: int = 1,
+    head: Head = Head(),
+    pretrained: bool = True,
+    seed: int = 0,
 ) -> Classifier:
     """A Classifier in channels-last layout (on CPUs more than twice as fast for convolutions).
+
+    Args:
+        backbone: see `build_backbone`.
+        num_classes: K.
+        num_levels: see `Classifier`.
+        head: its shape.
+        pretrained: see `build_backbone`.
+        seed: of all weights that are drawn; torch's global generator is left as it was.
 
     Raises:
         InputError, MissingExtra: see `build_backbone` and `Classifier`.
     """
-    network = build_backbone(backbone, pretrained=pretrained)
-    classifier = Classifier(network, num_classes, num_levels)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        network = build_backbone(backbone, pretrained=pretrained)
+        classifier = Classifier(network, num_classes, num_levels, head)
     return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def frozen_batch_norms(classifier: Classifier, names: Sequence[str]) -> list[nn.Module]:
-    """The BatchNorm layers that own any of these parameters, to be kept in inference mode."""
+    """The backbone's BatchNorm layers that own any of these parameters, to stay in inference mode.
+
+    A BatchNorm in the head is new: it has no statistics worth keeping, and is never among them.
+    """
     wanted = set(names)
     return [
         module
-        for path, module in classifier.named_modules()
+        for path, module in classifier.backbone.named_modules(prefix="backbone")
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         and any(f"{path}.{n}" in wanted for n, _ in module.named_parameters(recurse=False))
     ]
+
+
+def _build_head(
+    head: Head, num_features: int, num_classes: int
+) -> nn.Linear | nn.Sequential | CosineHead:
+    if head.kind == "cosine":
+        return CosineHead(num_features, num_classes, head.scale)
+    if head.kind == "dense":
+        return nn.Sequential(
+            nn.Linear(num_features, head.units),
+            nn.BatchNorm1d(head.units),
+            nn.ReLU(),
+            nn.Dropout(head.dropout),
+            nn.Linear(head.units, num_classes),
+        )
+    linear = nn.Linear(num_features, num_classes)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _name_group(groups: list[list[str]], number: int) -> str:
+    """The name of one of the backbone's groups; "head" is taken (see `Classifier.group_names`)."""
+    others = {"head"}
+    for other in groups[:number] + groups[number + 1 :]:
+        others.update(start for name in other for start in _starts(name))
+    # A dict keeps the order of the parameters, a set would not.
+    own = {next(s for s in _starts(name) if s not in others): None for name in groups[number]}
+    short = list(own)
+    return short[0] if len(short) == 1 else f"{short[0]}+{short[-1]}"
+
+
+def _starts(name: str) -> Iterator[str]:
+    """Of "a.b.c": "a", "a.b" and "a.b.c"."""
+    return accumulate(name.split("."), "{}.{}".format)

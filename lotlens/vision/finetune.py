@@ -1,40 +1,91 @@
-"""Fine-tuning on Lightning: module, layer groups, schedule; it knows no catalogs or files."""
+"""Fine-tuning on Lightning: module, callbacks, checkpoints of a stage; it knows no catalogs."""
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
+import signal
+import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+)
 from torch import Tensor
 from torch.nn import functional
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
-from lotlens.recipe import Augmentation, Finetune
+from lotlens.errors import BundleError, InputError
+from lotlens.recipe import MONITORS, Augmentation, Finetune
 from lotlens.records import ImageSpec
 from lotlens.vision.augment import PhotoAugmenter, mix_batch
 from lotlens.vision.batches import DecodedPhotos, EpochBatches, TrainingPhotos, derive_seed
-from lotlens.vision.classifier import Classifier, frozen_batch_norms
+from lotlens.vision.classifier import Classifier, Weights, frozen_batch_norms
+from lotlens.vision.losses import build_loss
+from lotlens.vision.optimisers import build_optimiser
+from lotlens.vision.schedules import ScheduleFunction, build_schedule
 
 Progress = Callable[[int, int], None]
+_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where and how often the state of a stage is written, so that it can be taken up again.
+
+    Attributes:
+        folder: holds "step.ckpt" (everything) and "best.ckpt" (the best look at validation).
+        every_steps: between two writings.
+        every_s: seconds after which it is written in any case.
+    """
+
+    folder: Path
+    every_steps: int
+    every_s: float
+
+    @property
+    def step_path(self) -> Path:
+        return self.folder / "step.ckpt"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a stage of fine-tuning ends with; the classifier holds the weights of choice.
+
+    Attributes:
+        history: one row per look at validation.
+        soup: the average of the weights at the last looks, if the stage asks for it.
+        is_stopped: the user asked to stop, when hardly anything was left to do.
+    """
+
+    history: list[dict[str, Any]]
+    soup: Weights | None
+    is_stopped: bool = False
 
 
 class FineTuning(pl.LightningModule):
     """A classifier being fine-tuned as a stage of a recipe says.
 
     Attributes:
-        history: one row per look at validation: epoch, size, learning rate of the head, training
-            loss, validation accuracy and log loss, seconds since the row before.
+        history: one row per look at validation: epoch, size, learning rate of the head in the
+            epoch's last step, training loss since the look before, validation accuracy and log
+            loss, seconds since the row before.
     """
 
     mean: Tensor
@@ -48,6 +99,8 @@ class FineTuning(pl.LightningModule):
         *,
         num_steps: int,
         seed: int,
+        class_counts: Any = None,
+        functions: Mapping[str, ScheduleFunction] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -55,26 +108,41 @@ class FineTuning(pl.LightningModule):
         self._stage = stage
         self._num_steps = num_steps
         self._seed = seed
-        self._num_classes = classifier.head.out_features
+        self._num_classes = classifier.num_classes
+        self._functions = functions or {}
+        if class_counts is None:
+            class_counts = np.ones(self._num_classes, np.int64)
+        self._loss = build_loss(stage.loss, class_counts, classifier.head_shape)
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std)[:, None, None], persistent=False)
         self._frozen_norms = _freeze(classifier, stage)
         classifier.dropout.p = stage.dropout
-        self._losses: list[Tensor] = []
+        self._losses: list[float] = []
+        self._rate = 0.0
+        self._plateaus: list[tuple[ReduceLROnPlateau, str]] = []
+        self._saved_plateaus: list[dict[str, Any]] = []
         self._answers: list[tuple[Tensor, Tensor]] = []
         self._start_s = 0.0
 
     def configure_optimizers(self) -> Any:
         groups = layer_decay_groups(self.classifier, self._stage)
-        optimiser = AdamW(groups, lr=self._stage.lr, fused=True)
-        schedule = LambdaLR(optimiser, self._rate)
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def _rate(self, step: int) -> float:
-        return cosine_with_warmup(step, self._num_steps, self._stage.schedule.warmup)
+        # Lightning clips no gradients for fused optimisers that its 16-bit scaling passes by.
+        is_fused = not self._stage.gradient_clip or self.trainer.precision == "32-true"
+        optimiser = build_optimiser(groups, self._stage.optimiser, self._stage.lr, fused=is_fused)
+        schedules = build_schedule(
+            optimiser,
+            self._stage.schedule,
+            num_steps=self._num_steps,
+            steps_per_epoch=self._num_steps // self._stage.num_epochs,
+            functions=self._functions,
+        )
+        # Lightning forgets a plateau's look in the epoch that a checkpoint is taken up in.
+        self._plateaus = [
+            (schedule["scheduler"], schedule["monitor"])
+            for schedule in schedules
+            if "monitor" in schedule
+        ]
+        return [optimiser], [schedule for schedule in schedules if "monitor" not in schedule]
 
     def normalise(self, photos: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] to the network's input, channels last, as `prepare.normalise` does."""
@@ -83,28 +151,33 @@ class FineTuning(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self._start_s = time.perf_counter()
+        for (scheduler, _), state in zip(self._plateaus, self._saved_plateaus, strict=False):
+            scheduler.load_state_dict(state)
+        self._keep_frozen()  # an epoch that is taken up in its middle does not start
 
     def on_train_epoch_start(self) -> None:
+        self._keep_frozen()
+
+    def _keep_frozen(self) -> None:
         # Everything else is in training mode (again, after a look at validation).
         for norm in self._frozen_norms:
             norm.eval()
 
-    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         photos, labels = batch
-        step = self.global_step
+        place = (self.current_epoch, batch_idx)
         # Dropout draws from the global generator, which `fine_tune` has lent to this run.
-        torch.manual_seed(derive_seed(self._seed, "step", step))
+        torch.manual_seed(derive_seed(self._seed, "step", *place))
         inputs = self.normalise(photos)
         targets = functional.one_hot(labels, self._num_classes).to(inputs.dtype)
-        mixup = self._stage.augmentation.mixup
-        if mixup:
-            rng = np.random.default_rng([self._seed, step])
-            inputs, targets = mix_batch(inputs, targets, mixup, rng)
+        augmentation = self._stage.augmentation
+        if augmentation.mixup or augmentation.cutmix:
+            rng = np.random.default_rng([self._seed, *place])
+            inputs, targets = mix_batch(inputs, targets, augmentation, rng)
+        self._rate = self.trainer.optimizers[0].param_groups[-1]["lr"]
         logits, _ = self.classifier(inputs)
-        loss = functional.cross_entropy(
-            logits.float(), targets, label_smoothing=self._stage.label_smoothing
-        )
-        self._losses.append(loss.detach())
+        loss = self._loss(logits.float(), targets)
+        self._losses.append(float(loss.detach()))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
@@ -118,19 +191,33 @@ class FineTuning(pl.LightningModule):
         self._answers.clear()
         now_s = time.perf_counter()
         size = _size_at(self._stage, self.current_epoch)
+        values = {
+            "train_loss": float(np.mean(self._losses)),
+            "validation_accuracy": float((logits.argmax(1) == labels).float().mean()),
+            "validation_log_loss": float(functional.cross_entropy(logits, labels)),
+        }
+        self.log_dict(values)
+        for scheduler, monitor in self._plateaus:
+            scheduler.step(values[monitor])
         self.history.append(
             {
                 "epoch": self.current_epoch + 1,
                 "size": f"{size[0]}x{size[1]}",
-                "lr": self.trainer.optimizers[0].param_groups[-1]["lr"],
-                "train_loss": float(torch.stack(self._losses).mean()),
-                "validation_accuracy": float((logits.argmax(1) == labels).float().mean()),
-                "validation_log_loss": float(functional.cross_entropy(logits, labels)),
+                "lr": self._rate,
+                **values,
                 "seconds": now_s - self._start_s,
             }
         )
         self._start_s = now_s
         self._losses.clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"], checkpoint["losses"] = self.history, self._losses
+        checkpoint["plateaus"] = [scheduler.state_dict() for scheduler, _ in self._plateaus]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history, self._losses = list(checkpoint["history"]), list(checkpoint["losses"])
+        self._saved_plateaus = checkpoint["plateaus"]
 
 
 def fine_tune(
@@ -141,9 +228,15 @@ def fine_tune(
     *,
     seed: int,
     precision: str = "32",
+    deterministic: bool = False,
+    functions: Mapping[str, ScheduleFunction] | None = None,
+    checkpointing: Checkpointing | None = None,
     progress: Progress | None = None,
-) -> list[dict[str, Any]]:
-    """Train a classifier in place; it ends with the averaged weights where the stage has an EMA.
+) -> Tuned:
+    """Train a classifier in place, as a stage says; or go on where a checkpoint of it stops.
+
+    It ends with the weights of the last step (averaged where the stage has an EMA), or those of the
+    best look at validation where the stage stops early or asks for them.
 
     Args:
         classifier: its present weights are the start, head included.
@@ -151,50 +244,109 @@ def fine_tune(
         train: augmented anew in every epoch.
         validation: never augmented, at the size of the last epochs.
         seed: all randomness derives from it; torch's global generator is left as it was.
-        precision: "32" or "bf16".
+        precision: "32", "bf16" or "16".
+        deterministic: use only algorithms that give the same bits every time.
+        functions: schedules of one's own, by name.
+        checkpointing: where the stage's state is kept; what is there is taken up. Without it,
+            nothing is written for that.
         progress: called with (steps done, steps in all).
 
-    Returns:
-        the history, one row per look at validation.
-
     Raises:
-        KeyboardInterrupt: the user stopped it (Lightning would swallow that).
+        BundleError: the checkpoint cannot be read.
+        KeyboardInterrupt: the user stopped it; with checkpointing, after the running batch, and
+            its state was written.
     """
     # Lightning leaves modules in the mode it finds them in, and the probe leaves inference mode.
     classifier.train()
     batches = EpochBatches(len(train.ids), stage.batch_size, seed=seed)
-    num_steps = stage.num_epochs * len(batches)
-    module = FineTuning(classifier, stage, train.spec, num_steps=num_steps, seed=seed)
-    data = TrainingPhotos(train, _augmenters(stage, train.spec), seed=seed)
+    steps_per_epoch = -(-len(batches) // stage.accumulate)
+    num_steps = stage.num_epochs * steps_per_epoch
+    counts = np.bincount(train.targets, minlength=classifier.num_classes)
+    module = FineTuning(
+        classifier,
+        stage,
+        train.spec,
+        num_steps=num_steps,
+        seed=seed,
+        class_counts=counts,
+        functions=functions,
+    )
+    data = TrainingPhotos(train, build_augmenters(stage, train.spec), seed=seed)
     callbacks: list[Callback] = [_ProgressCallback(num_steps, progress)]
+    soup = _Soup(stage) if stage.average_last else None
+    if soup:
+        # Before the EMA, which takes the averaged weights away again when validation ends.
+        callbacks.append(soup)
     if stage.ema:
         callbacks.append(EMAWeightAveraging(decay=stage.ema))
-    with _quiet_lightning(), torch.random.fork_rng():
-        trainer = pl.Trainer(
-            max_epochs=stage.num_epochs,
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-            gradient_clip_val=stage.gradient_clip or None,
-            callbacks=callbacks,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            check_val_every_n_epoch=stage.validate_every,
-            use_distributed_sampler=False,
-        )
-        try:
-            trainer.fit(
-                module,
-                DataLoader(data, sampler=batches, batch_size=None),
-                DataLoader(_plain_batches(validation), batch_size=None),
+    monitor = stage.early_stop.monitor if stage.early_stop else stage.checkpoint
+    with _scratch_folder(checkpointing) as folder:
+        best = None
+        if stage.early_stop:
+            stop = stage.early_stop
+            callbacks.append(
+                EarlyStopping(
+                    stop.monitor,
+                    min_delta=stop.min_delta,
+                    patience=stop.patience,
+                    mode=MONITORS[stop.monitor],
+                )
             )
-        except SystemExit as stop:
-            raise KeyboardInterrupt from stop
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return module.history
+        if monitor != "last":
+            best = ModelCheckpoint(
+                folder,
+                "best",
+                monitor,
+                mode=MONITORS[monitor],
+                save_weights_only=True,
+                enable_version_counter=False,
+            )
+            callbacks.append(best)
+        resumed = None
+        keeper = None
+        with ExitStack() as stack:
+            if checkpointing:
+                keeper = _StepCheckpoint(checkpointing, stage.accumulate)
+                callbacks.append(keeper)
+                stack.enter_context(keeper.catch_interrupt())
+                if checkpointing.step_path.is_file():
+                    resumed = checkpointing.step_path
+                    batches.skip(*_read_place(resumed))
+            stack.enter_context(quiet_lightning())
+            stack.enter_context(_deterministic(deterministic))
+            stack.enter_context(torch.random.fork_rng())
+            trainer = pl.Trainer(
+                max_epochs=stage.num_epochs,
+                precision=_PRECISIONS[precision],
+                accumulate_grad_batches=stage.accumulate,
+                gradient_clip_val=stage.gradient_clip or None,
+                callbacks=callbacks,
+                devices=1,
+                logger=False,
+                enable_checkpointing=best is not None,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                check_val_every_n_epoch=stage.validate_every,
+                use_distributed_sampler=False,
+            )
+            try:
+                trainer.fit(
+                    module,
+                    DataLoader(data, sampler=batches, batch_size=None),
+                    DataLoader(_plain_batches(validation), batch_size=None),
+                    ckpt_path=resumed,
+                    weights_only=True if resumed else None,
+                )
+            except SystemExit as stopped:
+                raise KeyboardInterrupt from stopped
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        if best is not None:
+            saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+            module.load_state_dict(saved["state_dict"])
+    is_stopped = keeper is not None and keeper.is_asked_to_stop
+    return Tuned(module.history, soup.average() if soup else None, is_stopped)
 
 
 def layer_decay_groups(classifier: Classifier, stage: Finetune) -> list[dict[str, Any]]:
@@ -211,28 +363,46 @@ def layer_decay_groups(classifier: Classifier, stage: Finetune) -> list[dict[str
         trained = [parameters[n] for n in names if parameters[n].requires_grad]
         for is_matrix in (True, False):
             members = [p for p in trained if (p.ndim > 1) == is_matrix]
-            decay = stage.optimiser.weight_decay if is_matrix else 0.0
+            decay = stage.optimiser.decay if is_matrix else 0.0
             if members:
                 result.append({"params": members, "lr": rate, "weight_decay": decay})
     return result
 
 
-def cosine_with_warmup(step: int, num_steps: int, warmup: float) -> float:
-    """Share of the top rate at a step: linear from near 0, then a cosine to 0 (SGDR 2017)."""
-    num_warm = warmup * num_steps
-    if step < num_warm:
-        return (step + 1) / (num_warm + 1)
-    done = (step - num_warm) / max(1.0, num_steps - num_warm)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def count_frozen(classifier: Classifier, unfreeze: str | float) -> int:
+    """How many of the lowest layer groups a stage leaves as they are.
+
+    Args:
+        classifier: its layer groups count, the head being the last.
+        unfreeze: "all", "head", a group's name, or the share of the groups that is trained.
+
+    Raises:
+        InputError: no group has that name.
+    """
+    names = classifier.group_names()
+    if isinstance(unfreeze, float):
+        return len(names) - math.ceil(unfreeze * len(names))
+    if unfreeze == "all":
+        return 0
+    if unfreeze not in names:
+        near = difflib.get_close_matches(unfreeze, names, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise InputError(
+            f"unfreeze: the backbone has no layer group {unfreeze!r}{hint}; it has all,"
+            f" {', '.join(names)}"
+        )
+    return names.index(unfreeze)
 
 
 def choose_precision(wanted: str, classifier: Classifier, height: int, width: int) -> str:
-    """Which of "bf16" and "32" to train in; "auto" measures, where the CPU computes in bf16.
+    """Which of "bf16", "16" and "32" to train in; "auto" measures, where the CPU computes in bf16.
 
     CPUs without bf16 instructions emulate it, 15 times slower than fp32 (measured).
     """
     if wanted != "auto":
         return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "16"
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported() or not _has_native_bf16():
         return "32"
     photos = torch.zeros(8, 3, height, width).contiguous(memory_format=torch.channels_last)
@@ -255,12 +425,13 @@ def _has_native_bf16() -> bool:
 def _freeze(classifier: Classifier, stage: Finetune) -> list[torch.nn.Module]:
     """Freeze the lowest groups; the BatchNorm layers that must stay in inference mode."""
     groups = classifier.layer_groups()
-    frozen = [name for group in groups[: stage.freeze] for name in group]
+    frozen = [n for group in groups[: count_frozen(classifier, stage.unfreeze)] for n in group]
+    classifier.requires_grad_(True)
     parameters = dict(classifier.named_parameters())
     for name in frozen:
         parameters[name].requires_grad_(False)
-    still = [n for group in groups for n in group] if stage.batch_norm == "frozen" else frozen
-    return frozen_batch_norms(classifier, still)
+    backbone = [n for group in groups[:-1] for n in group]
+    return frozen_batch_norms(classifier, backbone if stage.batch_norm == "frozen" else frozen)
 
 
 def _size_at(stage: Finetune, epoch: int) -> tuple[int, int]:
@@ -268,7 +439,7 @@ def _size_at(stage: Finetune, epoch: int) -> tuple[int, int]:
     return sizes[min(epoch, len(sizes) - 1)]
 
 
-def _augmenters(stage: Finetune, spec: ImageSpec) -> list[PhotoAugmenter]:
+def build_augmenters(stage: Finetune, spec: ImageSpec) -> list[PhotoAugmenter]:
     """One per epoch: the input size may change on the way."""
     fill = (round(spec.mean[0] * 255), round(spec.mean[1] * 255), round(spec.mean[2] * 255))
     by_size: dict[tuple[int, int], PhotoAugmenter] = {}
@@ -300,8 +471,124 @@ class _ProgressCallback(Callback):
             self._progress(trainer.global_step, self._num_steps)
 
 
+class _Soup(Callback):
+    """Adds up the weights at the last looks at validation; averaged ones where there is an EMA."""
+
+    def __init__(self, stage: Finetune) -> None:
+        self._stage = stage
+        self._sum: Weights = {}
+        self._count = 0
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
+        looks_left = (
+            self._stage.num_epochs - trainer.current_epoch - 1
+        ) // self._stage.validate_every
+        if looks_left < self._stage.average_last:
+            weights = module.classifier.state_dict()
+            for key, value in weights.items():
+                self._sum[key] = value.double() + self._sum.get(key, 0.0)
+            self._count += 1
+
+    def average(self) -> Weights | None:
+        """None if training stopped before the looks that count."""
+        if not self._count:
+            return None
+        return {key: value / self._count for key, value in self._sum.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self._sum, "count": self._count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._sum, self._count = dict(state_dict["sum"]), state_dict["count"]
+
+
+class _StepCheckpoint(Callback):
+    """Writes the whole state of training every so often, and when Ctrl-C asks it to stop.
+
+    Only between two batches of an epoch, when all of the step's work is done: what the loops do
+    at an epoch's end (validation, schedules by epoch) need not be cut in two.
+    """
+
+    def __init__(self, checkpointing: Checkpointing, accumulate: int) -> None:
+        self._checkpointing = checkpointing
+        self._accumulate = accumulate
+        self._saved_step = 0
+        self._saved_s = time.monotonic()
+        self.is_asked_to_stop = False
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._saved_step, self._saved_s = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *about: Any) -> None:
+        batch_idx: int = about[-1]
+        if trainer.is_last_batch or (batch_idx + 1) % self._accumulate:
+            return
+        step, now_s = trainer.global_step, time.monotonic()
+        is_due = (
+            step - self._saved_step >= self._checkpointing.every_steps
+            or now_s - self._saved_s >= self._checkpointing.every_s
+        )
+        if is_due or self.is_asked_to_stop:
+            # Lightning writes to memory first and moves the file into its place.
+            trainer.save_checkpoint(self._checkpointing.step_path)
+            self._saved_step, self._saved_s = step, time.monotonic()
+        if self.is_asked_to_stop:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def catch_interrupt(self) -> Iterator[None]:
+        """Let a first Ctrl-C wait for the end of the batch; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self.is_asked_to_stop:
+                signal.default_int_handler(number, frame)
+            self.is_asked_to_stop = True
+
+        before = signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _read_place(path: Path) -> tuple[int, int]:
+    """The epoch of a checkpoint, from 0, and how many of its batches are done."""
+    try:
+        loops = torch.load(path, map_location="cpu", weights_only=True)["loops"]["fit_loop"]
+        epoch = loops["epoch_progress"]["current"]["processed"]
+        return int(epoch), int(loops["epoch_loop.batch_progress"]["current"]["processed"])
+    except Exception as error:
+        raise BundleError(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}): remove it to start the"
+            " stage anew"
+        ) from error
+
+
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def _scratch_folder(checkpointing: Checkpointing | None) -> Iterator[Path]:
+    if checkpointing is not None:
+        checkpointing.folder.mkdir(parents=True, exist_ok=True)
+        yield checkpointing.folder
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
     """Lightning tells of devices and gives advice meant for its own users; lotlens's have none."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level

@@ -6,33 +6,44 @@ It knows catalogs and recipes, not run folders or test photos.
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from joblib import cpu_count, parallel_config
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from lotlens.errors import InputError
+from lotlens.errors import BundleError, InputError
+from lotlens.files import write_bytes_atomically, write_text_atomically
 from lotlens.recipe import Finetune, Probe, Recipe
 from lotlens.records import OK, Catalog, FloatArray, ImageSpec, Watcher, watch_part
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
-from lotlens.vision.classifier import Classifier, build_classifier
+from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.engine import Engine, build_engine, tune_process
+
+if TYPE_CHECKING:
+    from lotlens.vision.finetune import Tuned
+    from lotlens.vision.rate_finder import RateCurve
 
 _WISE_SHARES = (0.2, 0.4, 0.6, 0.8)
 _MOST_PHOTOS_FOR_PENALTY = 3000
 _NUM_PENALTY_FOLDS = 3
+_CHECKPOINT_STEPS = 200
+_CHECKPOINT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,8 @@ def run_stages(
     validation: Catalog,
     *,
     clusters: Mapping[str, int] | None = None,
+    functions: Mapping[str, Callable[[float], float]] | None = None,
+    checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     watch: Watcher | None = None,
 ) -> Trained:
@@ -90,17 +103,265 @@ def run_stages(
         validation: labelled photos with the same classes; none of them in `train`.
         clusters: photo id -> number of its cluster; photos of one cluster are never on both sides
             of a cross-validation. Without it each photo stands alone.
+        functions: learning-rate schedules of one's own, by the name that the recipe gives them.
+        checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         watch: told of the work as it goes on.
 
     Raises:
         InputError: the backbone cannot be had, or a class has no readable photo.
+        BundleError: the checkpoint cannot be read.
         MissingExtra: a package is not installed.
     """
+    classifier, spec, photos = _open_training(recipe, train, scratch_path, watch)
+    held_out = decode_photos(
+        validation,
+        spec,
+        scratch_path=scratch_path,
+        progress=watch_part(watch, "reading validation"),
+    )
+    _check_readable(validation, held_out, "validation", every_class=False)
+
+    state = _State.load(checkpoint_path, classifier) if checkpoint_path else _State()
+    for number, stage in enumerate(recipe.stages):
+        if number < state.next_stage:
+            continue
+        is_stopped = False
+        if isinstance(stage, Probe):
+            state.notes.append(
+                fit_probe(
+                    classifier, stage, photos, clusters=clusters, seed=recipe.seed, watch=watch
+                )
+            )
+            state.probe = copy.deepcopy(classifier.state_dict())
+            state.consider(_judge("probe", classifier, held_out, watch), state.probe)
+        else:
+            folder = checkpoint_path / f"stage-{number}" if checkpoint_path else None
+            tuned = _run_finetune(
+                classifier, stage, recipe, photos, held_out, folder, functions, watch
+            )
+            is_stopped = tuned.is_stopped
+            seconds = sum(row["seconds"] for row in tuned.history)
+            state.notes.append(
+                f"fine-tuning: {len(tuned.history)} looks at validation in {seconds / 60:.1f} min"
+            )
+            state.history += [{"stage": number, **row} for row in tuned.history]
+            _consider_tuned(state, classifier, stage, number, tuned, held_out, watch)
+        state.next_stage = number + 1
+        if checkpoint_path:
+            state.save(checkpoint_path, classifier)
+        if is_stopped:
+            raise KeyboardInterrupt
+    classifier.load_state_dict(state.best)
+    classifier.requires_grad_(True).eval()
+    return Trained(
+        classifier,
+        spec,
+        state.chosen.name,
+        tuple(state.candidates),
+        tuple(state.history),
+        tuple(state.notes),
+        photos.status | held_out.status,
+    )
+
+
+def _check_levers(recipe: Recipe, classifier: Classifier) -> None:
+    """Refuse at once what would stop a later stage after hours.
+
+    Raises:
+        InputError: an optimiser or a layer group that does not exist.
+    """
+    # They import Lightning and timm's optimisers, which the probe need not wait for.
+    tuned = [stage for stage in recipe.stages if isinstance(stage, Finetune)]
+    if not tuned:
+        return
+    from lotlens.vision.finetune import count_frozen
+    from lotlens.vision.optimisers import check_optimiser
+
+    for stage in tuned:
+        count_frozen(classifier, stage.unfreeze)
+        sentence = check_optimiser(stage.optimiser.name)
+        if sentence:
+            raise InputError(f"optimiser.name: {sentence}")
+
+
+def _consider_tuned(
+    state: _State,
+    classifier: Classifier,
+    stage: Finetune,
+    number: int,
+    tuned: Tuned,
+    held_out: DecodedPhotos,
+    watch: Watcher | None,
+) -> None:
+    """Judge what a stage of fine-tuning ends with; the classifier keeps the tuned weights."""
+    name = f"fine-tuned {number}" if state.is_tuned else "fine-tuned"
+    state.is_tuned = True
+    weights = copy.deepcopy(classifier.state_dict())
+    if not stage.keep_best:
+        state.forget()
+    state.consider(_judge(name, classifier, held_out, watch), weights)
+    if tuned.soup is not None:
+        classifier.load_state_dict(tuned.soup)
+        state.consider(_judge(f"soup {number}", classifier, held_out, watch), tuned.soup)
+    if stage.keep_best and state.probe is not None:
+        for share in _WISE_SHARES:
+            between = interpolate(state.probe, weights, share)
+            classifier.load_state_dict(between)
+            state.consider(_judge(f"wise-ft {share:g}", classifier, held_out, watch), between)
+    classifier.load_state_dict(weights)
+
+
+@dataclass
+class _State:
+    """How far the stages have come; on disk two files a finished stage, the JSON written last.
+
+    Attributes:
+        next_stage: the first stage that is not finished.
+        candidates: all weights that were judged.
+        best: those of the lowest log loss.
+        probe: the probe's, where there was one.
+        history, notes: as in `Trained`.
+        is_tuned: whether a stage of fine-tuning was finished.
+    """
+
+    next_stage: int = 0
+    candidates: list[Candidate] = field(default_factory=list)
+    best: Weights = field(default_factory=dict)
+    probe: Weights | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    is_tuned: bool = False
+
+    @property
+    def chosen(self) -> Candidate:
+        return min(self.candidates, key=lambda candidate: candidate.log_loss)
+
+    def consider(self, candidate: Candidate, weights: Weights) -> None:
+        self.candidates.append(candidate)
+        if self.chosen is candidate:
+            self.best = weights
+
+    def forget(self) -> None:
+        self.candidates, self.best = [], {}
+
+    def save(self, folder: Path, classifier: Classifier) -> None:
+        """Write it, and remove what belongs to the stages before."""
+        parts = {"now": classifier.state_dict(), "best": self.best, "probe": self.probe or {}}
+        tensors = {
+            f"{part}/{key}": value.contiguous().clone()
+            for part, weights in parts.items()
+            for key, value in weights.items()
+        }
+        name = f"stage-{self.next_stage - 1}.safetensors"
+        write_bytes_atomically(folder / name, save(tensors))
+        values = {
+            "next_stage": self.next_stage,
+            "weights": name,
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "history": self.history,
+            "notes": self.notes,
+            "is_tuned": self.is_tuned,
+        }
+        write_text_atomically(folder / "stages.json", json.dumps(values))
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (name, "stages.json"):
+                path.unlink()
+
+    @classmethod
+    def load(cls, folder: Path, classifier: Classifier) -> _State:
+        """What was saved, the classifier's present weights with it; a new one if nothing was.
+
+        Raises:
+            BundleError: it cannot be read, or does not fit the classifier.
+        """
+        path = folder / "stages.json"
+        if not path.is_file():
+            return cls()
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            parts: dict[str, Weights] = {"now": {}, "best": {}, "probe": {}}
+            for key, value in load((folder / values["weights"]).read_bytes()).items():
+                part, _, name = key.partition("/")
+                parts[part][name] = value
+            classifier.load_state_dict(parts["now"])
+            return cls(
+                values["next_stage"],
+                [Candidate(**candidate) for candidate in values["candidates"]],
+                parts["best"],
+                parts["probe"] or None,
+                values["history"],
+                values["notes"],
+                values["is_tuned"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise BundleError(
+                f"the checkpoint in {folder} cannot be read ({error}): train anew without --resume"
+            ) from error
+
+
+def find_stage_rate(
+    recipe: Recipe,
+    train: Catalog,
+    *,
+    number: int,
+    num_steps: int,
+    clusters: Mapping[str, int] | None = None,
+    scratch_path: Path | None = None,
+    watch: Watcher | None = None,
+) -> RateCurve:
+    """A learning-rate range test of a stage of fine-tuning, after the probe if there is one.
+
+    Args:
+        recipe: whose stage.
+        train: labelled photos.
+        number: of the stage, from 0; stages of fine-tuning before it are not run.
+        num_steps: optimiser steps.
+        clusters: as for `run_stages`.
+        scratch_path: a folder for large temporary data.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: there is no such stage of fine-tuning; else as `run_stages`.
+    """
+    from lotlens.vision.rate_finder import find_rate
+
+    stage = recipe.stages[number] if 0 <= number < len(recipe.stages) else None
+    if not isinstance(stage, Finetune):
+        tuned = [str(n) for n, other in enumerate(recipe.stages) if isinstance(other, Finetune)]
+        raise InputError(
+            f"stage {number} of recipe {recipe.name} is not one of fine-tuning; those are:"
+            f" {', '.join(tuned) or 'none'}"
+        )
+    classifier, _, photos = _open_training(recipe, train, scratch_path, watch)
+    first = recipe.stages[0]
+    if isinstance(first, Probe):
+        fit_probe(classifier, first, photos, clusters=clusters, seed=recipe.seed, watch=watch)
+    return find_rate(
+        classifier,
+        stage,
+        photos,
+        seed=recipe.seed,
+        num_steps=num_steps,
+        progress=watch_part(watch, "testing rates"),
+    )
+
+
+def _open_training(
+    recipe: Recipe, train: Catalog, scratch_path: Path | None, watch: Watcher | None
+) -> tuple[Classifier, ImageSpec, DecodedPhotos]:
+    """The network and the photos that any training begins with."""
     tune_process()
     classifier = build_classifier(
-        recipe.backbone, len(train.classes), num_levels=recipe.feature_levels
+        recipe.backbone,
+        len(train.classes),
+        num_levels=recipe.feature_levels,
+        head=recipe.head,
+        seed=recipe.seed,
     )
+    _check_levers(recipe, classifier)
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
     photos = decode_photos(
         train,
@@ -108,56 +369,8 @@ def run_stages(
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading training photos"),
     )
-    held_out = decode_photos(
-        validation,
-        spec,
-        scratch_path=scratch_path,
-        progress=watch_part(watch, "reading validation"),
-    )
     _check_readable(train, photos, "training")
-    _check_readable(validation, held_out, "validation", every_class=False)
-
-    history: list[dict[str, Any]] = []
-    notes: list[str] = []
-    probe_weights: dict[str, torch.Tensor] | None = None
-    candidates: list[tuple[Candidate, dict[str, torch.Tensor]]] = []
-    for stage in recipe.stages:
-        if isinstance(stage, Probe):
-            notes.append(
-                fit_probe(
-                    classifier, stage, photos, clusters=clusters, seed=recipe.seed, watch=watch
-                )
-            )
-            probe_weights = copy.deepcopy(classifier.state_dict())
-            judged = _judge("probe", classifier, held_out, watch)
-            candidates = [(judged, probe_weights)]
-        else:
-            notes.append(_run_finetune(classifier, stage, recipe, photos, held_out, history, watch))
-            tuned = copy.deepcopy(classifier.state_dict())
-            judged = _judge("fine-tuned", classifier, held_out, watch)
-            if not stage.keep_best:
-                candidates = [(judged, tuned)]
-                continue
-            candidates.append((judged, tuned))
-            if probe_weights is not None:
-                for share in _WISE_SHARES:
-                    between = interpolate(probe_weights, tuned, share)
-                    classifier.load_state_dict(between)
-                    name = f"wise-ft {share:g}"
-                    candidates.append((_judge(name, classifier, held_out, watch), between))
-                classifier.load_state_dict(tuned)
-    best, weights = min(candidates, key=lambda pair: pair[0].log_loss)
-    classifier.load_state_dict(weights)
-    classifier.requires_grad_(True).eval()
-    return Trained(
-        classifier,
-        spec,
-        best.name,
-        tuple(candidate for candidate, _ in candidates),
-        tuple(history),
-        tuple(notes),
-        photos.status | held_out.status,
-    )
+    return classifier, spec, photos
 
 
 def fit_probe(
@@ -308,27 +521,26 @@ def _run_finetune(
     recipe: Recipe,
     photos: DecodedPhotos,
     held_out: DecodedPhotos,
-    history: list[dict[str, Any]],
+    folder: Path | None,
+    functions: Mapping[str, Callable[[float], float]] | None,
     watch: Watcher | None,
-) -> str:
+) -> Tuned:
     # Lightning takes seconds to import: the probe need not wait for it.
-    from lotlens.vision.finetune import choose_precision, fine_tune
+    from lotlens.vision.finetune import Checkpointing, choose_precision, fine_tune
 
     image = recipe.image
     precision = choose_precision(recipe.precision, classifier, image.height, image.width)
-    rows = fine_tune(
+    return fine_tune(
         classifier,
         stage,
         photos,
         held_out,
         seed=recipe.seed,
-        precision=precision,
+        precision="32" if recipe.deterministic else precision,
+        deterministic=recipe.deterministic,
+        functions=functions,
+        checkpointing=(Checkpointing(folder, _CHECKPOINT_STEPS, _CHECKPOINT_S) if folder else None),
         progress=watch_part(watch, "fine-tuning"),
-    )
-    history += rows
-    seconds = sum(row["seconds"] for row in rows)
-    return (
-        f"fine-tuning: {stage.num_epochs} epochs in {seconds / 60:.1f} min, precision {precision}"
     )
 
 

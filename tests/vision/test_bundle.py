@@ -1,11 +1,13 @@
 """A bundle gives back the same answers, or says why it does not."""
 
 import hashlib
+import json
 import os
 import pickle
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from lotlens.errors import BundleError
+from lotlens.recipe import Head
 from lotlens.records import CarClass, ImageSpec, ModelCard, Predictor
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.vision.bundle import load_bundle, save_bundle
@@ -53,6 +56,43 @@ def test_the_same_answers_come_back(saved):
     assert not loaded.training
 
 
+@pytest.mark.parametrize("kind", ["linear", "dense", "cosine"])
+def test_every_head_comes_back(tmp_path, tiny_backbone, kind):
+    head = Head(kind=kind, units=20, dropout=0.4, scale=9)
+    classifier = build_classifier(tiny_backbone, 3, num_levels=2, head=head, seed=4)
+    classifier(torch.rand(8, 3, 48, 64))  # moves the BatchNorms' statistics
+    run = RunFolder.create(tmp_path / "run")
+    card = replace(make_card(tiny_backbone), feature_levels=2)
+    returned = save_bundle(run, classifier.eval(), card)
+    loaded, card = load_bundle(run)
+    assert card == returned
+    assert card.head == head.model_dump()
+    assert loaded.head_shape == head
+    photos = torch.rand(4, 3, 48, 64)
+    with torch.inference_mode():
+        for got, expected in zip(loaded(photos), classifier(photos), strict=True):
+            torch.testing.assert_close(got, expected)
+
+
+def test_bundles_from_before_there_were_other_heads_still_load(saved):
+    run, classifier = saved
+    values = json.loads(run.card_path.read_text("utf-8"))
+    del values["head"]
+    run.card_path.write_text(json.dumps(values), "utf-8")
+    loaded, card = load_bundle(run)
+    assert card.head == {"kind": "linear"}
+    assert torch.equal(loaded.head.weight, classifier.head.weight)
+
+
+@pytest.mark.parametrize("head", [None, 5, [], {"kind": "quantum"}, {"units": 10**9}, {"new": 1}])
+def test_heads_that_are_not_known_are_refused(saved, head):
+    run, _ = saved
+    values = json.loads(run.card_path.read_text("utf-8"))
+    run.card_path.write_text(json.dumps(values | {"head": head}), "utf-8")
+    with pytest.raises(BundleError, match="describes a head"):
+        load_bundle(run)
+
+
 def test_own_weights_files_are_not_needed_again(saved, tiny_backbone, tmp_path):
     run, _ = saved
     assert "@" in run.read_card().backbone
@@ -78,7 +118,7 @@ def test_weights_of_another_shape_are_refused(saved, tmp_path, tiny_backbone):
     card = save_bundle(other, build_classifier(tiny_backbone, 5), make_card(tiny_backbone))
     run.weights_path.write_bytes(other.weights_path.read_bytes())
     run.write_card(card)
-    with pytest.raises(BundleError, match="does not fit"):
+    with pytest.raises(BundleError, match=r"does not fit backbone .* linear head"):
         load_bundle(run)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lotlens.errors import InputError
 from lotlens.photos.sources import open_lot
 from lotlens.recipe import Finetune
 from lotlens.records import ImageSpec
@@ -14,7 +15,7 @@ from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.finetune import (
     choose_precision,
-    cosine_with_warmup,
+    count_frozen,
     fine_tune,
     layer_decay_groups,
 )
@@ -47,8 +48,8 @@ def classifier(tiny_backbone):
 
 
 def run(classifier, photos, seed=0, **changes):
-    history = fine_tune(classifier, make_stage(**changes), *photos, seed=seed)
-    return classifier.state_dict(), history
+    tuned = fine_tune(classifier, make_stage(**changes), *photos, seed=seed)
+    return classifier.state_dict(), tuned.history
 
 
 def same(one, other, prefix=""):
@@ -93,7 +94,7 @@ def test_it_learns(tiny_backbone, photos):
         lr=0.02,
         sizes=[{"height": 48, "width": 64, "epochs": 12}],
         augmentation={"policy": "none", "erase": 0},
-        label_smoothing=0,
+        loss={"label_smoothing": 0},
         dropout=0,
     )
     assert history[-1]["train_loss"] < 0.6 * history[0]["train_loss"]
@@ -102,7 +103,7 @@ def test_it_learns(tiny_backbone, photos):
 def test_frozen_groups_stay_with_their_statistics(classifier, photos):
     before = copy.deepcopy(classifier.state_dict())
     groups = classifier.layer_groups()
-    after, _ = run(classifier, photos, freeze=2)
+    after, _ = run(classifier, photos, unfreeze=classifier.group_names()[2])
     owners = {name.rpartition(".")[0] for group in groups[:2] for name in group}
     for key, value in before.items():
         still = torch.equal(after[key], value)
@@ -128,13 +129,13 @@ def test_every_layer_that_is_not_frozen_is_in_training_mode(classifier, photos, 
     modes = []
     real = finetune.FineTuning.training_step
 
-    def watch(self, batch):
+    def watch(self, batch, *place):
         modes.append({name: m.training for name, m in self.classifier.named_modules()})
-        return real(self, batch)
+        return real(self, batch, *place)
 
     monkeypatch.setattr(finetune.FineTuning, "training_step", watch)
     classifier.eval()
-    run(classifier, photos, freeze=1)
+    run(classifier, photos, unfreeze=classifier.group_names()[1])
     norms = finetune.frozen_batch_norms(classifier, classifier.layer_groups()[0])
     frozen = {id(part) for norm in norms for part in norm.modules()}
     expected = {name: id(m) not in frozen for name, m in classifier.named_modules()}
@@ -156,9 +157,9 @@ def test_sizes_follow_each_other(classifier, photos, monkeypatch):
     seen = []
     real = finetune.FineTuning.training_step
 
-    def watch(self, batch):
+    def watch(self, batch, *place):
         seen.append(tuple(batch[0].shape[-2:]))
-        return real(self, batch)
+        return real(self, batch, *place)
 
     monkeypatch.setattr(finetune.FineTuning, "training_step", watch)
     sizes = [
@@ -235,14 +236,143 @@ def test_no_weight_decay_still_trains_every_parameter(classifier):
     assert all(g["weight_decay"] == 0 for g in groups)
 
 
-def test_the_schedule_warms_up_then_falls_to_nothing():
-    rates = [cosine_with_warmup(step, 100, 0.1) for step in range(101)]
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[0] < 0.2
-    assert max(rates) == pytest.approx(1.0)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[100] == pytest.approx(0.0, abs=1e-9)
-    assert cosine_with_warmup(0, 10, 0.0) == 1.0
+@pytest.mark.parametrize(
+    ("unfreeze", "frozen"), [("all", 0), ("head", -1), (1.0, 0), (0.5, None), (0.01, -1)]
+)
+def test_what_is_unfrozen_is_a_group_a_share_or_all(classifier, unfreeze, frozen):
+    num_groups = len(classifier.layer_groups())
+    expected = num_groups // 2 if frozen is None else frozen % num_groups
+    assert count_frozen(classifier, unfreeze) == expected
+    for number, name in enumerate(classifier.group_names()):
+        assert count_frozen(classifier, name) == number
+
+
+def test_an_unknown_layer_group_is_named_with_the_known_ones(classifier):
+    name = classifier.group_names()[1]
+    with pytest.raises(InputError, match=f"did you mean '{name}'"):
+        count_frozen(classifier, f"{name}s")
+
+
+def test_a_later_stage_unfreezes_what_an_earlier_one_froze(classifier, photos):
+    run(classifier, photos, unfreeze="head")
+    before = copy.deepcopy(classifier.state_dict())
+    after, _ = run(classifier, photos)
+    for group in classifier.layer_groups():
+        assert any(not torch.equal(before[name], after[name]) for name in group)
+
+
+def test_gradients_of_accumulated_batches_make_one_step(tiny_backbone, photos):
+    seen = []
+    stage = make_stage(batch_size=3, accumulate=2, sizes=[{"height": 48, "width": 64, "epochs": 1}])
+    fine_tune(
+        build_classifier(tiny_backbone, 3),
+        stage,
+        *photos,
+        seed=0,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    batches = len(photos[0].ids) // 3
+    assert len(seen) == batches
+    assert seen[-1] == (-(-batches // 2),) * 2
+
+
+def judge(classifier, photos):
+    """Accuracy and log loss on validation, by hand."""
+    classifier.eval()
+    batch = torch.from_numpy(np.concatenate(list(photos[1].batches(100))))
+    with torch.inference_mode():
+        logits, _ = classifier(batch)
+    truth = torch.from_numpy(photos[1].targets)
+    log_loss = torch.nn.functional.cross_entropy(logits, truth)
+    return float((logits.argmax(1) == truth).float().mean()), float(log_loss)
+
+
+EPOCHS = {
+    "optimiser": {"name": "sgd", "layer_decay": 1.0},
+    "sizes": [{"height": 48, "width": 64, "epochs": 9}],
+    "augmentation": {"policy": "none", "erase": 0, "crop_scale": 1},
+}
+# A sound rate for three epochs, then one that blows the weights up: the best look is an early one.
+RISING = {**EPOCHS, "lr": 0.5, "schedule": {"name": "function", "function": "jump"}}
+FUNCTIONS = {"jump": lambda epoch: 0.01 if epoch < 3 else 1.0}
+
+
+def test_early_stopping_stops_and_leaves_the_best_weights(classifier, photos):
+    stage = make_stage(early_stop={"patience": 2}, **RISING)
+    history = fine_tune(classifier, stage, *photos, seed=0, functions=FUNCTIONS).history
+    losses = [row["validation_log_loss"] for row in history]
+    best = int(np.argmin(losses))
+    assert len(history) == best + 3 < 9
+    assert judge(classifier, photos)[1] == pytest.approx(losses[best], rel=1e-4)
+
+
+def test_the_best_look_is_kept_without_stopping(classifier, photos):
+    stage = make_stage(checkpoint="validation_log_loss", **RISING)
+    history = fine_tune(classifier, stage, *photos, seed=0, functions=FUNCTIONS).history
+    losses = [row["validation_log_loss"] for row in history]
+    assert len(history) == 9
+    assert losses[-1] > min(losses)
+    assert judge(classifier, photos)[1] == pytest.approx(min(losses), rel=1e-4)
+
+
+def test_a_plateau_cuts_the_rate_after_its_patience(classifier, photos):
+    plateau = {"name": "plateau", "patience": 1, "factor": 0.1, "min_delta": 10.0}
+    changes = {**EPOCHS, "schedule": plateau, "lr": 0.01}
+    _, history = run(classifier, photos, **changes)
+    rates = [row["lr"] for row in history]
+    # No look is better by 10 nats: the first sets the mark, every second one after it cuts.
+    expected = [1e-2, 1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
+    assert rates == pytest.approx(expected)
+
+
+def test_the_rate_of_every_epoch_is_the_schedules(classifier, photos):
+    schedule = {"name": "exponential", "factor": 0.5}
+    _, history = run(classifier, photos, **{**EPOCHS, "lr": 0.01, "schedule": schedule})
+    rates = [row["lr"] for row in history]
+    assert rates == pytest.approx([0.01 * 0.5**n for n in range(9)])
+
+
+def test_a_schedule_of_ones_own(classifier, photos):
+    stage = make_stage(schedule={"name": "function", "function": "mine"}, lr=0.01)
+    tuned = fine_tune(
+        classifier, stage, *photos, seed=0, functions={"mine": lambda epoch: 1 / (1 + epoch)}
+    )
+    # The last of three steps an epoch begins after five thirds of an epoch.
+    assert tuned.history[-1]["lr"] == pytest.approx(0.01 / (1 + 5 / 3))
+
+
+def test_the_soup_is_the_average_of_the_last_looks(classifier, photos, monkeypatch):
+    looks = []
+    real = finetune.FineTuning.validation_step
+
+    def watch(self, batch):
+        looks.append(copy.deepcopy(self.classifier.state_dict()))
+        return real(self, batch)
+
+    monkeypatch.setattr(finetune.FineTuning, "validation_step", watch)
+    sizes = [{"height": 48, "width": 64, "epochs": 4}]
+    for ema in (0.0, 0.8):
+        looks.clear()
+        tuned = fine_tune(
+            classifier, make_stage(sizes=sizes, average_last=2, ema=ema), *photos, seed=0
+        )
+        for key, value in tuned.soup.items():
+            expected = (looks[2][key].double() + looks[3][key].double()) / 2
+            torch.testing.assert_close(value.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_deterministic_algorithms_are_asked_for_and_left_as_they_were(classifier, photos):
+    seen = []
+    fine_tune(
+        classifier,
+        make_stage(),
+        *photos,
+        seed=0,
+        deterministic=True,
+        progress=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()),
+    )
+    assert all(seen)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("native", [True, False])

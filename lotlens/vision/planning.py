@@ -1,0 +1,130 @@
+"""What a recipe would do, and about how long it would take here; nothing is trained or written."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lotlens.recipe import Finetune, Probe, Recipe, Size
+from lotlens.vision.augment import PhotoAugmenter
+from lotlens.vision.classifier import Classifier, build_classifier
+from lotlens.vision.engine import build_engine, tune_process
+from lotlens.vision.finetune import count_frozen, layer_decay_groups
+from lotlens.vision.optimisers import build_optimiser
+
+_PROBED = 32  # photos that the frozen backbone is timed on
+_TIMED_STEPS = 2  # after one to warm up
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a stage would do.
+
+    Attributes:
+        kind: "probe" or "finetune".
+        trained: names of the layer groups that are trained.
+        frozen: names of those that are not.
+        num_epochs: 0 for a probe.
+        num_steps: optimiser steps; 0 for a probe.
+        seconds: about how long it would take, from a short measurement with random photos;
+            reading photos and fitting the probe's head come on top.
+    """
+
+    kind: str
+    trained: tuple[str, ...]
+    frozen: tuple[str, ...]
+    num_epochs: int
+    num_steps: int
+    seconds: float
+
+
+def plan_stages(
+    recipe: Recipe, num_classes: int, num_train: int, num_validation: int
+) -> tuple[StagePlan, ...]:
+    """The stages of a recipe for so many photos.
+
+    Raises:
+        InputError: the backbone, an optimiser or a layer group does not exist.
+    """
+    tune_process()
+    classifier = build_classifier(
+        recipe.backbone, num_classes, num_levels=recipe.feature_levels, head=recipe.head
+    )
+    names = tuple(classifier.group_names())
+    plans = []
+    for stage in recipe.stages:
+        if isinstance(stage, Probe):
+            per_photo_s = _time_answers(classifier, recipe)
+            num_answers = num_train * (2 if stage.mirror else 1) + num_validation
+            plans.append(
+                StagePlan("probe", names[-1:], names[:-1], 0, 0, num_answers * per_photo_s)
+            )
+            continue
+        num_frozen = count_frozen(classifier, stage.unfreeze)
+        num_batches = num_train // min(stage.batch_size, num_train)
+        seconds = sum(
+            size.epochs * num_batches * _time_batch(classifier, stage, size, recipe, num_frozen)
+            for size in stage.sizes
+        )
+        num_looks = stage.num_epochs // stage.validate_every
+        seconds += num_looks * num_validation * _time_answers(classifier, recipe)
+        num_steps = stage.num_epochs * math.ceil(num_batches / stage.accumulate)
+        plans.append(
+            StagePlan(
+                "finetune",
+                names[num_frozen:],
+                names[:num_frozen],
+                stage.num_epochs,
+                num_steps,
+                seconds,
+            )
+        )
+    return tuple(plans)
+
+
+def _time_answers(classifier: Classifier, recipe: Recipe) -> float:
+    """Seconds a photo in inference mode."""
+    height, width = recipe.image.height, recipe.image.width
+    engine = build_engine(classifier, height, width, num_photos=1000)
+    photos = np.zeros((_PROBED, 3, height, width), np.float32)
+    engine(photos[:4])
+    start_s = time.perf_counter()
+    engine(photos)
+    return (time.perf_counter() - start_s) / _PROBED
+
+
+def _time_batch(
+    classifier: Classifier, stage: Finetune, size: Size, recipe: Recipe, num_frozen: int
+) -> float:
+    """Seconds a batch of training, augmentation in; the classifier's weights are left alone."""
+    model = build_classifier(
+        recipe.backbone.partition("@")[0],
+        classifier.num_classes,
+        num_levels=recipe.feature_levels,
+        head=recipe.head,
+        pretrained=False,
+    ).train()
+    parameters = dict(model.named_parameters())
+    for group in model.layer_groups()[:num_frozen]:
+        for name in group:
+            parameters[name].requires_grad_(False)
+    optimiser = build_optimiser(layer_decay_groups(model, stage), stage.optimiser, stage.lr)
+    photos = torch.zeros(stage.batch_size, 3, size.height, size.width)
+    photos = photos.contiguous(memory_format=torch.channels_last)
+    augmenter = PhotoAugmenter(stage.augmentation, size.height, size.width, (128, 128, 128))
+    photo = torch.zeros(3, recipe.image.height, recipe.image.width, dtype=torch.uint8)
+    seconds = []
+    for step in range(1 + _TIMED_STEPS):
+        start_s = time.perf_counter()
+        for number in range(stage.batch_size):
+            augmenter(photo, step * stage.batch_size + number)
+        logits, _ = model(photos)
+        logits.square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        seconds.append(time.perf_counter() - start_s)
+    return min(seconds[1:])

@@ -1,0 +1,212 @@
+"""A training that was killed or stopped goes on and ends as one that was not, bit for bit."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lotlens import api
+from lotlens.errors import BundleError, InputError, Stopped
+from lotlens.judge.predict import load_predictions
+from lotlens.photos.sources import open_lot
+from lotlens.recipe import Finetune, parse_recipe
+from lotlens.records import ImageSpec
+from lotlens.run import RunFolder
+from lotlens.vision import stages
+from lotlens.vision.batches import decode_photos
+from lotlens.vision.classifier import build_classifier
+from lotlens.vision.finetune import Checkpointing, fine_tune
+
+SIZES = [{"height": 32, "width": 48, "epochs": 2}, {"height": 48, "width": 64, "epochs": 3}]
+NUM_STEPS = 5 * 4
+LEVERS = {
+    "plain": {},
+    "no-ema": {"ema": 0.0},
+    "accumulate": {"accumulate": 2},
+    "plateau": {"schedule": {"name": "plateau", "patience": 0, "warmup": 0.3}},
+    "one-cycle": {"schedule": {"name": "one-cycle"}},
+    "early-stop": {"early_stop": {"patience": 2}},
+    "best": {"checkpoint": "validation_accuracy"},
+    "soup": {"average_last": 3},
+    "mixed-photos": {"augmentation": {"mixup": 0.4, "cutmix": 1.0}},
+    "frozen": {"unfreeze": "head", "optimiser": {"name": "sgd"}},
+    "adamax": {"optimiser": {"name": "adamax"}, "gradient_clip": 1.0},
+}
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing but the files is left."""
+
+
+@pytest.fixture(scope="module")
+def photos(small_lot):
+    catalog = open_lot(small_lot).train
+    ids, spec = sorted(catalog.ids), ImageSpec(48, 64)
+    return [decode_photos(catalog.select(ids[start::2]), spec) for start in (0, 1)]
+
+
+def tune(backbone, photos, stage, folder=None, every_steps=1, kill_at=None):
+    """Weights, history without times, and the soup; None if it was killed."""
+    classifier = build_classifier(backbone, 3)
+
+    def progress(done, total):
+        if done == kill_at:
+            raise Killed
+
+    checkpointing = folder and Checkpointing(folder, every_steps, every_s=1e9)
+    try:
+        tuned = fine_tune(
+            classifier, stage, *photos, seed=3, checkpointing=checkpointing, progress=progress
+        )
+    except Killed:
+        return None
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in tuned.history]
+    return classifier.state_dict(), history, tuned.soup or {}
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_a_stage_goes_on_where_it_stopped_whatever_its_levers(
+    tiny_backbone, photos, tmp_path, lever
+):
+    stage = Finetune.model_validate(
+        {"kind": "finetune", "batch_size": 4, "sizes": SIZES, "ema": 0.9, **LEVERS[lever]}
+    )
+    whole = tune(tiny_backbone, photos, stage)
+    steps = whole[1][-1]["epoch"] * NUM_STEPS // 5 // stage.accumulate
+    rng = random.Random(lever)
+    for kill_at in rng.sample(range(1, steps), 3):
+        folder = tmp_path / str(kill_at)
+        every = rng.choice((1, 2, 3))
+        assert tune(tiny_backbone, photos, stage, folder, every, kill_at) is None
+        weights, history, soup = tune(tiny_backbone, photos, stage, folder, every)
+        assert history == whole[1]
+        for now, before in ((weights, whole[0]), (soup, whole[2])):
+            assert now.keys() == before.keys()
+            assert all(torch.equal(now[key], before[key]) for key in now)
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(tiny_backbone, photos, tmp_path):
+    stage = Finetune.model_validate({"kind": "finetune", "batch_size": 4, "sizes": SIZES})
+    (tmp_path / "step.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(BundleError, match="remove it to start the stage anew"):
+        tune(tiny_backbone, photos, stage, tmp_path)
+
+
+@pytest.fixture
+def recipe(tiny_recipe):
+    """Three stages, the last two of 4 and 6 epochs."""
+    tune_head = {
+        "kind": "finetune",
+        "batch_size": 6,
+        "unfreeze": "head",
+        "sizes": [{"height": 32, "width": 48, "epochs": 4}],
+    }
+    tune_all = {
+        **tune_head,
+        "unfreeze": "all",
+        "ema": 0.5,
+        "average_last": 2,
+        "sizes": [{"height": 48, "width": 64, "epochs": 6}],
+    }
+    chain = [tiny_recipe["stages"][0], tune_head, tune_all]
+    return {**tiny_recipe, "deterministic": True, "stages": chain}
+
+
+def read_results(run):
+    """What must be equal: hash of the weights, history without times, validation answers."""
+    with run.history_path.open(encoding="utf-8", newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+    card = run.read_card()
+    return card.weights_sha256, rows, card.metrics, card.chosen
+
+
+SCRIPT = """
+import json, os, signal, sys
+from lotlens import api
+from lotlens.recipe import parse_recipe
+from lotlens.vision import stages
+stages._CHECKPOINT_STEPS = 1
+lot, out, recipe, kill_at = sys.argv[1:]
+steps = 0
+def watch(what, done, total):
+    global steps
+    steps += what == "fine-tuning"
+    if steps == int(kill_at):
+        os.kill(os.getpid(), signal.SIGKILL)
+api.train(lot, parse_recipe(json.loads(recipe)), out=out, resume=True, watch=watch)
+"""
+
+
+def test_five_kills_at_any_step_leave_no_trace(small_lot, recipe, tmp_path):
+    whole = api.train(small_lot, parse_recipe(recipe), out=tmp_path / "whole").run
+    rng = random.Random(0)
+    out = tmp_path / "killed"
+    # Fewer steps are left after each: early kills first, and one in the last stage's last epochs.
+    for kill_at in (rng.randint(1, 6), rng.randint(2, 6), rng.randint(2, 9), 12, 8):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, small_lot, out, json.dumps(recipe), str(kill_at)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not (out / "card.json").exists()
+    run = api.train(small_lot, out=out, resume=True).run
+    assert read_results(run) == read_results(whole)
+    now, before = (load_predictions(one.validation_path) for one in (run, whole))
+    np.testing.assert_array_equal(now.logits, before.logits)
+    assert not run.checkpoint_path.exists()
+
+
+@pytest.mark.parametrize("stop_at", [2, 13])
+def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(small_lot, recipe, tmp_path, stop_at):
+    whole = api.train(small_lot, parse_recipe(recipe), out=tmp_path / "whole").run
+    steps = 0
+
+    def watch(what, done, total):
+        nonlocal steps
+        steps += what == "fine-tuning"
+        if steps == stop_at and what == "fine-tuning":
+            signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "stopped"
+    with pytest.raises(Stopped) as caught:
+        api.train(small_lot, parse_recipe(recipe), out=out, watch=watch)
+    assert caught.value.run_path == out
+    assert steps <= stop_at + 2
+    with pytest.raises(InputError, match="go on with --resume"):
+        api.train(small_lot, parse_recipe(recipe), out=out)
+    with pytest.raises(InputError, match="began with another recipe"):
+        api.train(small_lot, "quick", out=out, resume=True)
+    run = api.train(small_lot, out=out, resume=True).run
+    assert read_results(run) == read_results(whole)
+    with pytest.raises(InputError, match="already holds files"):
+        api.train(small_lot, parse_recipe(recipe), out=out, resume=True)
+
+
+def test_resume_without_anything_to_resume_begins(small_lot, recipe, tmp_path):
+    del recipe["stages"][1:]
+    model = api.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", resume=True)
+    assert model.run.card_path.is_file()
+    with pytest.raises(InputError, match="name its run folder"):
+        api.train(small_lot, parse_recipe(recipe), resume=True)
+
+
+def test_other_data_are_refused_when_going_on(small_lot, spoilt_lot, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "_CHECKPOINT_STEPS", 1)
+
+    def watch(what, done, total):
+        if what == "fine-tuning":
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped):
+        api.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", watch=watch)
+    with pytest.raises(InputError, match="does not fit"):
+        api.train(spoilt_lot, out=tmp_path / "run", resume=True)
+    assert RunFolder(tmp_path / "run").is_unfinished
