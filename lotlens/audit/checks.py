@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lotlens.photos.reading import NO_FILE
 from lotlens.photos.tables import list_some
 from lotlens.records import OK, CarClass, Finding
 
@@ -133,7 +134,7 @@ def check_readable(ids: Sequence[str], status: Sequence[str], part: PartName) ->
     return [
         Finding(id_, "unreadable", 1.0, (), f"It cannot be read: {reason}.", part)
         for id_, reason in zip(ids, status, strict=True)
-        if reason not in (OK, "no file")
+        if reason not in (OK, NO_FILE)
     ]
 
 
