@@ -65,6 +65,11 @@ class CarClass:
     label: str
     name: str
 
+    @property
+    def shown(self) -> str:
+        """Both, where they differ: "4 Niva"."""
+        return self.name if self.name == self.label else f"{self.label} {self.name}"
+
 
 @dataclass(frozen=True)
 class Catalog:

@@ -272,13 +272,10 @@ def check_balance(classes: Sequence[CarClass], counts: Mapping[str, int]) -> Ite
         count = counts.get(car.label, 0)
         if count < _SMALL_SHARE * middle:
             photos = "1 photo" if count == 1 else f"{count} photos"
-            sentence = f"Class {_name(car.label, {car.label: car.name})} has {photos},"
+            sentence = f"Class {car.shown} has {photos},"
             sentence += f" the middle class {middle:g}: its figures will be uncertain."
             yield Finding("", "imbalance", 1 - count / middle, (), sentence)
 
 
 def _name(label: str | None, names: Mapping[str, str]) -> str:
-    if label is None:
-        return "not at all"
-    name = names.get(label, label)
-    return name if name == label else f"{label} {name}"
+    return "not at all" if label is None else CarClass(label, names.get(label, label)).shown

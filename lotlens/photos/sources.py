@@ -153,7 +153,7 @@ def check_trainable(lot: Lot) -> None:
             f"{lot.source} has one class ({lot.train.names[0]}); training needs at least two"
         )
     present = {photo.label for photo in found}
-    empty = [_show_class(car) for car in lot.train.classes if car.label not in present]
+    empty = [car.shown for car in lot.train.classes if car.label not in present]
     if empty:
         raise InputError(
             f"{lot.source} has classes without a photo ({list_some(empty, 10)}):"
@@ -676,7 +676,3 @@ def _make_classes(
 
 def _is_whole(label: str) -> bool:
     return label.removeprefix("-").isdecimal()
-
-
-def _show_class(car: CarClass) -> str:
-    return car.name if car.name == car.label else f"{car.label} {car.name}"
