@@ -430,26 +430,27 @@ def train(
         run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
         write_split(run.split_path, split)
     validation = usable.select(split.parts[VALIDATION])
-    try:
-        trained: Trained = stages.run_stages(
-            recipe,
-            usable.select(split.parts[TRAIN]),
-            validation,
-            clusters=cluster_photos(usable, found.groups),
-            functions=schedules,
-            checkpoint_path=run.checkpoint_path,
-            scratch_path=run.path,
-            watch=watch,
-        )
-    except KeyboardInterrupt as stop:
-        raise Stopped(run.path) from stop
-    except BundleError:
-        raise
-    except LotlensError:
-        run.remove()
-        raise
-    run.write_history(trained.history)
-    model = _finish(run, recipe, trained, split, lot, validation, watch)
+    with run.keep_time():
+        try:
+            trained: Trained = stages.run_stages(
+                recipe,
+                usable.select(split.parts[TRAIN]),
+                validation,
+                clusters=cluster_photos(usable, found.groups),
+                functions=schedules,
+                checkpoint_path=run.checkpoint_path,
+                scratch_path=run.path,
+                watch=watch,
+            )
+        except KeyboardInterrupt as stop:
+            raise Stopped(run.path) from stop
+        except BundleError:
+            raise
+        except LotlensError:
+            run.remove()
+            raise
+        run.write_history(trained.history)
+        model = _finish(run, recipe, trained, split, lot, validation, watch)
     run.remove_checkpoint()
     findings = (*found.findings, *_unreadable_findings(trained.status))
     write_findings(run.findings_path, replace(found, findings=findings))

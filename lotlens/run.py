@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,11 @@ class RunFolder:
     def openings_path(self) -> Path:
         """When the locked part was judged on, and with what result: one row each time."""
         return self.path / "locked-openings.csv"
+
+    @property
+    def timing_path(self) -> Path:
+        """How long the training took, stops and what a kill undid left out."""
+        return self.path / "timing.json"
 
     @property
     def checkpoint_path(self) -> Path:
@@ -203,6 +210,26 @@ class RunFolder:
 
     def write_metrics(self, values: Mapping[str, Any]) -> None:
         self._write_json(self.metrics_path, values)
+
+    def read_timing(self) -> dict[str, float]:
+        """Seconds of training so far: "wall_s", "cpu_s" (of all threads); zeros if none are known."""
+        stored = self._read_json(self.timing_path) if self.timing_path.is_file() else {}
+        return {key: float(stored.get(key, 0.0)) for key in ("wall_s", "cpu_s")}
+
+    @contextmanager
+    def keep_time(self) -> Iterator[None]:
+        """Add what happens inside to the training's seconds, however it ends."""
+        before = self.read_timing()
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            if self.path.is_dir():
+                spent = {
+                    "wall_s": before["wall_s"] + time.perf_counter() - wall_s,
+                    "cpu_s": before["cpu_s"] + time.process_time() - cpu_s,
+                }
+                self._write_json(self.timing_path, spent)
 
     def read_history(self) -> list[dict[str, str]]:
         """One row per epoch; empty if the run had no such stage."""
