@@ -21,8 +21,10 @@ from lotlens.audit.split import (
     VALIDATION,
     check_split,
     cluster_photos,
+    count_folds,
     draw_folds,
     draw_split,
+    pair_sides,
     read_split,
     write_split,
 )
@@ -44,7 +46,13 @@ from lotlens.judge.metrics import (
 from lotlens.judge.metrics import (
     evaluate as evaluate_predictions,
 )
-from lotlens.judge.predict import load_predictions, predict_views, save_predictions, to_frame
+from lotlens.judge.predict import (
+    join_predictions,
+    load_predictions,
+    predict_views,
+    save_predictions,
+    to_frame,
+)
 from lotlens.judge.predict import predict as predict_catalog
 from lotlens.judge.tta import WHOLE, average_views, choose_views
 from lotlens.photos.sample import draw_lot, is_sample_lot
@@ -283,15 +291,17 @@ class Plan:
 
     Attributes:
         recipe: resolved.
-        num_train: photos it would be trained on.
-        num_validation: photos held out.
-        stages: one plan each.
+        num_train: photos it would be trained on; with folds, in the first of them.
+        num_validation: photos held out, likewise.
+        stages: one plan each, of one model.
+        num_models: 1, or the number of folds.
     """
 
     recipe: Recipe
     num_train: int
     num_validation: int
     stages: tuple[StagePlan, ...]
+    num_models: int = 1
 
 
 def plan(
@@ -300,11 +310,13 @@ def plan(
     *,
     overrides: Sequence[str] = (),
     split_path: Path | str | None = None,
+    plot: Path | str | None = None,
     watch: Watcher | None = None,
 ) -> Plan:
     """What `train` would do with these photos, and about how long it would take on this machine.
 
-    Nothing is trained or written. Arguments and errors are those of `train`.
+    Nothing is trained. Arguments and errors are those of `train`, but for `plot`: a file (.png or
+    .svg) to draw the learning rate of the stages of fine-tuning into.
     """
     planning = _import_vision("planning")
     recipe = _resolve_recipe(recipe, overrides)
@@ -312,11 +324,14 @@ def plan(
     found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
     stored = Path(split_path) if split_path is not None and Path(split_path).exists() else None
     split = _find_split(stored, usable, recipe, found)
-    num_train, num_validation = (len(split.parts[part]) for part in (TRAIN, VALIDATION))
+    sides = pair_sides(split)
+    num_train, num_validation = (len(ids) for ids in sides[0])
     stages: tuple[StagePlan, ...] = planning.plan_stages(
         recipe, len(lot.train.classes), num_train, num_validation
     )
-    return Plan(recipe, num_train, num_validation, stages)
+    if plot is not None:
+        planning.plot_rates(Path(plot), recipe, stages)
+    return Plan(recipe, num_train, num_validation, stages, len(sides))
 
 
 def find_rate(
@@ -357,7 +372,7 @@ def find_rate(
     number = stage if stage is not None else kinds.index("finetune") if "finetune" in kinds else 0
     curve: RateCurve = stages.find_stage_rate(
         recipe,
-        usable.select(split.parts[TRAIN]),
+        usable.select(pair_sides(split)[0][0]),
         number=number,
         num_steps=num_steps,
         clusters=cluster_photos(usable, found.groups),
@@ -407,7 +422,7 @@ def train(
         MissingExtra: lotlens[train] is not installed.
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
-    stages = _import_vision("stages")
+    _import_vision("stages")
     old = RunFolder(Path(out)) if resume and out is not None else None
     if resume and out is None:
         raise InputError("to go on with a training, name its run folder with --out")
@@ -429,19 +444,10 @@ def train(
         run.write_recipe(recipe.to_dict())
         run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
         write_split(run.split_path, split)
-    validation = usable.select(split.parts[VALIDATION])
+    validation = usable.select([id_ for _, held_out in pair_sides(split) for id_ in held_out])
     with run.keep_time():
         try:
-            trained: Trained = stages.run_stages(
-                recipe,
-                usable.select(split.parts[TRAIN]),
-                validation,
-                clusters=cluster_photos(usable, found.groups),
-                functions=schedules,
-                checkpoint_path=run.checkpoint_path,
-                scratch_path=run.path,
-                watch=watch,
-            )
+            trained = _train_models(run, recipe, usable, split, found, schedules, watch)
         except KeyboardInterrupt as stop:
             raise Stopped(run.path) from stop
         except BundleError:
@@ -449,10 +455,10 @@ def train(
         except LotlensError:
             run.remove()
             raise
-        run.write_history(trained.history)
         model = _finish(run, recipe, trained, split, lot, validation, watch)
     run.remove_checkpoint()
-    findings = (*found.findings, *_unreadable_findings(trained.status))
+    status = {id_: why for one in trained for id_, why in one.status.items()}
+    findings = (*found.findings, *_unreadable_findings(status))
     write_findings(run.findings_path, replace(found, findings=findings))
     _report(
         model,
@@ -515,22 +521,30 @@ def evaluate(
     catalog = _with_files(lot.train)
     if not len(catalog):
         raise InputError(f"{lot.source} holds no labelled photos to judge on")
+    predictions: Predictions | None = None
     if labels is None and fingerprint(catalog) == model.card.fingerprint:
         # Judging on photos that the model has learnt by heart would be a lie.
         split = read_split(model.run.split_path)
-        part = LOCKED if locked else VALIDATION
-        if part not in split.parts:
-            raise InputError(
-                f"{run} has no locked part: train with  --set lock=0.15  to put one aside"
-            )
-        catalog = catalog.select(split.parts[part])
-        about = _about(model.run, split, part)
+        if locked:
+            if LOCKED not in split.parts:
+                raise InputError(
+                    f"{run} has no locked part: train with  --set lock=0.15  to put one aside"
+                )
+            catalog = catalog.select(split.parts[LOCKED])
+            about = f"{model.run.path.name}: its own locked part, {len(catalog)} photos"
+        else:
+            if model.card.members > 1:
+                # Each photo was learnt by all members but one: its answer is the stored one.
+                predictions = load_predictions(model.run.validation_path)
+            catalog = catalog.select([i for _, held_out in pair_sides(split) for i in held_out])
+            about = _about(model.run, split)
     elif data is None and labels is None:
         raise BundleError(
             f"the data of this run, {lot.source}, have changed since it was trained: name the"
             " labelled photos to judge on"
         )
-    predictions = model.answer(catalog, watch=watch)
+    if predictions is None:
+        predictions = model.answer(catalog, watch=watch)
     evaluation = _judge(
         model.card, predictions, catalog, about, synthetic=_is_synthetic(lot.source)
     )
@@ -664,51 +678,110 @@ def demonstrate(
     return Demonstration(lot_path, model, evaluation, submission_path)
 
 
+def _train_models(
+    run: RunFolder,
+    recipe: Recipe,
+    usable: Catalog,
+    split: Split,
+    found: Audit,
+    schedules: Mapping[str, Callable[[float], float]] | None,
+    watch: Watcher | None,
+) -> list[Trained]:
+    """Run the recipe's stages once, or once per fold; the history is written into the run."""
+    stages = _import_vision("stages")
+    sides = pair_sides(split)
+    clusters = cluster_photos(usable, found.groups)
+    trained: list[Trained] = []
+    history: list[dict[str, Any]] = []
+    for number, (kept, held_out) in enumerate(sides, start=1):
+        place, told = run.checkpoint_path, watch
+        if len(sides) > 1:
+            place = place / f"fold-{number}"
+            told = watch and _watch_fold(watch, f"fold {number} of {len(sides)}")
+        one: Trained = stages.run_stages(
+            recipe,
+            usable.select(kept),
+            usable.select(held_out),
+            clusters=clusters,
+            functions=schedules,
+            checkpoint_path=place,
+            scratch_path=run.path,
+            watch=told,
+        )
+        trained.append(one)
+        fold = {"fold": number} if len(sides) > 1 else {}
+        history += [{**fold, **row} for row in one.history]
+    run.write_history(history)
+    return trained
+
+
+def _watch_fold(watch: Watcher, fold: str) -> Watcher:
+    return lambda what, done, total: watch(f"{fold}: {what}", done, total)
+
+
 def _finish(
     run: RunFolder,
     recipe: Recipe,
-    trained: Trained,
+    trained: Sequence[Trained],
     split: Split,
     lot: Lot,
     validation: Catalog,
     watch: Watcher | None,
 ) -> Model:
-    """Let validation choose the views, judge, and save the bundle."""
-    bundle, predictor = _import_vision("bundle"), _import_vision("predictor")
-    reasons = ", ".join(
-        f"{c.name} {c.accuracy:.3f} ({c.log_loss:.3f} nats)" for c in trained.candidates
-    )
+    """Let validation choose the views, judge, and save the bundle.
+
+    With folds, each model answers for the fold that it has not seen.
+    """
+    bundle, classifier, predictor = map(_import_vision, ("bundle", "classifier", "predictor"))
+    sides = pair_sides(split)
+    learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
     card = ModelCard(
         format_version=FORMAT_VERSION,
         lotlens_version=__version__,
         classes=lot.train.classes,
-        image=trained.spec,
+        image=trained[0].spec,
         backbone=recipe.backbone,
         feature_levels=recipe.feature_levels,
         recipe=recipe.to_dict(),
         fingerprint=split.fingerprint,
-        chosen=f"{trained.chosen}; validation accuracy (log loss) of each candidate: {reasons}",
-        commonest_label=find_commonest_label(lot.train.select(split.parts[TRAIN])),
+        chosen="; ".join(_describe_choice(one, n, len(sides)) for n, one in enumerate(trained, 1)),
+        commonest_label=find_commonest_label(lot.train.select(list(learnt))),
         synthetic=_is_synthetic(lot.source),
     )
     names = (WHOLE, *recipe.views)
-    num_photos = len(names) * len(validation)
-    by_view = predict_views(
-        predictor.ClassifierPredictor(trained.classifier, card, num_photos=num_photos),
-        validation,
-        views=names,
-        keep_features=True,
-        progress=watch_part(watch, "choosing views"),
-    )
-    plain = by_view[WHOLE]
+    by_view: dict[str, list[Predictions]] = {name: [] for name in names}
+    for one, (_, held_out) in zip(trained, sides, strict=True):
+        found = predict_views(
+            predictor.ClassifierPredictor(
+                one.classifier, card, num_photos=len(names) * len(held_out)
+            ),
+            validation.select(held_out),
+            views=names,
+            keep_features=True,
+            progress=watch_part(watch, "choosing views"),
+        )
+        for name in names:
+            by_view[name].append(found[name])
+    joined = {name: join_predictions(parts) for name, parts in by_view.items()}
+    plain = joined[WHOLE]
     targets = align_targets(plain, validation)
-    views = choose_views({name: by_view[name].logits for name in names}, targets)
-    logits = average_views([by_view[name].logits for name in views])
+    views = choose_views({name: joined[name].logits for name in names}, targets)
+    logits = average_views([joined[name].logits for name in views])
     predictions = replace(plain, logits=logits)
     metrics = evaluate_predictions(predictions, targets)
     save_predictions(run.validation_path, predictions)
-    bundle.save_bundle(run, trained.classifier, replace(card, views=views, metrics=metrics))
+    members = [one.classifier for one in trained]
+    network = classifier.Ensemble(members) if len(members) > 1 else members[0]
+    bundle.save_bundle(run, network, replace(card, views=views, metrics=metrics))
     return Model(run)
+
+
+def _describe_choice(trained: Trained, number: int, num_models: int) -> str:
+    reasons = ", ".join(
+        f"{c.name} {c.accuracy:.3f} ({c.log_loss:.3f} nats)" for c in trained.candidates
+    )
+    fold = f"fold {number}: " if num_models > 1 else ""
+    return f"{fold}{trained.chosen}; validation accuracy (log loss) of each candidate: {reasons}"
 
 
 def _judge(
@@ -811,28 +884,37 @@ def _find_split(path: Path | None, usable: Catalog, recipe: Recipe, found: Audit
     if path is not None and path.exists():
         stored = read_split(path)
         check_split(stored, usable, found.groups)
-        missing = [part for part in (TRAIN, VALIDATION) if part not in stored.parts]
-        if missing:
-            raise InputError(
-                f"the split {path} has no {' and no '.join(missing)} part, but"
-                f" {', '.join(stored.parts)}: draw one with  lotlens split DATA"
-            )
+        _check_parts(path, stored, recipe)
         parts = {
             part: tuple(id_ for id_ in ids if id_ not in found.dropped)
             for part, ids in stored.parts.items()
         }
         return replace(stored, parts=parts)
-    drawn = draw_split(
-        usable,
-        validation=recipe.validation,
-        seed=recipe.seed,
-        groups=found.groups,
-        lock=recipe.lock,
-        dropped=found.dropped,
+    draw = (
+        partial(draw_folds, num_folds=recipe.folds)
+        if recipe.folds
+        else partial(draw_split, validation=recipe.validation)
+    )
+    drawn = draw(
+        usable, seed=recipe.seed, groups=found.groups, lock=recipe.lock, dropped=found.dropped
     )
     if path is not None:
         write_split(path, drawn)
     return drawn
+
+
+def _check_parts(path: Path, stored: Split, recipe: Recipe) -> None:
+    """Refuse a split that has not the parts that the recipe trains with."""
+    num_folds = count_folds(stored)
+    wanted = f"--folds {recipe.folds} " if recipe.folds else ""
+    if recipe.folds != num_folds or not (
+        recipe.folds or {TRAIN, VALIDATION} <= stored.parts.keys()
+    ):
+        needed = f"{recipe.folds} folds" if recipe.folds else f"parts {TRAIN} and {VALIDATION}"
+        raise InputError(
+            f"the split {path} has the parts {', '.join(stored.parts)}, but recipe {recipe.name}"
+            f" needs {needed}: draw it with  lotlens split DATA {wanted}--out {path}"
+        )
 
 
 def _with_files(catalog: Catalog) -> Catalog:
@@ -840,8 +922,15 @@ def _with_files(catalog: Catalog) -> Catalog:
     return catalog.select([photo.id for photo in catalog.photos if photo.locator is not None])
 
 
-def _about(run: RunFolder, split: Split, part: str = VALIDATION) -> str:
-    return f"{run.path.name}: its own {part} part, {len(split.parts[part])} photos"
+def _about(run: RunFolder, split: Split) -> str:
+    sides = pair_sides(split)
+    num_photos = sum(len(held_out) for _, held_out in sides)
+    if len(sides) > 1:
+        return (
+            f"{run.path.name}: out of fold, {num_photos} photos, each answered by the one of"
+            f" {len(sides)} models that had not seen it"
+        )
+    return f"{run.path.name}: its own validation part, {num_photos} photos"
 
 
 def _is_synthetic(source: Path) -> bool:

@@ -27,7 +27,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from lotlens.errors import LotlensError, Stopped
+from lotlens.errors import InputError, LotlensError, Stopped
 from lotlens.version import __version__
 
 app = typer.Typer(
@@ -230,6 +230,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="With --dry-run: draw the learning rate, .png or .svg.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model; validation photos are held out and never augmented."""
@@ -239,10 +242,17 @@ def train(
     if dry_run:
         with _progress(quiet=as_json) as watch:
             planned = api.plan(
-                data, recipe or "standard", overrides=overrides, split_path=split_path, watch=watch
+                data,
+                recipe or "standard",
+                overrides=overrides,
+                split_path=split_path,
+                plot=plot,
+                watch=watch,
             )
         _print_plan(planned, as_json=as_json)
         return
+    if plot is not None:
+        raise InputError("--plot draws what a --dry-run plans: give both")
     with _progress(quiet=as_json) as watch:
         model = api.train(
             data,
@@ -451,11 +461,14 @@ def _print_plan(planned: Any, *, as_json: bool) -> None:
     ]
     values = planned.recipe.to_dict()
     if as_json:
-        counts = {"train": planned.num_train, "validation": planned.num_validation}
-        _print_json({"recipe": values, "photos": counts, "stages": stages})
+        photos = {"train": planned.num_train, "validation": planned.num_validation}
+        models = {"models": planned.num_models, "stages": stages}
+        _print_json({"recipe": values, "photos": photos, **models})
         return
     _out.print(escape(yaml.safe_dump(values, allow_unicode=True, sort_keys=False)), soft_wrap=True)
-    _out.print(f"{planned.num_train} photos to train on, {planned.num_validation} to validate")
+    counts = f"{planned.num_train} photos to train on, {planned.num_validation} to validate"
+    many = planned.num_models > 1
+    _out.print(f"{planned.num_models} folds, in the first {counts}" if many else counts)
     table = Table("stage", "trained", "frozen", "epochs", "steps", "min", box=None, pad_edge=False)
     for number, stage in enumerate(stages):
         table.add_row(
@@ -467,7 +480,7 @@ def _print_plan(planned: Any, *, as_json: bool) -> None:
             f"{stage['seconds'] / 60:.1f}",
         )
     _out.print(table)
-    total_s = sum(stage["seconds"] for stage in stages)
+    total_s = planned.num_models * sum(stage["seconds"] for stage in stages)
     _out.print(f"about {total_s / 60:.1f} minutes in all, from a short measurement here")
 
 

@@ -394,6 +394,10 @@ class Recipe(_Part):
         feature_levels: 1 shows the head the backbone's final features; 1 + n also the averaged
             maps of its last n stages, which helps a probe.
         validation: share of the labelled photos held out for validation.
+        folds: 0 for the single hold-out above. k of 2 or more trains k models, each validated on
+            the fold that it does not see; together they are the result, an ensemble that answers
+            with the mean of their log-probabilities. The validation figures are then out of fold:
+            every photo is answered by the one model that has not seen it.
         lock: share of the labelled photos put aside before anything else, as a test part that no
             choice ever sees; the same photos for every seed. 0 locks none.
         audit: what becomes of photos with faults.
@@ -411,6 +415,7 @@ class Recipe(_Part):
     feature_levels: int = Field(1, ge=1, le=5)
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)
+    folds: int = Field(0, ge=0, le=50)
     lock: float = Field(0.0, ge=0, lt=1)
     audit: Audit = Audit()
     views: tuple[Literal["mirror"], ...] = ("mirror",)
@@ -486,6 +491,8 @@ def parse_recipe(
 
 def _check_stages(recipe: Recipe) -> list[str]:
     mistakes = []
+    if recipe.folds == 1:
+        mistakes.append("folds: 1 leaves nothing to train on; 0 holds out a share, 5 are usual")
     kinds = [stage.kind for stage in recipe.stages]
     if "probe" in kinds[1:]:
         mistakes.append("stages: a probe can only be the first stage")

@@ -220,6 +220,7 @@ class ModelCard:
         backbone: its name, as `vision.backbones` understands it.
         feature_levels: how many levels of the backbone the head sees (see `Recipe`).
         head: its shape, the plain values of `recipe.Head`.
+        members: how many classifiers answer together; more than one is an ensemble of folds.
         recipe: the resolved recipe, as plain values.
         fingerprint: of the catalog it was trained on.
         views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
@@ -227,7 +228,7 @@ class ModelCard:
         temperature: logits are divided by it before softmax.
         commonest_label: of the training photos, for filling gaps in a submission.
         chosen: which weights validation chose ("probe", "finetuned", "wise-ft 0.6") and why.
-        metrics: measured on validation, with intervals.
+        metrics: measured on validation, with intervals; out of fold where there are members.
         weights_sha256: of model.safetensors; checked on loading.
         synthetic: True if it was trained on the drawn sample lot.
     """
@@ -241,6 +242,7 @@ class ModelCard:
     fingerprint: str
     feature_levels: int = 1
     head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "linear"})
+    members: int = 1
     views: tuple[str, ...] = ("whole",)
     temperature: float = 1.0
     commonest_label: str = ""

@@ -212,7 +212,7 @@ class RunFolder:
         self._write_json(self.metrics_path, values)
 
     def read_timing(self) -> dict[str, float]:
-        """Seconds of training so far: "wall_s", "cpu_s" (of all threads); zeros if none are known."""
+        """Seconds of training so far, zero if not known: "wall_s", and "cpu_s" of all threads."""
         stored = self._read_json(self.timing_path) if self.timing_path.is_file() else {}
         return {key: float(stored.get(key, 0.0)) for key in ("wall_s", "cpu_s")}
 

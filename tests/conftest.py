@@ -6,7 +6,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("lotlens", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lotlens")
 
 NAMES = ("Волна", "Heron 4", "Clover")
 COLOURS = ((200, 40, 40), (40, 170, 60), (50, 60, 200))

@@ -7,12 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.special import log_softmax
 
 import lotlens
 from lotlens import api
+from lotlens.audit.split import read_split
 from lotlens.errors import BundleError, InputError, MissingExtra, RecipeError
 from lotlens.judge.predict import load_predictions
+from lotlens.judge.predict import predict as predict_catalog
+from lotlens.photos.sources import open_lot
 from lotlens.recipe import parse_recipe
+from lotlens.vision.bundle import load_bundle
+from lotlens.vision.predictor import ClassifierPredictor
 from tests.conftest import draw_photo, encode
 
 
@@ -52,8 +58,12 @@ def test_a_run_holds_all_that_the_docs_promise(trained):
         "report.html",
         "source.json",
         "split.csv",
+        "timing.json",
         "validation.npz",
     }
+    spent = trained.run.read_timing()
+    assert 0 < spent["wall_s"] < 3600
+    assert spent["cpu_s"] > 0
     card = trained.card
     assert [car.name for car in card.classes] == ["Волна", "Heron 4", "Clover"]
     assert card.metrics[0].name == "accuracy"
@@ -84,6 +94,93 @@ def test_the_recipe_in_the_run_trains_the_same_model_again(trained, spoilt_lot, 
     again = api.train(spoilt_lot, parse_recipe(values), out=tmp_path / "again")
     assert again.card.weights_sha256 == trained.card.weights_sha256
     assert again.card.metrics == trained.card.metrics
+
+
+@pytest.fixture(scope="module")
+def folded(spoilt_lot, tiny_backbone, tmp_path_factory):
+    """Three folds of a probe and a short fine-tuning."""
+    recipe = {
+        "name": "folded",
+        "backbone": tiny_backbone,
+        "image": {"height": 48, "width": 64},
+        "folds": 3,
+        "stages": [
+            {"kind": "probe", "penalties": [0.3]},
+            {
+                "kind": "finetune",
+                "batch_size": 8,
+                "lr": 1e-4,
+                "sizes": [{"height": 48, "width": 64, "epochs": 1}],
+                "keep_best": False,
+            },
+        ],
+    }
+    return api.train(spoilt_lot, parse_recipe(recipe), out=tmp_path_factory.mktemp("runs") / "f")
+
+
+def test_out_of_fold_answers_are_those_of_the_member_that_has_not_seen_the_photo(
+    folded, spoilt_lot
+):
+    network, card = load_bundle(folded.run)
+    assert card.members == 3
+    split = read_split(folded.run.split_path)
+    stored = load_predictions(folded.run.validation_path)
+    ids = [id_ for number in (1, 2, 3) for id_ in split.parts[f"fold-{number}"]]
+    assert list(stored.ids) == ids
+    assert len(set(ids)) == 35  # all but the broken one
+    catalog = open_lot(spoilt_lot).train
+    for number, member in enumerate(network.members, start=1):
+        held_out = split.parts[f"fold-{number}"]
+        found = predict_catalog(ClassifierPredictor(member, card), catalog.select(held_out))
+        rows = [stored.ids.index(id_) for id_ in held_out]
+        np.testing.assert_allclose(stored.logits[rows], found.logits, rtol=1e-4, atol=1e-4)
+    assert card.metrics[0].count == 35
+    assert all(f"fold {number}: fine-tuned" in card.chosen for number in (1, 2, 3))
+    with folded.run.history_path.open(encoding="utf-8", newline="") as file:
+        assert [row["fold"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_a_folded_run_is_judged_out_of_fold_and_answers_as_an_ensemble(
+    folded, spoilt_lot, tmp_path
+):
+    own = api.evaluate(folded.run.path, report=tmp_path / "own.html")
+    assert own.accuracy == folded.card.metrics[0]
+    assert "had not seen it" in own.about
+    test = api.evaluate(
+        folded.run.path,
+        labels=spoilt_lot / "answers.csv",
+        photos=spoilt_lot / "test.zip",
+        report=tmp_path / "test.html",
+    )
+    assert test.accuracy.count == 11
+    network, card = load_bundle(folded.run)
+    catalog = open_lot(spoilt_lot).test
+    members = [
+        predict_catalog(ClassifierPredictor(member, card), catalog, views=["whole"]).logits
+        for member in network.members
+    ]
+    mean = np.mean([log_softmax(logits, axis=1) for logits in members], axis=0)
+    whole = predict_catalog(ClassifierPredictor(network, card), catalog, views=["whole"])
+    np.testing.assert_allclose(whole.logits, mean, rtol=1e-4, atol=1e-4)
+
+
+def test_a_split_without_the_folds_of_the_recipe_is_refused(
+    folded, trained, spoilt_lot, tiny_recipe, tmp_path
+):
+    folds, hold_out = folded.run.split_path, trained.run.split_path
+    with pytest.raises(InputError, match=r"needs parts train and validation: draw it with"):
+        api.train(spoilt_lot, parse_recipe(tiny_recipe), split_path=folds, out=tmp_path / "run")
+    four = parse_recipe({**tiny_recipe, "folds": 4})
+    for path in (folds, hold_out):
+        with pytest.raises(InputError, match=r"needs 4 folds: draw it with .* --folds 4 "):
+            api.train(spoilt_lot, four, split_path=path, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_of_folds_counts_one_and_names_their_number(spoilt_lot, tiny_recipe):
+    planned = api.plan(spoilt_lot, parse_recipe({**tiny_recipe, "folds": 5}))
+    assert planned.num_models == 5
+    assert planned.num_train + planned.num_validation == 35  # all but the broken one
 
 
 def test_judging_on_the_training_data_judges_the_validation_part(trained, spoilt_lot):
@@ -173,7 +270,7 @@ def test_a_stored_split_that_does_not_fit_or_leaks_is_refused(
     with pytest.raises(InputError, match="does not fit"):
         api.train(spoilt_lot, recipe, out=tmp_path / "a", split_path=split_path)
     api.split(small_lot, split_path, num_folds=2)
-    with pytest.raises(InputError, match="no train and no validation part, but fold-1, fold-2"):
+    with pytest.raises(InputError, match="the parts fold-1, fold-2, but recipe tiny needs parts t"):
         api.train(small_lot, recipe, out=tmp_path / "a", split_path=split_path)
     api.split(copied_lot, split_path)
     rows = split_path.read_text("utf-8").splitlines()

@@ -321,6 +321,20 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(small_lot, tiny_recipe, tmp
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_dry_run_draws_the_rates(small_lot, tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps({**tiny_recipe, "folds": 3}))
+    arguments = ("train", small_lot, "--recipe", path, "--plot", "rates.svg")
+    done = run(*arguments, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "3 folds, in the first 24 photos to train on, 12 to validate" in done.stdout
+    assert b"<svg" in (tmp_path / "rates.svg").read_bytes()
+    assert "give both" in run(*arguments).stderr
+    probe = run("train", small_lot, "--recipe", "quick", "--dry-run", "--plot", "r.svg")
+    assert (probe.returncode, "no stage of fine-tuning to plot" in probe.stderr) == (2, True)
+
+
 def test_lr_find_writes_a_plot(small_lot, tiny_recipe, tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(json.dumps(tiny_recipe))

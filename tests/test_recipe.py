@@ -52,9 +52,10 @@ def test_reference_is_the_chain_of_the_reference_solution():
         ("all", 1e-5, 8),
         ("all", 1e-4, 12),
     ]
-    assert [(s.sizes[-1].height, s.sizes[-1].width) for s in stages] == [(144, 192)] * 3 + [
-        (240, 320)
+    assert [(s.sizes[-1].height, s.sizes[-1].width) for s in stages] == [(224, 224)] * 3 + [
+        (320, 320)
     ]
+    assert recipe.image.fit == "stretch"
     assert (recipe.head.kind, recipe.head.units, recipe.head.dropout) == ("dense", 128, 0.25)
     assert recipe.views == ()
     for stage in stages:
@@ -247,6 +248,8 @@ def test_every_monitor_can_be_watched(monitor):
         ("stages.1.augmentation.brightness=[0.5, 1, 2]", "at most 2 items, not 3"),
         ("stages.1.augmentation.brightness=[2, 1]", "lowest factor 2 is above the highest 1"),
         ("stages.1.augmentation.policy=randaugment", "did you mean 'rand'?"),
+        ("folds=1", "folds: 1 leaves nothing to train on; 0 holds out a share, 5 are usual"),
+        ("folds=51", "folds: must be less than or equal to 50 (it is 51)"),
         ("precision=8", "precision: '8' is not one of auto, 32, bf16, 16"),
         ("name=2026-13-01", "is not valid YAML"),
         ("stages.².lr=1", "items 0 to 1"),

@@ -164,6 +164,28 @@ def test_five_kills_at_any_step_leave_no_trace(small_lot, recipe, tmp_path):
     assert not run.checkpoint_path.exists()
 
 
+def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "_CHECKPOINT_STEPS", 1)
+    tune = {**recipe["stages"][2], "sizes": [{"height": 48, "width": 64, "epochs": 2}]}
+    folded = {**recipe, "folds": 2, "stages": [recipe["stages"][0], tune]}
+    whole = api.train(small_lot, parse_recipe(folded), out=tmp_path / "whole").run
+    out = tmp_path / "killed"
+
+    def kill(what, done, total):
+        if what == "fold 2 of 2: fine-tuning" and done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        api.train(small_lot, parse_recipe(folded), out=out, watch=kill)
+    spent = RunFolder(out).read_timing()
+    told = []
+    run = api.train(small_lot, out=out, resume=True, watch=lambda what, *_: told.append(what)).run
+    assert "fold 2 of 2: fine-tuning" in told
+    assert "fold 1 of 2: fine-tuning" not in told
+    assert read_results(run) == read_results(whole)
+    assert run.read_timing()["wall_s"] > spent["wall_s"] > 0  # what was done before counts too
+
+
 @pytest.mark.parametrize("stop_at", [2, 13])
 def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(small_lot, recipe, tmp_path, stop_at):
     whole = api.train(small_lot, parse_recipe(recipe), out=tmp_path / "whole").run

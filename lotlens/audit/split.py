@@ -31,6 +31,7 @@ from lotlens.records import CarClass, Catalog, Finding, Split
 TRAIN = "train"
 VALIDATION = "validation"
 LOCKED = "locked"
+_FOLD = "fold-"
 _COLUMNS = ("Id", "Part", "Seed", "Fingerprint")
 _MAX_RELATED = 20
 
@@ -127,8 +128,28 @@ def draw_folds(
     if max(_count_clusters(rest).values()) < 2:
         raise InputError(_NOTHING_TO_VALIDATE)
     folds = _deal_clusters(_order(rest, seed), num_folds)
-    parts = {f"fold-{number}": fold for number, fold in enumerate(folds, start=1)}
+    parts = {f"{_FOLD}{number}": fold for number, fold in enumerate(folds, start=1)}
     return _make_split(catalog, seed, {**parts, LOCKED: locked})
+
+
+def count_folds(split: Split) -> int:
+    """How many folds a split has; 0 for a single hold-out."""
+    return sum(part.startswith(_FOLD) for part in split.parts)
+
+
+def pair_sides(split: Split) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """What is trained on and what is held out: ids of one pair, or of a pair per fold.
+
+    Photos of a locked part are in neither. In a fold's pair the training side holds all other
+    folds, in order.
+    """
+    folds = [ids for part, ids in split.parts.items() if part.startswith(_FOLD)]
+    if not folds:
+        return ((split.parts[TRAIN], split.parts[VALIDATION]),)
+    return tuple(
+        (tuple(id_ for other in folds if other is not held_out for id_ in other), held_out)
+        for held_out in folds
+    )
 
 
 def list_rare_classes(

@@ -158,6 +158,29 @@ def predict_views(
     }
 
 
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of several sets of photos, no photo in two, as one.
+
+    Features of several models cannot be compared: those of a single part are kept, else none.
+
+    Raises:
+        ValueError: parts of different classes, or a photo in two.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    ids = tuple(id_ for part in parts for id_ in part.ids)
+    if len(set(ids)) < len(ids) or any(part.classes != first.classes for part in parts):
+        raise ValueError("predictions to be joined must share their classes and no photo")
+    return Predictions(
+        ids,
+        np.concatenate([part.logits for part in parts]),
+        None,
+        tuple(status for part in parts for status in part.status),
+        first.classes,
+    )
+
+
 def probabilities(predictions: Predictions, temperature: float = 1.0) -> NDArray[np.float64]:
     """Softmax of the logits divided by the temperature.
 

@@ -15,34 +15,37 @@ from lotlens.files import write_bytes_atomically
 from lotlens.recipe import Head
 from lotlens.records import ModelCard
 from lotlens.run import RunFolder
-from lotlens.vision.classifier import Classifier, build_classifier
+from lotlens.vision.classifier import Classifier, Ensemble, Network, build_classifier
+
+_MOST_MEMBERS = 50  # as many as a recipe may have folds
 
 
-def save_bundle(run: RunFolder, classifier: Classifier, card: ModelCard) -> ModelCard:
+def save_bundle(run: RunFolder, network: Network, card: ModelCard) -> ModelCard:
     """Write the weights, then the card that vouches for them.
 
     The card is written last: a run folder with a card is a finished one.
 
     Returns:
-        the card with the shape of the classifier's head and the weights' hash in it.
+        the card with the shape of the head, the number of members and the weights' hash in it.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    tensors = {key: value.contiguous().cpu() for key, value in classifier.state_dict().items()}
+    tensors = {key: value.contiguous().cpu() for key, value in network.state_dict().items()}
     data = save(tensors)
     write_bytes_atomically(run.weights_path, data)
     card = replace(
         card,
-        head=classifier.head_shape.model_dump(mode="json"),
+        head=network.head_shape.model_dump(mode="json"),
+        members=len(network.members) if isinstance(network, Ensemble) else 1,
         weights_sha256=hashlib.sha256(data).hexdigest(),
     )
     run.write_card(card)
     return card
 
 
-def load_bundle(run: RunFolder) -> tuple[Classifier, ModelCard]:
-    """The classifier of a finished run, in inference mode.
+def load_bundle(run: RunFolder) -> tuple[Network, ModelCard]:
+    """The classifier of a finished run, or the ensemble of its folds, in inference mode.
 
     Raises:
         BundleError: a file is missing, damaged, of a newer format, or the weights are not those
@@ -62,22 +65,32 @@ def load_bundle(run: RunFolder) -> tuple[Classifier, ModelCard]:
             f"{run.card_path} describes a head that this lotlens does not know ({card.head!r}):"
             " it is damaged, or of a newer lotlens; install a newer one"
         ) from error
+    if not 1 <= card.members <= _MOST_MEMBERS:
+        raise BundleError(
+            f"{run.card_path} is damaged: it speaks of {card.members} members, and an ensemble has"
+            f" 2 to {_MOST_MEMBERS}"
+        )
+    members = [_build_empty(card, head) for _ in range(card.members)]
+    network: Network = Ensemble(members) if len(members) > 1 else members[0]
+    try:
+        network.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError) as error:
+        raise BundleError(
+            f"{run.weights_path} does not fit backbone {card.backbone} with a {head.kind} head:"
+            f" {error}"
+        ) from error
+    return network.eval(), card
+
+
+def _build_empty(card: ModelCard, head: Head) -> Classifier:
     # Own weights "timm:NAME@FILE" are in the bundle: the file is not needed again.
-    classifier = build_classifier(
+    return build_classifier(
         card.backbone.partition("@")[0],
         len(card.classes),
         num_levels=card.feature_levels,
         head=head,
         pretrained=False,
     )
-    try:
-        classifier.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError) as error:
-        raise BundleError(
-            f"{run.weights_path} does not fit backbone {card.backbone} with a {head.kind} head:"
-            f" {error}"
-        ) from error
-    return classifier.eval(), card
 
 
 def _read(path: Path) -> bytes:

@@ -126,6 +126,29 @@ class Classifier(nn.Module):
         return [*names, "head"]
 
 
+class Ensemble(nn.Module):
+    """Classifiers of one kind that answer together.
+
+    The logits are the mean of the members' log-probabilities, as views of a photo are averaged
+    (`judge.tta.average_views`); the features stand side by side.
+    """
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.head_shape = members[0].head_shape
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised photos [N, 3, H, W] to (logits [N, K], features [N, members * F])."""
+        answers = [member(photos) for member in self.members]
+        logits = torch.stack([functional.log_softmax(own, dim=1) for own, _ in answers]).mean(0)
+        return logits, torch.cat([features for _, features in answers], dim=1)
+
+
+Network = Classifier | Ensemble
+"""What answers: photos [N, 3, H, W] to (logits [N, K], features [N, F])."""
+
+
 def build_classifier(
     backbone: str,
     num_classes: int,

@@ -18,7 +18,7 @@ import torch
 from joblib import cpu_count
 
 from lotlens.records import FloatArray
-from lotlens.vision.classifier import Classifier
+from lotlens.vision.classifier import Network
 
 Engine = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] float32 out."""
@@ -47,53 +47,53 @@ def tune_process() -> None:
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def build_engine(classifier: Classifier, height: int, width: int, *, num_photos: int) -> Engine:
-    """A function that answers as `classifier` does in inference mode.
+def build_engine(network: Network, height: int, width: int, *, num_photos: int) -> Engine:
+    """A function that answers as `network` does in inference mode.
 
     On CPUs ONNX Runtime answers about twice as many photos per second as torch, because it folds
     BatchNorm and activations into the convolutions. The export is used only if its answers to
     random photos agree with torch's; else, and for few photos, torch answers itself.
 
     Args:
-        classifier: put into inference mode; later changes of its weights may go unseen.
+        network: put into inference mode; later changes of its weights may go unseen.
         height: of the photos to come, in pixels.
         width: likewise.
         num_photos: how many photos it will be asked about (an export takes about a second).
     """
-    classifier.eval()
-    if num_photos < _WORTH_EXPORTING or next(classifier.parameters()).device.type != "cpu":
-        return _torch_engine(classifier)
+    network.eval()
+    if num_photos < _WORTH_EXPORTING or next(network.parameters()).device.type != "cpu":
+        return _torch_engine(network)
     try:
-        engine = _onnx_engine(classifier, height, width)
+        engine = _onnx_engine(network, height, width)
         probe = np.random.default_rng(0).standard_normal((2, 3, height, width), dtype=np.float32)
-        for got, expected in zip(engine(probe), _torch_engine(classifier)(probe), strict=True):
+        for got, expected in zip(engine(probe), _torch_engine(network)(probe), strict=True):
             np.testing.assert_allclose(got, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
     except (Exception, AssertionError) as error:
         # Exporters meet networks they cannot express, in many kinds of exception. Torch can.
         _log.info("answering with torch, the ONNX export failed: %s", error)
-        return _torch_engine(classifier)
+        return _torch_engine(network)
     return engine
 
 
-def _torch_engine(classifier: Classifier) -> Engine:
-    device = next(classifier.parameters()).device
+def _torch_engine(network: Network) -> Engine:
+    device = next(network.parameters()).device
 
     def answer(batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         photos = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            logits, features = classifier(photos)
+            logits, features = network(photos)
         return logits.float().cpu().numpy(), features.float().cpu().numpy()
 
     return answer
 
 
-def _onnx_engine(classifier: Classifier, height: int, width: int) -> Engine:
+def _onnx_engine(network: Network, height: int, width: int) -> Engine:
     model = io.BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but takes 1 s where its successor takes 6 to 12.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            classifier,
+            network,
             (torch.zeros(2, 3, height, width),),
             model,  # type: ignore[arg-type]  # takes a file object while dynamo=False
             dynamo=False,

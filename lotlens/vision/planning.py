@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from lotlens.errors import InputError
 from lotlens.recipe import Finetune, Probe, Recipe, Size
 from lotlens.vision.augment import PhotoAugmenter
 from lotlens.vision.classifier import Classifier, build_classifier
 from lotlens.vision.engine import build_engine, tune_process
 from lotlens.vision.finetune import count_frozen, layer_decay_groups
 from lotlens.vision.optimisers import build_optimiser
+from lotlens.vision.schedules import ScheduledStage, plot_schedules
 
 _PROBED = 32  # photos that the frozen backbone is timed on
 _TIMED_STEPS = 2  # after one to warm up
@@ -84,6 +88,24 @@ def plan_stages(
             )
         )
     return tuple(plans)
+
+
+def plot_rates(path: Path, recipe: Recipe, plans: Sequence[StagePlan]) -> None:
+    """Draw the learning rate over all stages of fine-tuning of a recipe.
+
+    Raises:
+        InputError: there is no such stage, one has a schedule of one's own, or the file's ending is
+            neither .png nor .svg.
+        OutputError: the file cannot be written.
+    """
+    stages = [
+        ScheduledStage(stage.schedule, stage.lr, plan.num_steps, plan.num_steps // plan.num_epochs)
+        for stage, plan in zip(recipe.stages, plans, strict=True)
+        if isinstance(stage, Finetune)
+    ]
+    if not stages:
+        raise InputError(f"recipe {recipe.name} has no stage of fine-tuning to plot a rate of")
+    plot_schedules(path, stages)
 
 
 def _time_answers(classifier: Classifier, recipe: Recipe) -> float:

@@ -1,26 +1,26 @@
-"""The Predictor of a trained classifier; it knows its card and arrays, not photos."""
+"""The Predictor of trained classifiers; it knows its card and arrays, not photos."""
 
 from __future__ import annotations
 
 from lotlens.records import FloatArray, ModelCard
-from lotlens.vision.classifier import Classifier
+from lotlens.vision.classifier import Network
 from lotlens.vision.engine import build_engine
 
 
 class ClassifierPredictor:
-    """Answers of a classifier, as the `Predictor` protocol asks.
+    """Answers of a network, as the `Predictor` protocol asks.
 
     Args:
-        classifier: its weights.
+        network: a classifier, or an ensemble of them.
         card: what belongs to them.
         num_photos: about how many photos it will be asked for, views counted apart; for many,
             a faster engine is made first.
     """
 
-    def __init__(self, classifier: Classifier, card: ModelCard, *, num_photos: int = 1) -> None:
+    def __init__(self, network: Network, card: ModelCard, *, num_photos: int = 1) -> None:
         self._card = card
         image = card.image
-        self._engine = build_engine(classifier, image.height, image.width, num_photos=num_photos)
+        self._engine = build_engine(network, image.height, image.width, num_photos=num_photos)
 
     @property
     def card(self) -> ModelCard:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -106,7 +107,6 @@ def build_schedule(
     *,
     num_steps: int,
     steps_per_epoch: int,
-    validate_every: int = 1,
     functions: Mapping[str, ScheduleFunction] = {},
 ) -> list[dict[str, Any]]:
     """Schedulers of an optimiser as Lightning's configurations, one or two of them.
@@ -121,7 +121,6 @@ def build_schedule(
         schedule: which.
         num_steps: optimiser steps of the stage.
         steps_per_epoch: optimiser steps.
-        validate_every: epochs between two looks of a plateau at its monitor.
         functions: those that a recipe may name.
 
     Raises:
@@ -158,7 +157,6 @@ def build_schedule(
         {
             "scheduler": cuts,
             "interval": "epoch",
-            "frequency": validate_every,
             "monitor": schedule.monitor,
             "strict": True,
         }
@@ -166,23 +164,27 @@ def build_schedule(
     return configurations
 
 
-def plot_schedule(
+@dataclass(frozen=True)
+class ScheduledStage:
+    """A stage's learning rate: its schedule, the top rate, optimiser steps in all and an epoch."""
+
+    schedule: Schedule
+    lr: float
+    num_steps: int
+    steps_per_epoch: int
+
+
+def plot_schedules(
     path: Path,
-    schedule: Schedule,
-    lr: float,
-    num_steps: int,
-    steps_per_epoch: int,
+    stages: Sequence[ScheduledStage],
     *,
     functions: Mapping[str, ScheduleFunction] = {},
 ) -> None:
-    """Draw the learning rate over the epochs of a stage, as PNG or SVG by the name's ending.
+    """Draw the learning rate over the epochs of stages, one after another, as PNG or SVG.
 
     Args:
-        path: the file to write.
-        schedule: which; of a plateau the cuts cannot be foreseen, only its warm-up is drawn.
-        lr: the top learning rate.
-        num_steps: optimiser steps of the stage.
-        steps_per_epoch: optimiser steps.
+        path: the file to write; its ending says which.
+        stages: in their order; of a plateau the cuts cannot be foreseen, only its warm-up is drawn.
         functions: those that a recipe may name.
 
     Raises:
@@ -192,24 +194,34 @@ def plot_schedule(
     # Matplotlib takes a while to load, which training without plots need not wait for.
     from matplotlib.figure import Figure
 
-    steps = range(num_steps)
-    rates = [
-        lr
-        * rate_factor(
-            schedule,
-            step,
-            num_steps=num_steps,
-            steps_per_epoch=steps_per_epoch,
-            functions=functions,
-        )
-        for step in steps
-    ]
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([step / steps_per_epoch for step in steps], rates, linewidth=1.8)
-    until_cut = ", until it is cut" if isinstance(schedule, Plateau) else ""
-    axes.set(xlabel="epoch", ylabel="learning rate", title=f"{schedule.name}{until_cut}")
-    axes.set_ylim(bottom=0)
+    begin = 0.0
+    for stage in stages:
+        epochs, rates = [], []
+        for step in range(stage.num_steps):
+            factor = rate_factor(
+                stage.schedule,
+                step,
+                num_steps=stage.num_steps,
+                steps_per_epoch=stage.steps_per_epoch,
+                functions=functions,
+            )
+            epochs.append(begin + step / stage.steps_per_epoch)
+            rates.append(stage.lr * factor)
+        axes.plot(epochs, rates, linewidth=1.8)
+        begin += stage.num_steps / stage.steps_per_epoch
+    names = dict.fromkeys(
+        f"{stage.schedule.name}{', until it is cut' if isinstance(stage.schedule, Plateau) else ''}"
+        for stage in stages
+    )
+    axes.set(xlabel="epoch", ylabel="learning rate of the head", title=", then ".join(names))
+    if len({stage.lr for stage in stages}) > 1:
+        # A later stage's rate is often a hundredth of the first one's.
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=min(stage.lr for stage in stages) / 100)
+    else:
+        axes.set_ylim(bottom=0)
     axes.grid(color="#dde2e8", linewidth=0.8)
     write_figure(path, figure)
 

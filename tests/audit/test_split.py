@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from lotlens.audit.split import (
     check_split,
+    count_folds,
     draw_folds,
     draw_split,
     list_rare_classes,
+    pair_sides,
     read_split,
     write_split,
 )
@@ -598,3 +600,17 @@ def test_a_damaged_split_is_refused(tmp_path, content, words):
         path.write_bytes(content)
     with pytest.raises(BundleError, match=words):
         read_split(path)
+
+
+def test_a_hold_out_is_one_pair_of_sides_and_folds_are_one_each():
+    catalog = make_catalog(["a", "b"] * 10)
+    held_out = draw_split(catalog, validation=0.2, seed=0, lock=0.2)
+    assert count_folds(held_out) == 0
+    assert pair_sides(held_out) == ((held_out.parts["train"], held_out.parts["validation"]),)
+    folds = draw_folds(catalog, num_folds=3, seed=0, lock=0.2)
+    assert count_folds(folds) == 3
+    sides = pair_sides(folds)
+    rest = set(catalog.ids) - set(folds.parts["locked"])
+    assert [held for _, held in sides] == [folds.parts[f"fold-{n}"] for n in (1, 2, 3)]
+    assert all(set(kept) == rest - set(held) for kept, held in sides)
+    assert all(len(set(kept)) == len(kept) for kept, _ in sides)

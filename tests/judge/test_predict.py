@@ -15,6 +15,7 @@ import lotlens.photos.reading as reading_module
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.judge.predict import (
     NO_NUMBER,
+    join_predictions,
     load_predictions,
     predict,
     predict_views,
@@ -346,3 +347,25 @@ def test_a_damaged_file_is_refused(tmp_path, kind):
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError):
         save_predictions(tmp_path, make_predictions([[1, 2, 3]]))
+
+
+def make_part(*ids, classes=CLASSES):
+    logits = np.array([[hash(id_) % 7, 1, 2] for id_ in ids], dtype=np.float32)
+    features = np.ones((len(ids), 4), np.float32)
+    return Predictions(ids, logits, features, (OK,) * (len(ids) - 1) + ("torn",), classes)
+
+
+def test_joined_predictions_keep_every_row_with_its_id():
+    first, second = make_part("b", "a"), make_part("d", "c", "e")
+    joined = join_predictions([first, second])
+    assert joined.ids == ("b", "a", "d", "c", "e")
+    assert joined.status == (OK, "torn", OK, OK, "torn")
+    np.testing.assert_array_equal(joined.logits, np.concatenate([first.logits, second.logits]))
+    assert joined.features is None
+    assert join_predictions([first]) is first
+
+
+@pytest.mark.parametrize("other", [make_part("c", "a"), make_part("c", classes=CLASSES[::-1])])
+def test_predictions_that_do_not_belong_together_are_not_joined(other):
+    with pytest.raises(ValueError, match="must share their classes"):
+        join_predictions([make_part("a", "b"), other])

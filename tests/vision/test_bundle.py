@@ -19,7 +19,7 @@ from lotlens.recipe import Head
 from lotlens.records import CarClass, ImageSpec, ModelCard, Predictor
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.vision.bundle import load_bundle, save_bundle
-from lotlens.vision.classifier import build_classifier
+from lotlens.vision.classifier import Ensemble, build_classifier
 from lotlens.vision.predictor import ClassifierPredictor
 
 
@@ -177,3 +177,57 @@ def test_a_kill_while_saving_leaves_whole_files(saved, wait_s):
     else:
         with pytest.raises(BundleError, match="SHA-256"):
             load_bundle(run)
+
+
+@pytest.fixture
+def saved_ensemble(tmp_path, tiny_backbone):
+    members = []
+    for seed in range(3):
+        member = build_classifier(tiny_backbone, 3)
+        rng = np.random.default_rng(seed)
+        member.set_head(rng.standard_normal((3, 256)), rng.standard_normal(3))
+        members.append(member.eval())
+    run = RunFolder.create(tmp_path / "ensemble")
+    save_bundle(run, Ensemble(members), make_card(tiny_backbone))
+    return run, members
+
+
+def test_an_ensemble_comes_back_with_all_its_members(saved_ensemble):
+    run, members = saved_ensemble
+    loaded, card = load_bundle(run)
+    assert card.members == 3
+    photos = torch.rand(4, 3, 48, 64)
+    with torch.inference_mode():
+        logits, features = loaded(photos)
+        own = [member(photos) for member in members]
+    expected = torch.stack([each.log_softmax(1) for each, _ in own]).mean(0)
+    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(features, torch.cat([each for _, each in own], 1))
+
+
+def test_an_ensemble_answers_alike_through_the_fast_engine(saved_ensemble, caplog):
+    run, _ = saved_ensemble
+    loaded, card = load_bundle(run)
+    batch = np.random.default_rng(0).standard_normal((4, 3, 48, 64), dtype=np.float32)
+    with caplog.at_level("INFO"):
+        fast = ClassifierPredictor(loaded, card, num_photos=1000)(batch)
+    assert not caplog.records  # the export failed, if there is one
+    for got, expected in zip(fast, ClassifierPredictor(loaded, card)(batch), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("members", [0, -1, 51, 10**9])
+def test_impossible_numbers_of_members_are_refused_before_they_are_built(saved, members):
+    run, _ = saved
+    values = json.loads(run.card_path.read_text())
+    run.card_path.write_text(json.dumps({**values, "members": members}))
+    with pytest.raises(BundleError, match="members"):
+        load_bundle(run)
+
+
+def test_another_number_of_members_than_the_weights_hold_is_refused(saved_ensemble):
+    run, _ = saved_ensemble
+    values = json.loads(run.card_path.read_text())
+    run.card_path.write_text(json.dumps({**values, "members": 2}))
+    with pytest.raises(BundleError, match="does not fit"):
+        load_bundle(run)

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 from lotlens.errors import InputError, OutputError
 from lotlens.recipe import Schedule
 from lotlens.vision.schedules import (
+    ScheduledStage,
     build_schedule,
     cosine_with_warmup,
-    plot_schedule,
+    plot_schedules,
     rate_factor,
 )
 
@@ -96,7 +97,7 @@ class Run:
             for configuration in self.configurations:
                 if configuration["interval"] == "step":
                     configuration["scheduler"].step()
-                elif not is_over and epoch % configuration["frequency"] == 0:
+                elif not is_over:
                     configuration["scheduler"].step(losses[epoch - 1])
         return rates
 
@@ -228,12 +229,6 @@ def test_a_plateau_is_cut_after_its_patience_and_not_before(patience, monitor, v
     assert rates[-1] == pytest.approx(0.1 * 0.5 ** len(cuts))
 
 
-def test_a_plateau_looks_when_validation_does():
-    schedule = make("plateau", patience=0)
-    rates = [top for top, _ in Run(schedule, 8, 1, validate_every=3).advance(range(8), [1.0] * 8)]
-    assert rates == pytest.approx([0.1] * 6 + [0.05] * 2)
-
-
 def test_a_cut_during_the_warm_up_lasts_and_reaches_tiny_rates():
     schedule = make("plateau", patience=0, factor=0.5, warmup=0.5)
     rates = Run(schedule, 20, 2).advance(range(20), [1.0] * 2 + [0.9 - i / 10 for i in range(8)])
@@ -304,21 +299,22 @@ def test_a_plot_is_written_and_is_the_same_every_time(tmp_path, name):
     schedule = make(name)
     paths = [tmp_path / "rates.svg", tmp_path / "again.SVG"]
     for path in paths:
-        plot_schedule(path, schedule, 0.01, 20, 5, functions=FUNCTIONS)
+        plot_schedules(path, [ScheduledStage(schedule, 0.01, 20, 5)] * 2, functions=FUNCTIONS)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert b"<svg" in paths[0].read_bytes()
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
 def test_a_plot_may_be_png_and_nothing_unknown(tmp_path):
-    plot_schedule(tmp_path / "new" / "rates.png", make("cosine"), 0.01, 20, 5)
+    stages = [ScheduledStage(make("cosine"), lr, 20, 5) for lr in (0.01, 0.0001)]
+    plot_schedules(tmp_path / "new" / "rates.png", stages)
     with Image.open(tmp_path / "new" / "rates.png") as image:
         assert image.format == "PNG"
         assert len(image.convert("L").getcolors()) > 2
     with pytest.raises(InputError, match=r"end the name in \.png or \.svg"):
-        plot_schedule(tmp_path / "rates.xyz", make("cosine"), 0.01, 20, 5)
+        plot_schedules(tmp_path / "rates.xyz", stages)
     with pytest.raises(OutputError):
-        plot_schedule(tmp_path / "new" / "rates.png" / "x.png", make("cosine"), 0.01, 20, 5)
+        plot_schedules(tmp_path / "new" / "rates.png" / "x.png", stages)
     assert not (tmp_path / "rates.xyz").exists()
 
 
