@@ -1,14 +1,20 @@
 """The mend is put in before torchvision's first import, and only where it is needed."""
 
+import os
 import subprocess
 import sys
 
 import torch
 
 
-def run_python(code: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, environment=None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=environment,
     )
 
 
@@ -38,11 +44,10 @@ def test_nothing_is_put_in_beside_a_cuda_torch():
 
 
 def test_torch_operators_that_lotlens_uses_work_here():
-    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    import lotlens.vision  # noqa: F401  # isort: skip
     from torchvision.transforms import v2
 
-    import lotlens.vision  # noqa: F401
-
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
     assert v2.RandomHorizontalFlip(1.0)(image).shape == (3, 8, 8)
 
 
@@ -62,3 +67,13 @@ def test_without_torch_the_error_says_what_to_install():
         "    print(error)\n"
     )
     assert "pip install 'lotlens[train]'" in done.stdout, done.stderr
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise():
+    code = "import os, lotlens.vision; print(os.environ['OMP_WAIT_POLICY'])"
+    for before, after in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+        if before:
+            environment["OMP_WAIT_POLICY"] = before
+        done = run_python(code, environment)
+        assert done.stdout.strip() == after, done.stderr
