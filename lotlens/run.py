@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "locked-openings.csv"
 
     @property
+    def tensorboard_path(self) -> Path:
+        """A folder of TensorBoard's event files, one folder for each stage of fine-tuning."""
+        return self.path / "tensorboard"
+
+    @property
     def timing_path(self) -> Path:
         """How long the training took, stops and what a kill undid left out."""
         return self.path / "timing.json"
@@ -212,7 +217,7 @@ class RunFolder:
         self._write_json(self.metrics_path, values)
 
     def read_timing(self) -> dict[str, float]:
-        """Seconds of training so far: "wall_s", "cpu_s" (of all threads); zeros if none are known."""
+        """Seconds of training so far: "wall_s", "cpu_s" (all threads); zeros if none are known."""
         stored = self._read_json(self.timing_path) if self.timing_path.is_file() else {}
         return {key: float(stored.get(key, 0.0)) for key in ("wall_s", "cpu_s")}
 
