@@ -6,6 +6,7 @@ It joins the rooms and knows run folders; it prints nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -392,9 +393,13 @@ def train(
     split_path: Path | str | None = None,
     schedules: Mapping[str, Callable[[float], float]] | None = None,
     resume: bool = False,
+    num_workers: int = 0,
     watch: Watcher | None = None,
 ) -> Model:
     """Train a model and write its run folder.
+
+    Under torchrun, which starts the same program several times, the processes train one model
+    together; the first one reports to `watch` and writes, the others wait for it where they must.
 
     While it trains, its state is kept in the run folder; a training that was stopped or killed goes
     on from there with `resume`, and with the recipe's `deterministic` ends in the same bits as one
@@ -411,6 +416,8 @@ def train(
         schedules: learning-rate schedules of one's own: name -> function of the epochs done, which
             gives what the rate is multiplied by.
         resume: go on with the training in `out`, if there is one; else begin.
+        num_workers: processes that augment photos while fine-tuning; 0 does that between the
+            steps. It never changes the result.
         watch: told of the work as it goes on.
 
     Returns:
@@ -422,57 +429,46 @@ def train(
         MissingExtra: lotlens[train] is not installed.
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
-    _import_vision("stages")
+    processes = _import_vision("distributed")
     old = RunFolder(Path(out)) if resume and out is not None else None
     if resume and out is None:
         raise InputError("to go on with a training, name its run folder with --out")
-    if old is not None and old.is_unfinished:
-        run, recipe = old, _resume_recipe(old, recipe, overrides)
+    if processes.is_launched() and out is None:
+        raise InputError("several processes need one run folder: name it with --out")
+    processes.join()
+    is_first, on_first = processes.is_first(), processes.on_first
+    watch = watch if is_first else None
+    if old is not None and on_first(lambda: old.is_unfinished):
+        own: Recipe = on_first(partial(_resume_recipe, old, recipe, overrides))
+        run, recipe = old, own
         split_path = run.split_path if run.split_path.is_file() else split_path
     else:
         run, recipe = None, _resolve_recipe(recipe or "standard", overrides)
     data = Path(data)
     lot, usable = _open_labelled(data)
-    found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
-    split = _find_split(None if split_path is None else Path(split_path), usable, recipe, found)
+    found = on_first(partial(_audit_labelled, lot, usable, recipe.audit, recipe.lock, watch))
+    stored = None if split_path is None else Path(split_path)
+    split = on_first(partial(_find_split, stored, usable, recipe, found))
     if run is None:
-        run = (
-            RunFolder.create(Path(out))
-            if out is not None
-            else RunFolder.create_next(Path("runs"), f"{data.resolve().stem}-{recipe.name}")
-        )
-        run.write_recipe(recipe.to_dict())
-        run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
-        write_split(run.split_path, split)
+        run = on_first(partial(_begin_run, out, data, recipe, split))
     validation = usable.select([id_ for _, held_out in pair_sides(split) for id_ in held_out])
-    with run.keep_time():
+    with run.keep_time() if is_first else nullcontext():
         try:
-            trained = _train_models(run, recipe, usable, split, found, schedules, watch)
+            trained = _train_models(
+                run, recipe, usable, split, found, schedules, num_workers, watch
+            )
         except KeyboardInterrupt as stop:
             raise Stopped(run.path) from stop
         except BundleError:
             raise
         except LotlensError:
-            run.remove()
+            if is_first:
+                run.remove()
             raise
-        model = _finish(run, recipe, trained, split, lot, validation, watch)
-    run.remove_checkpoint()
+        finish = partial(_finish, run, recipe, trained, split, lot, validation, watch)
+        model: Model = on_first(finish)
     status = {id_: why for one in trained for id_, why in one.status.items()}
-    findings = (*found.findings, *_unreadable_findings(status))
-    write_findings(run.findings_path, replace(found, findings=findings))
-    _report(
-        model,
-        _judge(
-            model.card,
-            load_predictions(run.validation_path),
-            validation,
-            _about(run, split),
-            synthetic=model.card.synthetic,
-        ),
-        validation,
-        run.report_path,
-        findings=findings,
-    )
+    on_first(partial(_tell_all, model, validation, split, found, status))
     return model
 
 
@@ -685,18 +681,18 @@ def _train_models(
     split: Split,
     found: Audit,
     schedules: Mapping[str, Callable[[float], float]] | None,
+    num_workers: int,
     watch: Watcher | None,
 ) -> list[Trained]:
-    """Run the recipe's stages once, or once per fold; the history is written into the run."""
+    """Run the recipe's stages once, or once per fold."""
     stages = _import_vision("stages")
     sides = pair_sides(split)
     clusters = cluster_photos(usable, found.groups)
     trained: list[Trained] = []
-    history: list[dict[str, Any]] = []
     for number, (kept, held_out) in enumerate(sides, start=1):
-        place, told = run.checkpoint_path, watch
+        place, log_path, told = run.checkpoint_path, run.tensorboard_path, watch
         if len(sides) > 1:
-            place = place / f"fold-{number}"
+            place, log_path = place / f"fold-{number}", log_path / f"fold-{number}"
             told = watch and _watch_fold(watch, f"fold {number} of {len(sides)}")
         one: Trained = stages.run_stages(
             recipe,
@@ -706,17 +702,53 @@ def _train_models(
             functions=schedules,
             checkpoint_path=place,
             scratch_path=run.path,
+            log_path=log_path,
+            num_workers=num_workers,
             watch=told,
         )
         trained.append(one)
-        fold = {"fold": number} if len(sides) > 1 else {}
-        history += [{**fold, **row} for row in one.history]
-    run.write_history(history)
     return trained
 
 
 def _watch_fold(watch: Watcher, fold: str) -> Watcher:
     return lambda what, done, total: watch(f"{fold}: {what}", done, total)
+
+
+def _begin_run(out: Path | str | None, data: Path, recipe: Recipe, split: Split) -> RunFolder:
+    """A new run folder that holds what the training begins with."""
+    run = (
+        RunFolder.create(Path(out))
+        if out is not None
+        else RunFolder.create_next(Path("runs"), f"{data.resolve().stem}-{recipe.name}")
+    )
+    run.write_recipe(recipe.to_dict())
+    run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
+    write_split(run.split_path, split)
+    return run
+
+
+def _tell_all(
+    model: Model, validation: Catalog, split: Split, found: Audit, status: Mapping[str, str]
+) -> None:
+    """Write the findings and the report of a training that is done."""
+    run = model.run
+    run.remove_checkpoint()
+    findings = (*found.findings, *_unreadable_findings(status))
+    write_findings(run.findings_path, replace(found, findings=findings))
+    predictions = load_predictions(run.validation_path)
+    about, is_synthetic = _about(run, split), model.card.synthetic
+    evaluation = _judge(model.card, predictions, validation, about, synthetic=is_synthetic)
+    _report(model, evaluation, validation, run.report_path, findings=findings)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes and speaks: one that is alone, or the first of torchrun's.
+
+    Raises:
+        MissingExtra: lotlens[train] is not installed.
+    """
+    is_first: bool = _import_vision("distributed").is_first()
+    return is_first
 
 
 def _finish(
@@ -728,12 +760,19 @@ def _finish(
     validation: Catalog,
     watch: Watcher | None,
 ) -> Model:
-    """Let validation choose the views, judge, and save the bundle.
+    """Write the history, let validation choose the views, judge, and save the bundle.
 
     With folds, each model answers for the fold that it has not seen.
     """
     bundle, classifier, predictor = map(_import_vision, ("bundle", "classifier", "predictor"))
     sides = pair_sides(split)
+    run.write_history(
+        [
+            {**({"fold": number} if len(sides) > 1 else {}), **row}
+            for number, one in enumerate(trained, start=1)
+            for row in one.history
+        ]
+    )
     learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
     card = ModelCard(
         format_version=FORMAT_VERSION,

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -227,6 +227,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, if there is one.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Processes that augment photos; 0: between the steps.", min=0)
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
     ] = False,
@@ -253,7 +256,8 @@ def train(
         return
     if plot is not None:
         raise InputError("--plot draws what a --dry-run plans: give both")
-    with _progress(quiet=as_json) as watch:
+    is_first = api.is_first_process()
+    with _progress(quiet=as_json) if is_first else nullcontext() as watch:
         model = api.train(
             data,
             recipe,
@@ -261,8 +265,11 @@ def train(
             out=out,
             split_path=split_path,
             resume=resume,
+            num_workers=workers,
             watch=watch,
         )
+    if not is_first:
+        return
     card = model.card
     if as_json:
         _print_json({"run": str(model.run.path), "card": card.to_dict()})

@@ -284,6 +284,11 @@ class Augmentation(_Part):
     cutmix: float = Field(0.0, ge=0, le=10)
     mix_share: float = Field(0.5, ge=0, le=1)
 
+    @property
+    def is_mixing(self) -> bool:
+        """Whether photos of a batch are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
+
 
 class Audit(_Part):
     """What training does with photos that `lotlens audit` finds fault with.

@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "locked-openings.csv"
 
     @property
+    def tensorboard_path(self) -> Path:
+        """A folder of TensorBoard's event files, one folder for each stage of fine-tuning."""
+        return self.path / "tensorboard"
+
+    @property
     def timing_path(self) -> Path:
         """How long the training took, stops and what a kill undid left out."""
         return self.path / "timing.json"

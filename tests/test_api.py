@@ -58,6 +58,7 @@ def test_a_run_holds_all_that_the_docs_promise(trained):
         "report.html",
         "source.json",
         "split.csv",
+        "tensorboard",
         "timing.json",
         "validation.npz",
     }

@@ -133,11 +133,26 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     The last batch is left out when it is not full: BatchNorm would learn from too few photos, and
     another order leaves out others. A lot smaller than one batch is one batch.
+
+    Attributes:
+        batch_size: photos in a batch, of all processes together.
     """
 
-    def __init__(self, num_photos: int, batch_size: int, *, seed: int) -> None:
+    def __init__(
+        self, num_photos: int, batch_size: int, *, seed: int, rank: int = 0, num_ranks: int = 1
+    ) -> None:
+        """Draw orders.
+
+        Args:
+            num_photos: in the lot.
+            batch_size: of all processes together.
+            seed: of the run.
+            rank: of `num_ranks` processes that share every batch evenly, which one this is.
+            num_ranks: how many they are.
+        """
+        self.batch_size = min(batch_size, num_photos)
         self._num_photos = num_photos
-        self._batch_size = min(batch_size, num_photos)
+        self._share = (rank, num_ranks)
         self._seed = seed
         self._epoch = 0
         self._skipped = (0, 0)
@@ -152,14 +167,17 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._num_photos // self._batch_size
+        return self._num_photos // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rng = np.random.default_rng([self._seed, self._epoch])
         order = rng.permutation(self._num_photos).tolist()
         epoch, num_done = self._skipped
+        rank, num_ranks = self._share
+        num_rows = self.batch_size // num_ranks
         for batch in range(num_done if epoch == self._epoch else 0, len(self)):
-            rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            start = batch * self.batch_size + rank * num_rows
+            rows = order[start : start + num_rows]
             yield [(self._epoch, row) for row in rows]
 
 

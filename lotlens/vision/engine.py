@@ -19,6 +19,7 @@ from joblib import cpu_count
 
 from lotlens.records import FloatArray
 from lotlens.vision.classifier import Network
+from lotlens.vision.distributed import processes_here
 
 Engine = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] float32 out."""
@@ -39,7 +40,8 @@ def tune_process() -> None:
     same pages anew in every step. Keeping them makes training 1.2 to 1.5 times faster (measured,
     docs/LOG.md) at the cost of holding on to the peak.
     """
-    torch.set_num_threads(cpu_count())
+    # Of several processes on a machine each takes its share of the cores.
+    torch.set_num_threads(max(1, cpu_count() // processes_here()))
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import math
+import shutil
 import signal
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     ModelCheckpoint,
 )
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -37,6 +39,20 @@ from lotlens.records import ImageSpec
 from lotlens.vision.augment import PhotoAugmenter, mix_batch
 from lotlens.vision.batches import DecodedPhotos, EpochBatches, TrainingPhotos, derive_seed
 from lotlens.vision.classifier import Classifier, Weights, frozen_batch_norms
+from lotlens.vision.distributed import (
+    any_process,
+    check_shares,
+    is_first,
+    join,
+    mean_over_processes,
+    on_first,
+    own_rows,
+    rank,
+    share_weights,
+    trainer_options,
+    whole_batch,
+    world_size,
+)
 from lotlens.vision.losses import build_loss
 from lotlens.vision.optimisers import build_optimiser
 from lotlens.vision.schedules import ScheduleFunction, build_schedule
@@ -171,13 +187,16 @@ class FineTuning(pl.LightningModule):
         inputs = self.normalise(photos)
         targets = functional.one_hot(labels, self._num_classes).to(inputs.dtype)
         augmentation = self._stage.augmentation
-        if augmentation.mixup or augmentation.cutmix:
+        if augmentation.is_mixing:
             rng = np.random.default_rng([self._seed, *place])
+            # Partners come from the whole batch, which every process has read for that.
             inputs, targets = mix_batch(inputs, targets, augmentation, rng)
+            inputs, targets = own_rows(inputs), own_rows(targets)
         self._rate = self.trainer.optimizers[0].param_groups[-1]["lr"]
-        logits, _ = self.classifier(inputs)
+        with whole_batch():
+            logits, _ = self.classifier(inputs)
         loss = self._loss(logits.float(), targets)
-        self._losses.append(float(loss.detach()))
+        self._losses.append(float(mean_over_processes(loss.detach())))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
@@ -196,7 +215,13 @@ class FineTuning(pl.LightningModule):
             "validation_accuracy": float((logits.argmax(1) == labels).float().mean()),
             "validation_log_loss": float(functional.cross_entropy(logits, labels)),
         }
-        self.log_dict(values)
+        # Each process has looked at all photos; machines of two kinds differ in the last digit,
+        # and must not decide differently.
+        values = on_first(lambda: values)
+        self.log_dict(values, logger=False)
+        if self.logger is not None:
+            logged = {**values, "learning_rate": self._rate}
+            self.logger.log_metrics(logged, self.trainer.global_step)
         for scheduler, monitor in self._plateaus:
             scheduler.step(values[monitor])
         self.history.append(
@@ -231,12 +256,17 @@ def fine_tune(
     deterministic: bool = False,
     functions: Mapping[str, ScheduleFunction] | None = None,
     checkpointing: Checkpointing | None = None,
+    num_workers: int = 0,
+    log_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Train a classifier in place, as a stage says; or go on where a checkpoint of it stops.
 
     It ends with the weights of the last step (averaged where the stage has an EMA), or those of the
     best look at validation where the stage stops early or asks for them.
+
+    Started by torchrun, the processes share every batch evenly and end with the same weights (see
+    `lotlens.vision.distributed`). Each looks at all of validation; the first one writes.
 
     Args:
         classifier: its present weights are the start, head included.
@@ -249,16 +279,28 @@ def fine_tune(
         functions: schedules of one's own, by name.
         checkpointing: where the stage's state is kept; what is there is taken up. Without it,
             nothing is written for that.
+        num_workers: processes (of each training process) that augment photos; 0 augments between
+            the steps. The weights are the same bits with any number, and a stage may go on with
+            another.
+        log_path: a folder for TensorBoard's event files, which it makes anew, or adds to where the
+            stage goes on. Without it, none are written.
         progress: called with (steps done, steps in all).
 
     Raises:
+        InputError: the processes cannot share a batch evenly.
         BundleError: the checkpoint cannot be read.
         KeyboardInterrupt: the user stopped it; with checkpointing, after the running batch, and
             its state was written.
     """
     # Lightning leaves modules in the mode it finds them in, and the probe leaves inference mode.
     classifier.train()
-    batches = EpochBatches(len(train.ids), stage.batch_size, seed=seed)
+    join()
+    # To mix photos of a batch each process needs all of them.
+    share = (0, 1) if stage.augmentation.is_mixing else (rank(), world_size())
+    batches = EpochBatches(
+        len(train.ids), stage.batch_size, seed=seed, rank=share[0], num_ranks=share[1]
+    )
+    check_shares(batches.batch_size)
     steps_per_epoch = -(-len(batches) // stage.accumulate)
     num_steps = stage.num_epochs * steps_per_epoch
     counts = np.bincount(train.targets, minlength=classifier.num_classes)
@@ -309,9 +351,13 @@ def fine_tune(
                 keeper = _StepCheckpoint(checkpointing, stage.accumulate)
                 callbacks.append(keeper)
                 stack.enter_context(keeper.catch_interrupt())
-                if checkpointing.step_path.is_file():
+                if on_first(checkpointing.step_path.is_file):
                     resumed = checkpointing.step_path
-                    batches.skip(*_read_place(resumed))
+                    place = _read_place(resumed)
+                    batches.skip(place.epoch, place.batch)
+            logger = None
+            if log_path is not None:
+                logger = _open_log(log_path, place.step if resumed else None)
             stack.enter_context(quiet_lightning())
             stack.enter_context(_deterministic(deterministic))
             stack.enter_context(torch.random.fork_rng())
@@ -321,19 +367,27 @@ def fine_tune(
                 accumulate_grad_batches=stage.accumulate,
                 gradient_clip_val=stage.gradient_clip or None,
                 callbacks=callbacks,
-                devices=1,
-                logger=False,
+                logger=logger or False,
                 enable_checkpointing=best is not None,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
                 check_val_every_n_epoch=stage.validate_every,
                 use_distributed_sampler=False,
+                **trainer_options(),
+            )
+            loader = DataLoader(
+                data,
+                sampler=batches,
+                batch_size=None,
+                num_workers=num_workers,
+                persistent_workers=num_workers > 0,
+                worker_init_fn=_start_worker,
             )
             try:
                 trainer.fit(
                     module,
-                    DataLoader(data, sampler=batches, batch_size=None),
+                    loader,
                     DataLoader(_plain_batches(validation), batch_size=None),
                     ckpt_path=resumed,
                     weights_only=True if resumed else None,
@@ -343,9 +397,11 @@ def fine_tune(
         if trainer.interrupted:
             raise KeyboardInterrupt
         if best is not None:
-            saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-            module.load_state_dict(saved["state_dict"])
-    is_stopped = keeper is not None and keeper.is_asked_to_stop
+            if is_first():
+                saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+                module.load_state_dict(saved["state_dict"])
+            share_weights(module)
+    (is_stopped,) = any_process(keeper is not None and keeper.is_asked_to_stop)
     return Tuned(module.history, soup.average() if soup else None, is_stopped)
 
 
@@ -518,6 +574,10 @@ class _StepCheckpoint(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         self._saved_step, self._saved_s = trainer.global_step, time.monotonic()
+        if world_size() > 1 and threading.current_thread() is threading.main_thread():
+            # torchrun passes a SIGTERM on to all. Lightning's handler, which it takes away again
+            # at the end, would send to the other processes from wherever it interrupts this one.
+            signal.signal(signal.SIGTERM, self._ask)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *about: Any) -> None:
         batch_idx: int = about[-1]
@@ -528,6 +588,8 @@ class _StepCheckpoint(Callback):
             step - self._saved_step >= self._checkpointing.every_steps
             or now_s - self._saved_s >= self._checkpointing.every_s
         )
+        # Clocks differ and signals come when they come: all processes must do the same.
+        is_due, self.is_asked_to_stop = any_process(is_due, self.is_asked_to_stop)
         if is_due or self.is_asked_to_stop:
             # Lightning writes to memory first and moves the file into its place.
             trainer.save_checkpoint(self._checkpointing.step_path)
@@ -542,24 +604,70 @@ class _StepCheckpoint(Callback):
             yield
             return
 
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self.is_asked_to_stop:
-                signal.default_int_handler(number, frame)
-            self.is_asked_to_stop = True
-
-        before = signal.signal(signal.SIGINT, ask)
+        before = signal.signal(signal.SIGINT, self._ask)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
 
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.is_asked_to_stop:
+            signal.default_int_handler(number, frame)
+        self.is_asked_to_stop = True
 
-def _read_place(path: Path) -> tuple[int, int]:
-    """The epoch of a checkpoint, from 0, and how many of its batches are done."""
+
+class _EventLog(TensorBoardLogger):
+    """TensorBoard's event files and nothing else: Lightning would add an empty hparams.yaml."""
+
+    def save(self) -> None:
+        pass
+
+
+def _open_log(path: Path, step: int | None) -> _EventLog:
+    """The log of a stage that begins (None), or goes on after an optimiser step.
+
+    TensorBoard leaves out what was logged after that step before the training was killed.
+    """
+    if step is None and is_first():
+        shutil.rmtree(path, ignore_errors=True)
+    purge_step = None if step is None else step + 1
+    return _EventLog(path, "", "", default_hp_metric=False, purge_step=purge_step)
+
+
+def _start_worker(number: int) -> None:
+    """Make a process that augments leave signals to the one that trains."""
+    del number
+    torch.set_num_threads(1)
+    # Ctrl-C reaches all processes of a terminal, and the running batch is to be finished; a
+    # SIGTERM is how the loader ends a worker, which inherits Lightning's handler.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a checkpoint was written.
+
+    Attributes:
+        epoch: from 0.
+        batch: how many of the epoch's batches are done.
+        step: how many optimiser steps of the stage are done.
+    """
+
+    epoch: int
+    batch: int
+    step: int
+
+
+def _read_place(path: Path) -> _Place:
     try:
-        loops = torch.load(path, map_location="cpu", weights_only=True)["loops"]["fit_loop"]
-        epoch = loops["epoch_progress"]["current"]["processed"]
-        return int(epoch), int(loops["epoch_loop.batch_progress"]["current"]["processed"])
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        loops = saved["loops"]["fit_loop"]
+        return _Place(
+            int(loops["epoch_progress"]["current"]["processed"]),
+            int(loops["epoch_loop.batch_progress"]["current"]["processed"]),
+            int(saved["global_step"]),
+        )
     except Exception as error:
         raise BundleError(
             f"the checkpoint {path} cannot be read ({type(error).__name__}): remove it to start the"
@@ -570,7 +678,8 @@ def _read_place(path: Path) -> tuple[int, int]:
 @contextmanager
 def _scratch_folder(checkpointing: Checkpointing | None) -> Iterator[Path]:
     if checkpointing is not None:
-        checkpointing.folder.mkdir(parents=True, exist_ok=True)
+        if is_first():
+            checkpointing.folder.mkdir(parents=True, exist_ok=True)
         yield checkpointing.folder
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -597,6 +706,10 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            # torch's advice about more workers than cores, and Python 3.12's about forks: workers
+            # start no threads, so that none can wait for one that the fork left behind.
+            warnings.filterwarnings("ignore", message=".*worker processes in total.*")
+            warnings.filterwarnings("ignore", message=".*use of fork.*")
             yield
     finally:
         logger.setLevel(level)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lotlens.recipe import Head, Loss
+from lotlens.vision.distributed import mean_over_processes
 
 _LEAST_SQUARED_SINE = 1e-6
 """Where feature and class weight coincide the sine's slope is infinite; it is held at 1000."""
@@ -26,7 +27,9 @@ def build_loss(
     w the loss is sum(w s (-log p)) / sum(w t), both over photos and classes. For targets of one
     class that is `torch.nn.functional.cross_entropy`; a photo mixed of two classes counts with the
     weights of both, in their shares. Balanced weights are n / (K * count) (King & Zeng 2001); a
-    class without photos has weight 0, and may not be all that a batch consists of.
+    class without photos has weight 0, and may not be all that a batch consists of. Where several
+    processes share a batch, sum(w t) is the mean of theirs, so that the mean over processes of the
+    losses, and of their gradients, is that of the whole batch.
 
     ArcFace (Deng et al. 2019) replaces the cosine of the target's class by cos(angle + margin);
     where that would pass 180 degrees, by cosine - margin * sin(margin), as its authors do, so that
@@ -51,7 +54,8 @@ def build_loss(
         of_class = weights.to(logits)
         smoothed = (1 - loss.label_smoothing) * targets + loss.label_smoothing / targets.shape[1]
         losses = -of_class * smoothed * functional.log_softmax(logits, dim=1)
-        return losses.sum() / (of_class * targets).sum()
+        # The mean over processes of what each returns is the loss of the whole batch.
+        return losses.sum() / mean_over_processes((of_class * targets).sum())
 
     if loss.kind == "cross-entropy":
         return cross_entropy

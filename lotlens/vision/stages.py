@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from lotlens.records import OK, Catalog, FloatArray, ImageSpec, Watcher, watch_p
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
+from lotlens.vision.distributed import check_shares, on_first, share_weights
 from lotlens.vision.engine import Engine, build_engine, tune_process
 
 if TYPE_CHECKING:
@@ -93,9 +95,14 @@ def run_stages(
     functions: Mapping[str, Callable[[float], float]] | None = None,
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
+    log_path: Path | None = None,
+    num_workers: int = 0,
     watch: Watcher | None = None,
 ) -> Trained:
     """Train as the recipe says.
+
+    Of several processes that torchrun started (see `lotlens.vision.distributed`) the first fits
+    the probe, judges candidates and writes; all fine-tune, and all end with the same.
 
     Args:
         recipe: which stages.
@@ -106,10 +113,13 @@ def run_stages(
         functions: learning-rate schedules of one's own, by the name that the recipe gives them.
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
+        log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
+        num_workers: processes that augment photos while fine-tuning (see `fine_tune`).
         watch: told of the work as it goes on.
 
     Raises:
-        InputError: the backbone cannot be had, or a class has no readable photo.
+        InputError: the backbone cannot be had, a class has no readable photo, or the processes
+            cannot share a batch evenly.
         BundleError: the checkpoint cannot be read.
         MissingExtra: a package is not installed.
     """
@@ -122,23 +132,36 @@ def run_stages(
     )
     _check_readable(validation, held_out, "validation", every_class=False)
 
-    state = _State.load(checkpoint_path, classifier) if checkpoint_path else _State()
+    for stage in recipe.stages:
+        if isinstance(stage, Finetune):
+            check_shares(min(stage.batch_size, len(photos.ids)))
+    state = _State()
+    if checkpoint_path:
+        state = on_first(partial(_State.load, checkpoint_path, classifier))
+        share_weights(classifier)
     for number, stage in enumerate(recipe.stages):
         if number < state.next_stage:
             continue
         is_stopped = False
         if isinstance(stage, Probe):
-            state.notes.append(
-                fit_probe(
-                    classifier, stage, photos, clusters=clusters, seed=recipe.seed, watch=watch
-                )
-            )
+            fit = partial(fit_probe, classifier, stage, photos, clusters=clusters)
+            state.notes.append(on_first(partial(fit, seed=recipe.seed, watch=watch)))
+            share_weights(classifier)
             state.probe = copy.deepcopy(classifier.state_dict())
             state.consider(_judge("probe", classifier, held_out, watch), state.probe)
         else:
             folder = checkpoint_path / f"stage-{number}" if checkpoint_path else None
             tuned = _run_finetune(
-                classifier, stage, recipe, photos, held_out, folder, functions, watch
+                classifier,
+                stage,
+                recipe,
+                photos,
+                held_out,
+                folder,
+                log_path / f"stage-{number}" if log_path else None,
+                functions,
+                num_workers,
+                watch,
             )
             is_stopped = tuned.is_stopped
             seconds = sum(row["seconds"] for row in tuned.history)
@@ -149,7 +172,7 @@ def run_stages(
             _consider_tuned(state, classifier, stage, number, tuned, held_out, watch)
         state.next_stage = number + 1
         if checkpoint_path:
-            state.save(checkpoint_path, classifier)
+            on_first(partial(state.save, checkpoint_path, classifier))
         if is_stopped:
             raise KeyboardInterrupt
     classifier.load_state_dict(state.best)
@@ -522,14 +545,19 @@ def _run_finetune(
     photos: DecodedPhotos,
     held_out: DecodedPhotos,
     folder: Path | None,
+    log_path: Path | None,
     functions: Mapping[str, Callable[[float], float]] | None,
+    num_workers: int,
     watch: Watcher | None,
 ) -> Tuned:
     # Lightning takes seconds to import: the probe need not wait for it.
     from lotlens.vision.finetune import Checkpointing, choose_precision, fine_tune
 
     image = recipe.image
-    precision = choose_precision(recipe.precision, classifier, image.height, image.width)
+    # It may be measured, and two processes may measure differently.
+    precision = on_first(
+        partial(choose_precision, recipe.precision, classifier, image.height, image.width)
+    )
     return fine_tune(
         classifier,
         stage,
@@ -540,6 +568,8 @@ def _run_finetune(
         deterministic=recipe.deterministic,
         functions=functions,
         checkpointing=(Checkpointing(folder, _CHECKPOINT_STEPS, _CHECKPOINT_S) if folder else None),
+        num_workers=num_workers,
+        log_path=log_path,
         progress=watch_part(watch, "fine-tuning"),
     )
 
@@ -548,14 +578,18 @@ def _judge(
     name: str, classifier: Classifier, photos: DecodedPhotos, watch: Watcher | None
 ) -> Candidate:
     """Judge weights on validation, plain view, the photos prepared as for any answer."""
-    engine: Engine = build_engine(
-        classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
-    )
-    _tell(watch, f"judging {name}", 0, 1)
-    logits = np.concatenate([engine(batch)[0] for batch in photos.batches(32)])
-    _tell(watch, f"judging {name}", 1, 1)
-    accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
-    return Candidate(name, accuracy, calibrated_log_loss(logits, photos.targets))
+
+    def judge() -> Candidate:
+        engine: Engine = build_engine(
+            classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
+        )
+        _tell(watch, f"judging {name}", 0, 1)
+        logits = np.concatenate([engine(batch)[0] for batch in photos.batches(32)])
+        _tell(watch, f"judging {name}", 1, 1)
+        accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
+        return Candidate(name, accuracy, calibrated_log_loss(logits, photos.targets))
+
+    return on_first(judge)
 
 
 def _check_readable(

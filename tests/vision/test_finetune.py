@@ -1,10 +1,14 @@
 """Each lever of fine-tuning acts, and the same seed gives the same weights."""
 
 import copy
+import os
+import signal
+import struct
 
 import numpy as np
 import pytest
 import torch
+from tensorboardX.proto.event_pb2 import Event
 
 from lotlens.errors import InputError
 from lotlens.photos.sources import open_lot
@@ -14,6 +18,7 @@ from lotlens.vision import finetune
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.finetune import (
+    Checkpointing,
     choose_precision,
     count_frozen,
     fine_tune,
@@ -274,6 +279,110 @@ def test_gradients_of_accumulated_batches_make_one_step(tiny_backbone, photos):
     batches = len(photos[0].ids) // 3
     assert len(seen) == batches
     assert seen[-1] == (-(-batches // 2),) * 2
+
+
+def end_with_workers(backbone, photos, num_workers, kill_at=None, **options):
+    """Weights, history without times, and the soup; None if it was killed."""
+    classifier = build_classifier(backbone, 3)
+    sizes = [
+        {"height": 32, "width": 48, "epochs": 2},
+        {"height": 48, "width": 64, "epochs": 2},
+    ]
+    stage = make_stage(sizes=sizes, average_last=2, ema=0.9)
+
+    def progress(done, total):
+        if done == kill_at:
+            raise ZeroDivisionError
+
+    try:
+        tuned = fine_tune(
+            classifier,
+            stage,
+            *photos,
+            seed=2,
+            num_workers=num_workers,
+            progress=progress,
+            **options,
+        )
+    except ZeroDivisionError:
+        return None
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in tuned.history]
+    return classifier.state_dict(), history, tuned.soup
+
+
+def test_workers_leave_every_bit_as_it_is_and_a_killed_stage_goes_on_without(
+    tiny_backbone, photos, tmp_path
+):
+    alone = end_with_workers(tiny_backbone, photos, 0)
+    checkpointing = Checkpointing(tmp_path, 1, 1e9)
+    options = {"checkpointing": checkpointing}
+    assert end_with_workers(tiny_backbone, photos, 2, kill_at=8, **options) is None
+    others = [
+        end_with_workers(tiny_backbone, photos, 1),
+        end_with_workers(tiny_backbone, photos, 2),
+        end_with_workers(tiny_backbone, photos, 0, **options),
+    ]
+    for weights, history, soup in others:
+        assert history == alone[1]
+        assert same(alone[0], weights)
+        assert same(alone[2], soup)
+
+
+def test_workers_have_one_thread_and_leave_signals_alone(classifier, photos, monkeypatch, tmp_path):
+    real = finetune.TrainingPhotos.__getitem__
+
+    def watch(self, keys):
+        handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        is_quiet = handlers == (signal.SIG_IGN, signal.SIG_DFL)
+        (tmp_path / f"{os.getpid()} {torch.get_num_threads()} {is_quiet}").touch()
+        return real(self, keys)
+
+    monkeypatch.setattr(finetune.TrainingPhotos, "__getitem__", watch)
+    fine_tune(classifier, make_stage(), *photos, seed=0, num_workers=2)
+    seen = [path.name.split() for path in tmp_path.iterdir()]
+    # The same two processes in every epoch.
+    assert len(seen) == 2
+    assert all(rest == ["1", "True"] for _, *rest in seen)
+    assert str(os.getpid()) not in {number for number, *_ in seen}
+
+
+def read_events(folder):
+    """Of every file in order: (step, name, value), or (step, "start", None) where a log goes on."""
+    result = []
+    for path in sorted(folder.iterdir()):
+        data, place = path.read_bytes(), 0
+        while place < len(data):
+            (length,) = struct.unpack_from("<Q", data, place)
+            event = Event.FromString(data[place + 12 : place + 12 + length])
+            place += 16 + length
+            if event.HasField("session_log"):
+                result.append((event.step, "start", None))
+            result += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
+    return result
+
+
+def test_the_event_log_tells_the_history_and_goes_on(tiny_backbone, photos, tmp_path):
+    log = tmp_path / "log"
+    (log / "old").mkdir(parents=True)
+    options = {"log_path": log, "checkpointing": Checkpointing(tmp_path / "state", 1, 1e9)}
+    assert end_with_workers(tiny_backbone, photos, 0, kill_at=8, **options) is None
+    assert [path.name.partition(".")[0] for path in log.iterdir()] == ["events"]
+    weights, history, _ = end_with_workers(tiny_backbone, photos, 0, **options)
+    assert same(end_with_workers(tiny_backbone, photos, 0)[0], weights)
+    events = read_events(log)
+    assert [event for event in events if event[1] == "start"] == [(8, "start", None)]
+    names = {"train_loss", "validation_accuracy", "validation_log_loss", "lr"}
+    told = {
+        (step, name.replace("learning_rate", "lr")): value
+        for step, name, value in events
+        if name != "start"
+    }
+    steps_per_epoch = len(photos[0].ids) // 6
+    assert told.keys() == {(row["epoch"] * steps_per_epoch, n) for row in history for n in names}
+    for row in history:
+        for name in names:
+            value = told[row["epoch"] * steps_per_epoch, name]
+            assert value == pytest.approx(row[name], rel=1e-6)
 
 
 def judge(classifier, photos):

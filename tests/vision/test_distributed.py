@@ -1,0 +1,362 @@
+"""Two processes train as one: the same weights, one run folder, and a stop loses nothing."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+
+from lotlens import api
+from lotlens.errors import InputError
+from lotlens.judge.predict import load_predictions
+from lotlens.photos.sources import open_lot
+from lotlens.recipe import Finetune
+from lotlens.records import ImageSpec
+from lotlens.run import RunFolder
+from lotlens.vision import distributed
+from lotlens.vision.batches import EpochBatches, decode_photos
+from lotlens.vision.classifier import build_classifier
+from lotlens.vision.finetune import fine_tune
+
+ROOT = Path(__file__).parent.parent.parent
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TORCHRUN += [
+    "--rdzv-backend",
+    "c10d",
+    "--rdzv-endpoint",
+    "127.0.0.1:0",
+    "--local-addr",
+    "127.0.0.1",
+]
+# Sums of float32 in another order: the 16 steps of each lever here part the weights by at most 9e-5
+# of the largest one of their tensor, the training loss by 1e-4 of its value (measured).
+TOLERANCE = 1e-3
+
+SIZES = [{"height": 32, "width": 48, "epochs": 2}, {"height": 48, "width": 64, "epochs": 2}]
+HEAD = {"kind": "dense", "units": 16, "dropout": 0.3}
+LEVERS = {
+    "batch-norm-and-dropout": {"head": HEAD},
+    "class-weights": {"loss": {"class_weights": "balanced"}},
+    "mixed-photos": {"augmentation": {"mixup": 0.4, "cutmix": 1.0, "mix_share": 0.7}},
+    "accumulate": {"accumulate": 2, "gradient_clip": 0.5},
+    "ema-soup-best": {"ema": 0.9, "average_last": 2, "checkpoint": "validation_log_loss"},
+    "frozen": {"unfreeze": 0.4, "schedule": {"name": "plateau", "patience": 0}},
+    "arcface": {
+        "head": {"kind": "cosine"},
+        "loss": {"kind": "arcface"},
+        "early_stop": {"patience": 3},
+    },
+}
+
+
+def start(arguments, out=None, **options):
+    """Two processes that run a Python file or module, on this machine's loopback."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment["GLOO_SOCKET_IFNAME"] = "lo"
+    return subprocess.Popen(
+        [*TORCHRUN, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def run_pair(arguments):
+    process = start(arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out, err
+
+
+SCRIPT = """
+import json, sys
+import torch
+from tests.vision.test_distributed import LEVERS, check_norms, tune
+from lotlens.vision import distributed
+distributed.join()
+assert distributed.world_size() == 2
+lot, backbone, out = sys.argv[1:]
+torch.set_num_threads(1)
+check_norms(f"{out}/norms-{distributed.rank()}.pt")
+for lever in LEVERS:
+    torch.save(tune(lot, backbone, lever), f"{out}/{lever}-{distributed.rank()}.pt")
+"""
+
+
+def read_photos(lot):
+    """A training part of 28 photos, unequal in classes, and a validation part."""
+    catalog, spec = open_lot(Path(lot)).train, ImageSpec(48, 64)
+    ids = sorted(catalog.ids)
+    return [decode_photos(catalog.select(part), spec) for part in (ids[8:], ids[:8])]
+
+
+def tune(lot, backbone, lever):
+    changes = dict(LEVERS[lever])
+    stage = Finetune.model_validate(
+        {"kind": "finetune", "lr": 0.005, "batch_size": 6, "sizes": SIZES, "ema": 0.0}
+        # Adam makes a step of full length of a gradient that is nothing but rounding.
+        | {"optimiser": {"name": "sgd"}}
+        | {key: value for key, value in changes.items() if key != "head"}
+    )
+    from lotlens.recipe import Head
+
+    classifier = build_classifier(backbone, 3, head=Head.model_validate(changes.get("head", {})))
+    tuned = fine_tune(classifier, stage, *read_photos(lot), seed=3)
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in tuned.history]
+    return {"weights": classifier.state_dict(), "history": history, "soup": tuned.soup or {}}
+
+
+@pytest.fixture(scope="module")
+def pair(small_lot, tiny_backbone, tmp_path_factory):
+    """A folder with what two processes ended with, lever by lever."""
+    folder = tmp_path_factory.mktemp("pair")
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    run_pair([script, small_lot, tiny_backbone, folder])
+    return folder
+
+
+def largest_difference(one, other):
+    """Of tensors by name: the largest difference, as a share of the tensor's largest value."""
+    assert one.keys() == other.keys()
+    shares = {
+        key: float((one[key].double() - other[key].double()).abs().max())
+        / max(float(one[key].double().abs().max()), 1e-3)
+        for key in one
+    }
+    return max(shares.values(), default=0.0)
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_two_processes_end_as_one_with_the_same_batch(small_lot, tiny_backbone, pair, lever):
+    alone = tune(small_lot, tiny_backbone, lever)
+    ranks = [torch.load(pair / f"{lever}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for part in ("weights", "soup"):
+        assert all(torch.equal(ranks[0][part][k], ranks[1][part][k]) for k in alone[part])
+        share = largest_difference(alone[part], ranks[0][part])
+        assert share < TOLERANCE
+    assert ranks[0]["history"] == ranks[1]["history"]
+    assert len(ranks[0]["history"]) == len(alone["history"])
+    for row, expected in zip(ranks[0]["history"], alone["history"], strict=True):
+        assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=TOLERANCE)
+        assert row["validation_log_loss"] == pytest.approx(
+            expected["validation_log_loss"], rel=TOLERANCE
+        )
+        assert row["lr"] == pytest.approx(expected["lr"])
+
+
+NORMS = {
+    "rows": ((8, 5), {}),
+    "pictures": ((6, 5, 4, 3), {}),
+    "channels-last": ((6, 5, 4, 3), {"channels_last": True}),
+    "far-from-zero": ((6, 5, 4, 3), {"offset": 1000.0}),
+    "plain": ((6, 5, 4, 3), {"affine": False}),
+    "momentum": ((8, 5), {"momentum": None}),
+    "inference": ((8, 5), {"training": False}),
+    "single-rows": ((2, 5), {}),
+}
+
+
+def norm_once(case):
+    """A batch through BatchNorm, forward and backward; the rows of this process alone."""
+    shape, options = NORMS[case]
+    options = dict(options)
+    is_channels_last = options.pop("channels_last", False)
+    offset, training = options.pop("offset", 0.0), options.pop("training", True)
+    kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+    generator = torch.Generator().manual_seed(5)
+    norm = kind(shape[1], **options).train(training)
+    for parameter in norm.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    batch = torch.randn(shape, generator=generator) * 3 + offset
+    factors = distributed.own_rows(torch.randn(shape, generator=generator))
+    rows = distributed.own_rows(batch)
+    if is_channels_last:
+        rows = rows.contiguous(memory_format=torch.channels_last)
+    rows = rows.requires_grad_()
+    with distributed.whole_batch():
+        for _ in range(2):
+            outputs = norm(rows)
+    (outputs * factors).sum().backward()
+    return {
+        "outputs": outputs.detach(),
+        "gradient": rows.grad,
+        **{f"of-{name}": parameter.grad for name, parameter in norm.named_parameters()},
+        **norm.state_dict(),
+    }
+
+
+def check_norms(path):
+    torch.save({case: norm_once(case) for case in NORMS}, path)
+
+
+@pytest.mark.parametrize("case", NORMS)
+def test_batch_norm_is_that_of_the_whole_batch(pair, case):
+    whole = norm_once(case)
+    ranks = [torch.load(pair / f"norms-{rank}.pt", weights_only=True)[case] for rank in (0, 1)]
+    # One part in 10^7 of the values themselves is what float32 holds of them.
+    close = {"rtol": 1e-4, "atol": 2e-4 if case == "far-from-zero" else 1e-5}
+    for key, expected in whole.items():
+        if key in ("outputs", "gradient"):
+            seen = torch.cat([of_rank[key] for of_rank in ranks])
+        elif key.startswith("of-"):
+            seen = ranks[0][key] + ranks[1][key]
+        else:
+            assert torch.equal(ranks[0][key], ranks[1][key])
+            seen = ranks[0][key]
+        torch.testing.assert_close(seen, expected, **close, msg=lambda said, key=key: key + said)
+
+
+def test_a_process_that_is_alone_shares_nothing():
+    assert distributed.world_size() == 1
+    assert distributed.is_first()
+    assert distributed.on_first(lambda: 5) == 5
+    assert distributed.any_process(True, False) == (True, False)
+    batch = torch.arange(6)
+    assert torch.equal(distributed.own_rows(batch), batch)
+    before = functional.batch_norm, functional.dropout
+    with distributed.whole_batch():
+        assert (functional.batch_norm, functional.dropout) == before
+
+
+def test_the_shares_of_a_batch_make_the_batch():
+    whole = EpochBatches(29, 6, seed=1)
+    shares = [EpochBatches(29, 6, seed=1, rank=rank, num_ranks=3) for rank in range(3)]
+    for epoch in (0, 1):
+        for batches in (whole, *shares):
+            batches.set_epoch(epoch)
+            batches.skip(1, 2)
+        assert list(whole) == [[*a, *b, *c] for a, b, c in zip(*shares, strict=True)]
+
+
+def test_a_batch_that_cannot_be_shared_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
+    distributed.check_shares(12)
+    with pytest.raises(InputError, match="multiple of 4, such as 12"):
+        distributed.check_shares(15)
+    with pytest.raises(InputError, match="such as 4"):
+        distributed.check_shares(3)
+
+
+@pytest.fixture
+def recipe_path(tiny_recipe, tmp_path):
+    tiny_recipe["deterministic"] = True
+    tiny_recipe["stages"][1]["optimiser"] = "sgd"
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(tiny_recipe))  # JSON is YAML too
+    return path
+
+
+def read_history(run):
+    with run.history_path.open(encoding="utf-8", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_lotlens_train_under_torchrun_writes_one_run_as_one_process_does(
+    small_lot, recipe_path, tmp_path
+):
+    alone = api.train(small_lot, recipe_path, out=tmp_path / "alone")
+    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
+    out, err = run_pair([*command, "--out", tmp_path / "pair", "--workers", 1])
+    assert out.count("report  ") == 1
+    assert "Traceback" not in err
+    assert "Warning" not in err
+    run = RunFolder.open(tmp_path / "pair")
+    assert {path.name for path in run.path.iterdir()} == {
+        path.name for path in alone.run.path.iterdir()
+    }
+    card = run.read_card()
+    assert [metric.name for metric in card.metrics] == [m.name for m in alone.card.metrics]
+    assert card.metrics[0].value == pytest.approx(alone.card.metrics[0].value)
+    # "probe 0.667 (0.9 nats), fine-tuned ...": the same candidates, judged alike.
+    words, expected = (re.split(r"[ ,;()]+", c.chosen) for c in (card, alone.card))
+    assert len(words) == len(expected)
+    for word, other in zip(words, expected, strict=True):
+        if re.fullmatch(r"[\d.]+", other):
+            assert float(word) == pytest.approx(float(other), abs=0.002)
+        else:
+            assert word == other
+    one, other = load_file(alone.run.weights_path), load_file(run.weights_path)
+    assert largest_difference(one, other) < TOLERANCE
+    answers = [load_predictions(r.validation_path).logits for r in (alone.run, run)]
+    np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-3)
+
+
+KILLED = """
+import os, signal, sys
+from lotlens import api
+from lotlens.vision import stages
+stages._CHECKPOINT_STEPS = 1
+lot, recipe, out = sys.argv[1:]
+steps = 0
+def watch(what, done, total):
+    global steps
+    steps += what == "fine-tuning"
+    if steps == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+api.train(lot, recipe, out=out, resume=True, watch=watch)
+"""
+
+
+def test_a_killed_pair_goes_on_to_the_same_bits(small_lot, recipe_path, tmp_path):
+    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
+    run_pair([*command, "--out", tmp_path / "whole"])
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    process = start([script, small_lot, recipe_path, tmp_path / "killed"])
+    process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert (tmp_path / "killed" / "checkpoint" / "stage-1" / "step.ckpt").is_file()
+    run_pair(["-m", "lotlens.cli", "train", small_lot, "--out", tmp_path / "killed", "--resume"])
+    whole, killed = (RunFolder.open(tmp_path / name) for name in ("whole", "killed"))
+    assert read_history(killed) == read_history(whole)
+    assert killed.read_card().weights_sha256 == whole.read_card().weights_sha256
+
+
+def test_ctrl_c_stops_a_pair_where_it_can_go_on(small_lot, tiny_recipe, tmp_path):
+    tiny_recipe["stages"][1]["sizes"][0]["epochs"] = 1000
+    path = tmp_path / "long.yaml"
+    path.write_text(json.dumps(tiny_recipe))
+    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", path, "--workers", 1]
+    process = start([*command, "--out", tmp_path / "run"])
+    log = tmp_path / "run" / "tensorboard" / "stage-1"
+    deadline_s = time.monotonic() + 120
+    while not log.is_dir() and process.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert err.count("go on with  lotlens train") == 1, err
+    assert (tmp_path / "run" / "checkpoint" / "stage-1" / "step.ckpt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "stages.1.batch_size=7", "--out", "run"], "shared evenly by 2 processes"),
+        ([], "name it with --out"),
+    ],
+)
+def test_what_cannot_be_shared_is_an_error_that_ends_all(
+    small_lot, recipe_path, tmp_path, arguments, said
+):
+    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
+    process = start([*command, *arguments], cwd=tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert said in err
+    assert not (tmp_path / "run").exists()
