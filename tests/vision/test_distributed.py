@@ -286,7 +286,8 @@ def test_lotlens_train_under_torchrun_writes_one_run_as_one_process_does(
     assert len(words) == len(expected)
     for word, other in zip(words, expected, strict=True):
         if re.fullmatch(r"[\d.]+", other):
-            assert float(word) == pytest.approx(float(other), abs=0.002)
+            # The untrained backbone gives huge logits, whose log loss differs by 1e-3 of itself.
+            assert float(word) == pytest.approx(float(other), abs=0.002, rel=0.01)
         else:
             assert word == other
     one, other = load_file(alone.run.weights_path), load_file(run.weights_path)
