@@ -18,7 +18,7 @@ from lotlens.photos.sources import open_lot
 from lotlens.recipe import Finetune, parse_recipe
 from lotlens.records import ImageSpec
 from lotlens.run import RunFolder
-from lotlens.vision import stages
+from lotlens.vision import finetune, stages
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.finetune import Checkpointing, fine_tune
@@ -162,6 +162,27 @@ def test_five_kills_at_any_step_leave_no_trace(small_lot, recipe, tmp_path):
     now, before = (load_predictions(one.validation_path) for one in (run, whole))
     np.testing.assert_array_equal(now.logits, before.logits)
     assert not run.checkpoint_path.exists()
+
+
+def test_a_measured_precision_is_kept_when_going_on(small_lot, recipe, tmp_path, monkeypatch):
+    measured = iter(["32", "bf16"])
+    monkeypatch.setattr(finetune, "choose_precision", lambda *_: next(measured))
+    monkeypatch.setattr(stages, "_CHECKPOINT_STEPS", 1)
+    used = []
+    trains = finetune.fine_tune
+    monkeypatch.setattr(
+        finetune, "fine_tune", lambda *a, **kw: used.append(kw["precision"]) or trains(*a, **kw)
+    )
+    recipe = {**recipe, "deterministic": False, "stages": [recipe["stages"][2]]}
+
+    def kill(what, done, total):
+        if what == "fine-tuning" and done == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        api.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", watch=kill)
+    api.train(small_lot, out=tmp_path / "run", resume=True)
+    assert used == ["32", "32"]
 
 
 def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, monkeypatch):

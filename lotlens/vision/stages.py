@@ -551,20 +551,17 @@ def _run_finetune(
     watch: Watcher | None,
 ) -> Tuned:
     # Lightning takes seconds to import: the probe need not wait for it.
-    from lotlens.vision.finetune import Checkpointing, choose_precision, fine_tune
+    from lotlens.vision.finetune import Checkpointing, fine_tune
 
-    image = recipe.image
     # It may be measured, and two processes may measure differently.
-    precision = on_first(
-        partial(choose_precision, recipe.precision, classifier, image.height, image.width)
-    )
+    precision = on_first(partial(_settle_precision, recipe, classifier, folder))
     return fine_tune(
         classifier,
         stage,
         photos,
         held_out,
         seed=recipe.seed,
-        precision="32" if recipe.deterministic else precision,
+        precision=precision,
         deterministic=recipe.deterministic,
         functions=functions,
         checkpointing=(Checkpointing(folder, _CHECKPOINT_STEPS, _CHECKPOINT_S) if folder else None),
@@ -572,6 +569,27 @@ def _run_finetune(
         log_path=log_path,
         progress=watch_part(watch, "fine-tuning"),
     )
+
+
+def _settle_precision(recipe: Recipe, classifier: Classifier, folder: Path | None) -> str:
+    """The precision of a stage: what it began with, or a choice that is kept until it ends.
+
+    A choice that is measured may come out otherwise next time, and so would the weights.
+    """
+    from lotlens.vision.finetune import choose_precision
+
+    if recipe.deterministic:
+        return "32"
+    path = folder / "precision.txt" if folder else None
+    if path is not None and path.is_file():
+        kept = path.read_text("utf-8")
+        if kept in ("32", "bf16", "16"):
+            return kept
+    image = recipe.image
+    chosen = choose_precision(recipe.precision, classifier, image.height, image.width)
+    if path is not None:
+        write_text_atomically(path, chosen)
+    return chosen
 
 
 def _judge(

@@ -489,7 +489,11 @@ def test_bf16_only_where_the_cpu_computes_in_it(classifier, monkeypatch, native)
     monkeypatch.setattr(finetune, "_has_native_bf16", lambda: native)
     times = iter([0.0, 2.0, 2.0, 3.0, 3.0, 5.0, 5.0, 6.0])  # bf16 twice as fast
     monkeypatch.setattr(finetune.time, "perf_counter", lambda: next(times))
+    classifier.train()
+    before = copy.deepcopy(classifier.state_dict())
     chosen = choose_precision("auto", classifier, 48, 64)
+    # Its photos teach BatchNorm nothing, which would stay so in layers that are frozen.
+    assert all(torch.equal(v, before[k]) for k, v in classifier.state_dict().items())
     can = native and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert chosen == ("bf16" if can else "32")
     assert all(p.grad is None for p in classifier.parameters())
