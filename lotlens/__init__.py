@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lotlens.photos.sample import draw_lot
     from lotlens.photos.sources import open_lot, open_photos
     from lotlens.recipe import Recipe, load_recipe
+    from lotlens.sweep import Sweep, run_sweep
 
 __all__ = [
     "Evaluation",
@@ -39,6 +40,7 @@ __all__ = [
     "Model",
     "Recipe",
     "RecipeError",
+    "Sweep",
     "__version__",
     "demonstrate",
     "draw_lot",
@@ -51,6 +53,7 @@ __all__ = [
     "plan",
     "predict",
     "run_audit",
+    "run_sweep",
     "split",
     "train",
 ]
@@ -63,6 +66,8 @@ _HOMES = {
     "open_lot": "lotlens.photos.sources",
     "open_photos": "lotlens.photos.sources",
     "draw_lot": "lotlens.photos.sample",
+    "Sweep": "lotlens.sweep",
+    "run_sweep": "lotlens.sweep",
 }
 
 

@@ -25,7 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from lotlens.errors import InputError, LotlensError, Stopped
 from lotlens.version import __version__
@@ -41,6 +41,7 @@ app = typer.Typer(
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 _LOG_EVERY_S = 15
+_MOST_PAIRS = 20
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Data = Annotated[Path, typer.Argument(help="Competition zip, folder, CSV, or class folders.")]
@@ -282,6 +283,51 @@ def train(
     _out.print(f"next          lotlens predict {model.run.path} --out submission.csv")
 
 
+@app.command()
+def sweep(
+    data: Data,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", help="KEY=V1,V2,...: what is tried; the product of all (repeatable)."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each combination.", min=1)] = 3,
+    recipe: Annotated[
+        str | None, typer.Option(help="quick, standard (the default), or a YAML file.")
+    ] = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; default sweeps/DATA-RECIPE-KEYS.")
+    ] = None,
+    split_path: Annotated[
+        Path | None, typer.Option("--split", help="Use this split.csv for every run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train every combination with several seeds on one split, and test which is better."""
+    from lotlens import sweep as sweeps
+
+    with _progress(quiet=as_json, again="the same command") as watch:
+        done = sweeps.run_sweep(
+            data,
+            vary or (),
+            recipe,
+            overrides=overrides or (),
+            num_seeds=seeds,
+            out=out,
+            split_path=split_path,
+            watch=watch,
+        )
+    if as_json:
+        _print_json(done.to_dict())
+    else:
+        _print_sweep(done)
+        _out.print(f"\n{sweeps.CAUTION}", soft_wrap=True)
+    if done.failed:
+        raise typer.Exit(1)
+
+
 @app.command("lr-find")
 def lr_find(
     data: Data,
@@ -398,8 +444,11 @@ def predict(
 
 
 @contextmanager
-def _progress(*, quiet: bool = False) -> Iterator[Any]:
-    """Progress bars with the time left, one per kind of work, on standard error."""
+def _progress(*, quiet: bool = False, again: str = "") -> Iterator[Any]:
+    """Progress bars with the time left, one per kind of work, on standard error.
+
+    `again` says how to go on after Ctrl-C, if not by `train --resume`.
+    """
     progress = Progress(
         TextColumn("{task.description:<24}"),
         BarColumn(),
@@ -418,6 +467,8 @@ def _progress(*, quiet: bool = False) -> Iterator[Any]:
         is_new = what not in tasks
         if is_new:
             tasks[what] = progress.add_task(what, total=total)
+        elif done < progress.tasks[tasks[what]].completed:
+            progress.reset(tasks[what])  # the same work of a sweep's next run
         progress.update(tasks[what], completed=done, total=total)
         is_due = is_new or time.monotonic() - said_s > _LOG_EVERY_S
         if is_due and not _err.is_terminal and not quiet:
@@ -432,11 +483,16 @@ def _progress(*, quiet: bool = False) -> Iterator[Any]:
             yield watch
     except Stopped as stopped:
         run = escape(str(stopped.run_path))
-        _err.print(f"stopped; go on with  lotlens train DATA --out {run} --resume", soft_wrap=True)
+        _err.print(
+            f"stopped; go on with  {again or f'lotlens train DATA --out {run} --resume'}",
+            soft_wrap=True,
+        )
         raise
     except KeyboardInterrupt:
         # Typer ends with exit code 130 by itself, but without a word.
         _err.print("stopped; files already written are whole, unfinished ones were left out")
+        if again:
+            _err.print(f"go on with  {again}")
         raise
 
 
@@ -517,6 +573,52 @@ def _print_audit(found: Any) -> None:
         f" {len(found.groups)} copies together",
         soft_wrap=True,
     )
+
+
+def _print_sweep(done: Any) -> None:
+    table = Table(Column("variant", overflow="fold"), box=None, pad_edge=False)
+    for head in ("accuracy", "95 % interval", "deviation", "lowest", "highest", "seeds", "min"):
+        table.add_column(head)
+    for row in done.summary:
+        table.add_row(
+            escape(row.variant),
+            f"{row.accuracy:.4f}",
+            f"{row.low:.4f} to {row.high:.4f}",
+            "-" if row.deviation is None else f"{row.deviation:.4f}",
+            f"{row.lowest:.4f}",
+            f"{row.highest:.4f}",
+            str(row.num_seeds),
+            f"{row.minutes:.1f}",
+        )
+    _out.print(table)
+    names = (Column("accuracy of", overflow="fold"), Column("less", overflow="fold"))
+    table = Table(*names, box=None, pad_edge=False)
+    for head in ("points", "95 % interval", "p", "p (Holm)", "verdict"):
+        table.add_column(head)
+    surest = sorted(done.comparisons, key=lambda pair: (pair.p_holm, pair.p))
+    for pair in surest[:_MOST_PAIRS]:
+        table.add_row(
+            escape(pair.first),
+            escape(pair.second),
+            f"{100 * pair.difference:+.1f}",
+            f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}",
+            f"{pair.p:.2g}",
+            f"{pair.p_holm:.2g}",
+            pair.verdict,
+        )
+    if surest:
+        _out.print()
+        _out.print(table)
+    if len(surest) > _MOST_PAIRS:
+        _out.print(f"and {len(surest) - _MOST_PAIRS} more pairs in comparisons.csv")
+    for run in done.failed:
+        _out.print(f"\nfailed  {escape(str(run.path))}: {escape(run.reason)}", soft_wrap=True)
+    _out.print()
+    for sentence in done.conclusion:
+        _out.print(escape(sentence), soft_wrap=True)
+    _out.print(f"\nMLflow    {escape(done.tracking)}", soft_wrap=True)
+    _out.print(f"tables    {done.path / 'runs.csv'}, summary.csv, comparisons.csv", soft_wrap=True)
+    _out.print(f"picture   {done.path / 'sweep.svg'}", soft_wrap=True)
 
 
 def _print_evaluation(evaluation: Any) -> None:

@@ -494,6 +494,17 @@ def parse_recipe(
     return recipe
 
 
+def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with overrides applied, as `load_recipe` applies them, and checked again.
+
+    Raises:
+        RecipeError: every mistake at once.
+    """
+    values = recipe.to_dict()
+    mistakes = [m for m in (_override(values, text) for text in overrides) if m]
+    return parse_recipe(values, source=recipe.name, mistakes=mistakes)
+
+
 def _check_stages(recipe: Recipe) -> list[str]:
     mistakes = []
     if recipe.folds == 1:

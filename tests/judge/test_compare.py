@@ -1,0 +1,198 @@
+"""Comparisons agree with what is computed by hand and by scipy, whatever the order of photos."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm, permutation_test
+
+from lotlens.errors import InputError
+from lotlens.judge.compare import (
+    Answers,
+    adjust_holm,
+    compare_all,
+    compare_pair,
+    gather_answers,
+    mcnemar_p,
+    measure_spread,
+    sign_flip_p,
+)
+
+
+def make(is_right, seeds=None, ids=None):
+    table = np.atleast_2d(np.array(is_right, bool))
+    seeds = tuple(range(len(table))) if seeds is None else seeds
+    return Answers(seeds, ids or tuple(f"{n}.jpg" for n in range(table.shape[1])), table)
+
+
+def test_a_case_by_hand():
+    first = make([[1, 1, 1, 1], [1, 1, 0, 1]])
+    second = make([[0, 1, 0, 1], [0, 1, 1, 0]])
+    pair = compare_pair(first, second, names=("a", "b"))
+    # Per photo over both seeds: +2, 0, 0, +1. Of the four flips two are as far from 0 as 3.
+    assert (pair.first, pair.second) == ("a", "b")
+    assert pair.difference == pytest.approx(3 / 8)
+    assert pair.p == pair.p_holm == pytest.approx(2 / 4)
+    assert (pair.num_photos, pair.num_seeds, pair.verdict) == (4, 2, "cannot tell")
+    assert pair.low <= pair.difference <= pair.high
+
+
+@given(st.lists(st.integers(-3, 3), max_size=9))
+def test_the_flips_are_counted_as_by_trying_them_all(differences):
+    sums = [
+        abs(sum(sign * d for sign, d in zip(signs, differences, strict=True)))
+        for signs in itertools.product((-1, 1), repeat=len(differences))
+    ]
+    expected = np.mean([total >= abs(sum(differences)) for total in sums])
+    assert sign_flip_p(np.array(differences, np.int64)) == pytest.approx(expected)
+
+
+def test_the_flips_are_those_of_scipy():
+    differences = np.array([2, 1, -1, 3, 1, 0, 2, -2, 1, 1])
+    found = permutation_test(
+        (differences,), np.sum, permutation_type="samples", n_resamples=np.inf
+    ).pvalue
+    assert sign_flip_p(differences) == pytest.approx(found)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 9))
+def test_with_one_seed_it_is_mcnemars_test(num_first, num_second, num_alike):
+    differences = np.array([1] * num_first + [-1] * num_second + [0] * num_alike, np.int64)
+    assert sign_flip_p(differences) == pytest.approx(mcnemar_p(num_first, num_second))
+
+
+def test_mcnemar_is_the_binomial_test():
+    assert mcnemar_p(0, 0) == 1
+    assert mcnemar_p(8, 2) == pytest.approx(112 / 1024)
+    assert mcnemar_p(3, 30) == binomtest(3, 33).pvalue
+
+
+def test_many_photos_are_no_trouble():
+    rng = np.random.default_rng(0)
+    differences = rng.integers(-3, 4, 5_000)
+    # A normal of the same variance, at sums that are whole numbers.
+    normal = 2 * norm.sf((abs(differences.sum()) - 1) / np.sqrt((differences**2).sum()))
+    assert sign_flip_p(differences) == pytest.approx(normal, rel=0.01)
+
+
+def test_holm_by_hand():
+    assert adjust_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert adjust_holm([0.9, 0.8]) == (1, 1)
+    assert adjust_holm([]) == ()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 25), st.randoms(use_true_random=False))
+def test_the_order_of_photos_and_seeds_changes_nothing(num_seeds, num_photos, random):
+    def draw():
+        return {
+            seed: ([f"{n}.jpg" for n in range(num_photos)], [random.random() < 0.6] * num_photos)
+            for seed in range(num_seeds)
+        }
+
+    def shuffle(runs):
+        shuffled = list(runs.items())
+        random.shuffle(shuffled)
+        result = {}
+        for seed, (ids, right) in shuffled:
+            rows = list(zip(ids, right, strict=True))
+            random.shuffle(rows)
+            result[seed] = ([id_ for id_, _ in rows], np.array([r for _, r in rows]))
+        return result
+
+    first, second = (
+        {
+            seed: (ids, np.array([random.random() < 0.6 for _ in ids]))
+            for seed, (ids, _) in r.items()
+        }
+        for r in (draw(), draw())
+    )
+    expected = compare_pair(gather_answers(first), gather_answers(second))
+    found = compare_pair(gather_answers(shuffle(first)), gather_answers(shuffle(second)))
+    assert found == expected
+    turned = compare_pair(gather_answers(second), gather_answers(first))
+    assert turned.difference == pytest.approx(-expected.difference)
+    assert turned.p == pytest.approx(expected.p)
+
+
+def test_only_what_both_have_is_compared():
+    first = gather_answers(
+        {0: (["a", "b", "c"], np.array([1, 1, 0], bool)), 1: (["c", "a"], np.array([1, 0], bool))}
+    )
+    assert first.ids == ("a", "c")
+    assert first.is_right.tolist() == [[True, False], [False, True]]
+    second = make([[1, 0]], seeds=(1,), ids=("c", "z"))
+    pair = compare_pair(first, second)
+    assert (pair.num_photos, pair.num_seeds, pair.difference) == (1, 1, 0)
+    with pytest.raises(InputError, match="share no photo"):
+        compare_pair(first, make([[1]], ids=("z",)))
+    with pytest.raises(InputError, match="share no seed"):
+        compare_pair(first, make([[1]], seeds=(7,), ids=("a",)))
+    assert compare_all({"a": first, "b": make([[1]], seeds=(7,), ids=("a",))}) == ()
+
+
+def test_answers_must_fit_their_seeds_and_photos():
+    with pytest.raises(ValueError, match="shape"):
+        Answers((0,), ("a", "b"), np.ones((2, 2), bool))
+    with pytest.raises(ValueError, match="photo is there twice"):
+        Answers((0,), ("a", "a"), np.ones((1, 2), bool))
+
+
+def test_no_answers_have_no_mean():
+    with pytest.raises(InputError, match="no answers"):
+        measure_spread(gather_answers({}))
+
+
+def test_the_interval_of_a_mean_is_that_of_many_photos():
+    rng = np.random.default_rng(1)
+    spread = measure_spread(make(rng.random((1, 400)) < 0.8))
+    width = 2 * 1.96 * np.sqrt(spread.mean * (1 - spread.mean) / 400)
+    assert spread.low < spread.mean < spread.high
+    assert spread.high - spread.low == pytest.approx(width, rel=0.1)
+
+
+def test_the_interval_knows_that_seeds_differ():
+    # One seed in three spoils the second variant: the photos are sure, the seeds are not.
+    first = make(np.ones((3, 200)))
+    second = make(np.concatenate([np.ones((2, 200)), np.arange(200)[None] % 4 > 0]))
+    pair = compare_pair(first, second)
+    assert pair.p < 1e-6
+    assert pair.low == 0
+    assert pair.verdict == "cannot tell"
+
+
+def simulate(rng, shift, num_photos=150, num_seeds=3):
+    """Two variants on photos of very different difficulty; the second is worse by `shift`."""
+    ease = rng.beta(2, 0.7, num_photos)
+    return [
+        make(rng.random((num_seeds, num_photos)) < np.clip(ease - less, 0, 1))
+        for less in (0, shift)
+    ]
+
+
+def test_without_a_difference_the_test_keeps_its_level_and_a_large_one_is_found():
+    rng = np.random.default_rng(2)
+    alike = [compare_pair(*simulate(rng, 0.0)) for _ in range(400)]
+    # 5 % of 400, and three standard deviations of that count.
+    assert sum(pair.p < 0.05 for pair in alike) <= 20 + 3 * np.sqrt(19)
+    assert sum(pair.verdict != "cannot tell" for pair in alike) <= 20 + 3 * np.sqrt(19)
+    assert np.mean([pair.low <= 0 <= pair.high for pair in alike]) > 0.93
+    unlike = [compare_pair(*simulate(rng, 0.2)) for _ in range(40)]
+    assert all(pair.verdict == "better" for pair in unlike)
+
+
+def test_all_pairs_and_their_verdicts():
+    rng = np.random.default_rng(3)
+    best, worst = simulate(rng, 0.3)
+    pairs = compare_all({"best": best, "again": best, "worst": worst})
+    assert [(pair.first, pair.second, pair.verdict) for pair in pairs] == [
+        ("best", "again", "cannot tell"),
+        ("best", "worst", "better"),
+        ("again", "worst", "better"),
+    ]
+    assert pairs[0].p_holm == 1
+    assert pairs[1].p_holm == pytest.approx(3 * pairs[1].p)
+    (turned,) = compare_all({"worst": worst, "best": best})
+    assert turned.verdict == "worse"
