@@ -10,7 +10,14 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lotlens import api, tracking
-from lotlens.audit.split import TRAIN, VALIDATION, check_split, read_split, write_split
+from lotlens.audit.split import (
+    TRAIN,
+    VALIDATION,
+    check_split,
+    count_folds,
+    read_split,
+    write_split,
+)
 from lotlens.errors import InputError, LotlensError, MissingExtra, OutputError
 from lotlens.files import write_rows_atomically
 from lotlens.grid import Grid, Variant, build_grid
@@ -199,17 +206,25 @@ def run_sweep(
         for variant in grid.variants
         for seed in seeds
     ]
-    shared_path = split_path_for(grid.base, out)
-    split = _read_shared_split(shared_path, grid.base, lot.train, split_path)
-    _check_runs(planned, split)
-    if split is None:
-        split = _make_split(data, grid.base, shared_path, split_path, lot.train, watch)
+    given = _read_given_split(split_path, grid)
+    splits = {
+        num_folds: _read_shared_split(
+            split_path_for(num_folds, out), num_folds, grid.base, lot.train, given
+        )
+        for num_folds in dict.fromkeys(variant.recipe.folds for variant in grid.variants)
+    }
+    _check_runs(planned, splits)
+    for num_folds, split in splits.items():
+        if split is None:
+            path = split_path_for(num_folds, out)
+            _make_split(data, num_folds, grid.base, path, given, lot.train, watch)
 
     runs: list[SweepRun] = []
     tracked = _Tracked(out)
     for number, (variant, seed, folder) in enumerate(planned):
         if watch is not None:
             watch("runs of the sweep", number, len(planned))
+        shared_path = split_path_for(variant.recipe.folds, out)
         runs.append(_train(data, variant, seed, folder, shared_path, watch))
         _write_runs(out, grid.keys, runs)
         if runs[-1].status == FINISHED:
@@ -230,11 +245,9 @@ def run_sweep(
     return Sweep(out, grid.keys, tuple(runs), summary, comparisons, conclusion, tracked.sentence)
 
 
-def split_path_for(recipe: Recipe, out: Path) -> Path:
-    """Where a sweep keeps the split that its runs with this recipe share."""
-    # Today every recipe has one hold-out; one with another number of folds would need its own.
-    del recipe
-    return out / "split.csv"
+def split_path_for(num_folds: int, out: Path) -> Path:
+    """Where a sweep keeps the split that its runs with so many folds share; 0 for a hold-out."""
+    return out / (f"folds-{num_folds}.csv" if num_folds else "split.csv")
 
 
 def conclude(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
@@ -303,38 +316,59 @@ def _with_seed(variant: Variant, seed: int) -> Recipe:
     return variant.recipe.model_copy(update={"seed": seed})
 
 
+@dataclass(frozen=True)
+class _GivenSplit:
+    """A split that the user asks for, for the runs with as many folds."""
+
+    path: Path
+    split: Split
+    num_folds: int
+
+
+def _read_given_split(path: Path | str | None, grid: Grid) -> _GivenSplit | None:
+    """The split asked for, if there is one.
+
+    Raises:
+        InputError: there is no such file, or no recipe of the grid trains on its parts.
+    """
+    if path is None:
+        return None
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no split at {path}: draw one with  lotlens split DATA --out {path}")
+    split = read_split(path)
+    num_folds = count_folds(split)
+    if num_folds not in {variant.recipe.folds for variant in grid.variants} or not (
+        num_folds or {TRAIN, VALIDATION} <= split.parts.keys()
+    ):
+        raise InputError(
+            f"the split {path} has the parts {', '.join(split.parts)}, on which no recipe of this"
+            " sweep trains: draw one with  lotlens split DATA"
+        )
+    return _GivenSplit(path, split, num_folds)
+
+
 def _read_shared_split(
-    path: Path, base: Recipe, catalog: Catalog, given: Path | str | None
+    path: Path, num_folds: int, base: Recipe, catalog: Catalog, given: _GivenSplit | None
 ) -> Split | None:
     """The split that the sweep began with, or None.
 
     Raises:
         InputError: it does not fit the photos, or another one is asked for now.
     """
-    if given is not None and not Path(given).is_file():
-        raise InputError(f"no split at {given}: draw one with  lotlens split DATA --out {given}")
     if not path.is_file():
         return None
     split = read_split(path)
     advice = "name another folder with --out"
-    if given is not None and read_split(Path(given)) != split:
-        raise InputError(f"{path} began with another split than {given}: {advice}")
-    if given is None and split.seed != base.seed:
+    is_given = given is not None and given.num_folds == num_folds
+    if given is not None and is_given and given.split != split:
+        raise InputError(f"{path} began with another split than {given.path}: {advice}")
+    if not is_given and split.seed != base.seed:
         raise InputError(
             f"{path} was drawn with the seed {split.seed}, the recipe's is {base.seed}: {advice}"
         )
-    _check_shared_split(path, split, catalog)
-    return split
-
-
-def _check_shared_split(path: Path, split: Split, catalog: Catalog) -> None:
     check_split(split, _with_files(catalog))
-    missing = [part for part in (TRAIN, VALIDATION) if part not in split.parts]
-    if missing:
-        raise InputError(
-            f"the split {path} has no {' and no '.join(missing)} part, but"
-            f" {', '.join(split.parts)}: draw one with  lotlens split DATA"
-        )
+    return split
 
 
 def _with_files(catalog: Catalog) -> Catalog:
@@ -343,29 +377,32 @@ def _with_files(catalog: Catalog) -> Catalog:
 
 def _make_split(
     data: Path,
+    num_folds: int,
     base: Recipe,
     path: Path,
-    given: Path | str | None,
+    given: _GivenSplit | None,
     catalog: Catalog,
     watch: Watcher | None,
-) -> Split:
-    if given is None:
-        return api.split(
-            data,
-            path,
-            validation=base.validation,
-            lock=base.lock,
-            seed=base.seed,
-            overrides=[f"audit.{key}={value}" for key, value in base.audit.model_dump().items()],
-            watch=watch,
-        )
-    split = read_split(Path(given))
-    _check_shared_split(Path(given), split, catalog)
-    write_split(path, split)
-    return split
+) -> None:
+    if given is not None and given.num_folds == num_folds:
+        check_split(given.split, _with_files(catalog))
+        write_split(path, given.split)
+        return
+    api.split(
+        data,
+        path,
+        validation=base.validation,
+        num_folds=num_folds or None,
+        lock=base.lock,
+        seed=base.seed,
+        overrides=[f"audit.{key}={value}" for key, value in base.audit.model_dump().items()],
+        watch=watch,
+    )
 
 
-def _check_runs(planned: Sequence[tuple[Variant, int, RunFolder]], split: Split | None) -> None:
+def _check_runs(
+    planned: Sequence[tuple[Variant, int, RunFolder]], splits: Mapping[int, Split | None]
+) -> None:
     """Refuse run folders that hold something else than the run that is to be there.
 
     Raises:
@@ -373,6 +410,7 @@ def _check_runs(planned: Sequence[tuple[Variant, int, RunFolder]], split: Split 
     """
     mistakes = []
     for variant, seed, folder in planned:
+        split = splits[variant.recipe.folds]
         if not folder.recipe_path.is_file():
             if folder.path.is_dir() and any(folder.path.iterdir()):
                 mistakes.append(f"{folder.path} is no run folder")

@@ -9,6 +9,7 @@ import pytest
 
 import lotlens
 from lotlens import api, tracking
+from lotlens.audit.split import count_folds, read_split
 from lotlens.errors import InputError, MissingExtra, OutputError, RecipeError, Stopped
 from lotlens.judge.compare import Comparison
 from lotlens.recipe import parse_recipe
@@ -70,7 +71,7 @@ def test_all_runs_share_a_split_and_differ_in_seed_and_what_is_varied(swept):
     assert {path.name for path in swept.path.iterdir()} - folders == {
         *("runs.csv", "summary.csv", "comparisons.csv", "split.csv", "sweep.svg")
     }
-    shared = split_path_for(parse_recipe(RunFolder(swept.runs[0].path).read_recipe()), swept.path)
+    shared = split_path_for(0, swept.path)
     for run in swept.runs:
         folder = lotlens.load(run.path).run
         assert folder.split_path.read_bytes() == shared.read_bytes()
@@ -133,7 +134,7 @@ def test_what_does_not_fit_the_folder_is_refused_before_anything_trains(
     def call(data=small_lot, overrides=("seed=5",), **options):
         run_sweep(data, VARY, recipe, overrides=overrides, num_seeds=2, out=copied, **options)
 
-    with pytest.raises(InputError, match="holds a finished run with another recipe; .*--out"):
+    with pytest.raises(InputError, match=r"holds a finished run with another recipe; .*--out"):
         call(overrides=["seed=5", "image.fit=stretch"])
     with pytest.raises(InputError, match="drawn with the seed 5, the recipe's is 0"):
         call(overrides=[])
@@ -149,7 +150,7 @@ def test_what_does_not_fit_the_folder_is_refused_before_anything_trains(
     with pytest.raises(InputError, match="holds a run on another split"):
         call(split_path=other)
     api.split(small_lot, other, num_folds=3)
-    with pytest.raises(InputError, match="no train and no validation part"):
+    with pytest.raises(InputError, match="fold-3, on which no recipe of this sweep trains"):
         run_sweep(small_lot, [], recipe, out=tmp_path / "new", split_path=other)
     blocked = tmp_path / "blocked" / "tiny-seed-0"
     blocked.mkdir(parents=True)
@@ -241,9 +242,7 @@ def test_a_given_split_is_used(small_lot, recipe, tmp_path, monkeypatch):
     path = tmp_path / "split.csv"
     api.split(small_lot, path, seed=11, validation=0.4)
     for _ in range(2):
-        done = run_sweep(
-            small_lot, [], recipe, num_seeds=1, out=tmp_path / "s", split_path=path
-        )
+        done = run_sweep(small_lot, [], recipe, num_seeds=1, out=tmp_path / "s", split_path=path)
         assert (tmp_path / "s" / "split.csv").read_bytes() == path.read_bytes()
     assert done.runs[0].path.name == "tiny-seed-0"
 
@@ -276,3 +275,21 @@ def test_a_store_that_fails_ends_no_sweep(copied, small_lot, recipe, monkeypatch
     done = run_sweep(small_lot, VARY, recipe, overrides=["seed=5"], num_seeds=2, out=copied)
     assert len(calls) == 1
     assert done.tracking == "given up: the store is broken"
+
+
+def test_folds_and_a_hold_out_are_compared_on_the_photos_that_both_answer(
+    small_lot, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tracking, "is_tracking_installed", lambda: False)
+    done = run_sweep(small_lot, ["folds=0,3"], recipe, num_seeds=1, out=tmp_path / "s")
+    assert done.failed == ()
+    hold_out, folded = (read_split(split_path_for(n, done.path)) for n in (0, 3))
+    assert count_folds(folded) == 3
+    for run, split in zip(done.runs, (hold_out, folded), strict=True):
+        assert read_split(RunFolder(run.path).split_path) == split
+    assert [run.metrics[0].count for run in done.runs] == [len(hold_out.parts["validation"]), 36]
+    (pair,) = done.comparisons
+    assert pair.num_photos == len(hold_out.parts["validation"])
+    monkeypatch.setattr(api, "train", refuse_to_train)
+    again = run_sweep(small_lot, ["folds=0,3"], recipe, num_seeds=1, out=done.path)
+    assert again.runs == done.runs
