@@ -45,7 +45,7 @@ _MOST_PAIRS = 20
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Data = Annotated[Path, typer.Argument(help="Competition zip, folder, CSV, or class folders.")]
-Recipe = Annotated[str, typer.Option(help="quick, standard, or a YAML file.")]
+Recipe = Annotated[str, typer.Option(help="quick, standard, best, reference, or a YAML file.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a key: stages.1.lr=3e-4 (repeatable).")
 ]
@@ -212,7 +212,8 @@ def split(
 def train(
     data: Data,
     recipe: Annotated[
-        str | None, typer.Option(help="quick, standard (the default), or a YAML file.")
+        str | None,
+        typer.Option(help="quick, standard (the default), best, reference, or a YAML file."),
     ] = None,
     overrides: Overrides = None,
     out: Annotated[
@@ -294,7 +295,8 @@ def sweep(
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each combination.", min=1)] = 3,
     recipe: Annotated[
-        str | None, typer.Option(help="quick, standard (the default), or a YAML file.")
+        str | None,
+        typer.Option(help="quick, standard (the default), best, reference, or a YAML file."),
     ] = None,
     overrides: Overrides = None,
     out: Annotated[
