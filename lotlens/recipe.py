@@ -534,6 +534,12 @@ def _check_finetune(recipe: Recipe, stage: Finetune) -> Iterator[str]:
             f"validate_every: {stage.validate_every} does not divide the {stage.num_epochs} epochs,"
             " so that the last would go unseen"
         )
+    num_looks = stage.num_epochs // stage.validate_every
+    if stage.average_last > num_looks:
+        yield (
+            f"average_last: {stage.average_last} looks cannot be averaged, the stage takes"
+            f" {num_looks}; lower it, or validate_every"
+        )
     low, high = stage.augmentation.brightness
     if low > high:
         yield f"augmentation.brightness: the lowest factor {low:g} is above the highest {high:g}"
