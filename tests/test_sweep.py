@@ -133,7 +133,7 @@ def test_what_does_not_fit_the_folder_is_refused_before_anything_trains(
     def call(data=small_lot, overrides=("seed=5",), **options):
         run_sweep(data, VARY, recipe, overrides=overrides, num_seeds=2, out=copied, **options)
 
-    with pytest.raises(InputError, match="holds a finished run with another recipe; .*--out"):
+    with pytest.raises(InputError, match="holds a finished run with another recipe"):
         call(overrides=["seed=5", "image.fit=stretch"])
     with pytest.raises(InputError, match="drawn with the seed 5, the recipe's is 0"):
         call(overrides=[])
@@ -196,6 +196,7 @@ def test_all_runs_may_fail(small_lot, recipe, tmp_path, monkeypatch):
     done = run_sweep(small_lot, VARY, recipe, num_seeds=1, out=tmp_path / "s")
     assert len(done.failed) == 2
     assert (done.summary, done.comparisons) == ((), ())
+    assert not (tmp_path / "s" / "sweep.svg").exists()
 
 
 def test_a_missing_part_is_no_failed_run(copied, small_lot, recipe, monkeypatch):
@@ -217,7 +218,7 @@ def test_a_stopped_run_goes_on(small_lot, tiny_recipe, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(Stopped):
-        run_sweep(small_lot, ["lr=1e-3,1e-2"], recipe, **options, watch=stop)
+        run_sweep(small_lot, ["lr=1e-3"], recipe, **options, watch=stop)
     (first,) = (path for path in (tmp_path / "s").iterdir() if path.is_dir())
     assert RunFolder(first).is_unfinished
     assert RunFolder(first).checkpoint_path.is_dir()
@@ -230,9 +231,9 @@ def test_a_stopped_run_goes_on(small_lot, tiny_recipe, tmp_path, monkeypatch):
 
     monkeypatch.setattr(api, "train", watch_train)
     with pytest.raises(InputError, match="holds a stopped run with another recipe"):
-        run_sweep(small_lot, ["lr=1e-3,1e-2"], recipe, overrides=["stages.1.ema=0"], **options)
-    done = run_sweep(small_lot, ["lr=1e-3,1e-2"], recipe, **options)
-    assert resumed == [True, False]
+        run_sweep(small_lot, ["lr=1e-3"], recipe, overrides=["stages.1.ema=0"], **options)
+    done = run_sweep(small_lot, ["lr=1e-3"], recipe, **options)
+    assert resumed == [True]
     assert not done.failed
 
 
@@ -241,9 +242,7 @@ def test_a_given_split_is_used(small_lot, recipe, tmp_path, monkeypatch):
     path = tmp_path / "split.csv"
     api.split(small_lot, path, seed=11, validation=0.4)
     for _ in range(2):
-        done = run_sweep(
-            small_lot, [], recipe, num_seeds=1, out=tmp_path / "s", split_path=path
-        )
+        done = run_sweep(small_lot, [], recipe, num_seeds=1, out=tmp_path / "s", split_path=path)
         assert (tmp_path / "s" / "split.csv").read_bytes() == path.read_bytes()
     assert done.runs[0].path.name == "tiny-seed-0"
 
