@@ -620,7 +620,8 @@ def _print_sweep(done: Any) -> None:
         _out.print(escape(sentence), soft_wrap=True)
     _out.print(f"\nMLflow    {escape(done.tracking)}", soft_wrap=True)
     _out.print(f"tables    {done.path / 'runs.csv'}, summary.csv, comparisons.csv", soft_wrap=True)
-    _out.print(f"picture   {done.path / 'sweep.svg'}", soft_wrap=True)
+    if done.summary:
+        _out.print(f"picture   {done.path / 'sweep.svg'}", soft_wrap=True)
 
 
 def _print_evaluation(evaluation: Any) -> None:

@@ -236,11 +236,12 @@ def run_sweep(
     summary = _summarise(grid, runs, answers)
     comparisons = compare_all(answers)
     _write_tables(out, grid.keys, summary, comparisons)
-    draw_sweep(
-        out / "sweep.svg",
-        [(row.variant, row.accuracies, row.accuracy, row.low, row.high) for row in summary],
-        num_photos=min((len(found.ids) for found in answers.values()), default=0),
-    )
+    if summary:
+        draw_sweep(
+            out / "sweep.svg",
+            [(row.variant, row.accuracies, row.accuracy, row.low, row.high) for row in summary],
+            num_photos=min(len(found.ids) for found in answers.values()),
+        )
     conclusion = (*conclude(comparisons), *_note_probes(runs))
     return Sweep(out, grid.keys, tuple(runs), summary, comparisons, conclusion, tracked.sentence)
 

@@ -23,7 +23,6 @@ _LONGEST_VALUE = 500
 _MOST_PARAMS = 100
 _MOST_METRICS = 1000
 _NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-_LOUD = ("mlflow", "alembic", "sqlalchemy", "git")
 
 
 def is_tracking_installed() -> bool:
@@ -139,18 +138,16 @@ def _log(
 def _quiet_mlflow() -> Iterator[None]:
     """No telemetry, no warnings and no chatter from MLflow; all as it was afterwards."""
     before = {key: os.environ.get(key) for key in _NO_TELEMETRY}
-    loggers = [logging.getLogger(name) for name in _LOUD]
-    levels = [logger.level for logger in loggers]
+    # MLflow sets its own loggers' levels when it is imported; this holds for all of them.
+    disabled = logging.root.manager.disable
     os.environ.update(_NO_TELEMETRY)
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    logging.disable(max(disabled, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
         for key, value in before.items():
             if value is None:
                 os.environ.pop(key, None)

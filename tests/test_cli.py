@@ -19,7 +19,9 @@ import lotlens
 from lotlens import cli
 from lotlens.errors import InputError, Stopped
 
-COMMANDS = ("demo", "sample", "audit", "split", "lr-find", "train", "evaluate", "predict")
+COMMANDS = (
+    *("demo", "sample", "audit", "split", "lr-find", "train", "sweep", "evaluate", "predict"),
+)
 
 
 def run(*arguments):
@@ -220,6 +222,8 @@ def test_bad_data_is_one_line_and_exit_code_2(small_lot, tmp_path, spoil, monkey
         ("train", "LOT", "--recipe", "standart"),
         ("train", "LOT", "--set", "stages.1.lrr=1"),
         ("train", "LOT", "--colour", "red"),
+        ("sweep", "LOT", "--vary", "optimizer=adam,nadam"),
+        ("sweep", "LOT", "--vary", "lr=1e-3", "--seeds", "0"),
         ("train",),
         ("paint",),
         ("evaluate", "nowhere"),
@@ -333,6 +337,42 @@ def test_a_dry_run_draws_the_rates(small_lot, tiny_recipe, tmp_path, monkeypatch
     assert "give both" in run(*arguments).stderr
     probe = run("train", small_lot, "--recipe", "quick", "--dry-run", "--plot", "r.svg")
     assert (probe.returncode, "no stage of fine-tuning to plot" in probe.stderr) == (2, True)
+
+
+def test_a_sweep_prints_tables_and_json_and_goes_on(small_lot, recipe_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("lotlens.tracking.is_tracking_installed", lambda: False)
+    out = tmp_path / "sweep"
+    vary = ("--vary", "stages.0.penalties=[0.1],[1.0]", "--seeds", 1, "--out", out)
+    done = run("sweep", small_lot, "--recipe", recipe_path, *vary)
+    assert done.returncode == 0, done.stderr
+    for words in ("95 % interval", "verdict", "seed each", "flatter", "MLflow    not installed"):
+        assert words in done.stdout
+    done = run("sweep", small_lot, "--recipe", recipe_path, *vary, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert len(values["runs"]) == 2
+    assert values["comparisons"][0]["verdict"] in ("better", "worse", "cannot tell")
+    assert not done.stderr
+
+    def fail(*args, **options):
+        raise InputError("out of luck")
+
+    monkeypatch.setattr("lotlens.api.train", fail)
+    done = run("sweep", small_lot, "--recipe", recipe_path, "--seeds", 1, "--out", tmp_path / "b")
+    assert done.returncode == 1
+    assert "out of luck" in done.stdout
+
+
+def test_a_stopped_sweep_says_how_to_go_on(small_lot, recipe_path, tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise Stopped(tmp_path / "run")
+
+    monkeypatch.setattr("lotlens.tracking.is_tracking_installed", lambda: False)
+    monkeypatch.setattr("lotlens.api.train", stop)
+    done = run("sweep", small_lot, "--recipe", recipe_path, "--out", tmp_path / "s")
+    assert done.returncode == 130
+    assert "go on with  the same command" in done.stderr
+    assert "--resume" not in done.stderr
 
 
 def test_lr_find_writes_a_plot(small_lot, tiny_recipe, tmp_path):

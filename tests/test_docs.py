@@ -1,6 +1,7 @@
 """The documents are kept true: their code runs, their commands parse, their files exist."""
 
 import ast
+import dataclasses
 import inspect
 import re
 import shlex
@@ -14,10 +15,12 @@ from typer.testing import CliRunner
 import lotlens
 from lotlens import cli
 from lotlens import recipe as recipes
+from lotlens.judge.compare import Comparison
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
+SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -36,7 +39,7 @@ def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_python_uses_the_real_verbs():
-    for block in find_code(README, "python"):
+    for block in find_code(README + SWEEPS, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lotlens":
                 assert node.attr in lotlens.__all__
@@ -46,7 +49,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README, "sh")
+        for block in find_code(README + SWEEPS, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -66,6 +69,15 @@ def test_the_file_tree_names_every_module_and_nothing_else():
             assert path.name in tree, path
     for name in re.findall(r"\b\w+\.py\b", tree):
         assert list((ROOT / "lotlens").rglob(name)), name
+
+
+def test_the_sweeps_page_names_every_column_and_file():
+    columns = {field.name for field in dataclasses.fields(Comparison)} - {"num_photos", "num_seeds"}
+    columns |= {"seeds", "photos", "accuracy", "deviation", "lowest", "highest", "minutes"}
+    columns |= {"macro_f1", "log_loss", "calibration_error", "chosen", "wall_s", "cpu_s", "status"}
+    files = {"runs.csv", "summary.csv", "comparisons.csv", "sweep.svg", "mlflow.db", "split.csv"}
+    for name in columns | files:
+        assert f"`{name}`" in SWEEPS, name
 
 
 def test_make_targets_in_the_docs_exist():

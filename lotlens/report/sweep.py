@@ -15,6 +15,7 @@ _GREY = "#8a94a3"
 _NAME_WIDTH = 38
 _LINE_INCHES = 0.19
 _MOST_ROWS = 60
+_BELOW = 0.11
 
 Row = tuple[str, Sequence[float], float, float, float]
 
@@ -24,8 +25,8 @@ def draw_sweep(path: Path, rows: Sequence[Row], *, num_photos: int) -> None:
 
     Args:
         path: the file.
-        rows: name, accuracy of every run, their mean, and the ends of its 95 % interval. Of more
-            than 60 the best are drawn.
+        rows: one or more: name, accuracy of every run, their mean, and the ends of its 95 %
+            interval. Of more than 60 the best are drawn.
         num_photos: on which they were judged.
 
     Raises:
@@ -38,8 +39,11 @@ def draw_sweep(path: Path, rows: Sequence[Row], *, num_photos: int) -> None:
 
     best = sorted(rows, key=lambda row: -row[2])[:_MOST_ROWS]
     # A dollar sign would begin a formula.
-    names = [textwrap.fill(row[0].replace("$", r"\$"), _NAME_WIDTH) for row in best]
-    heights = [max(2, name.count("\n") + 2) * _LINE_INCHES for name in names]
+    names = [
+        textwrap.fill(row[0].replace("$", r"\$"), _NAME_WIDTH, break_on_hyphens=False)
+        for row in best
+    ]
+    heights = [(name.count("\n") + 2) * _LINE_INCHES for name in names]
     buffer = io.BytesIO()
     # The salt makes equal figures equal files.
     with mpl.rc_context({"svg.hashsalt": "lotlens", "font.size": 10, "text.color": _INK}):
@@ -54,14 +58,13 @@ def draw_sweep(path: Path, rows: Sequence[Row], *, num_photos: int) -> None:
             axes.plot([mean], [place], "D", color=_BLUE, markersize=6.5, zorder=4)
             axes.plot(
                 accuracies,
-                [place] * len(accuracies),
+                [place + _BELOW] * len(accuracies),
                 "o",
                 markerfacecolor="white",
                 markeredgecolor=_INK,
                 markeredgewidth=1,
                 markersize=5,
                 zorder=3,
-                alpha=0.9,
             )
         axes.set_yticks(places, names)
         axes.set_ylim(below, 0)
