@@ -256,7 +256,7 @@ def _select(answers: Answers, seeds: Sequence[int], ids: Sequence[str]) -> _Numb
 def _bootstrap(values: _Numbers, seed: int) -> tuple[float, float]:
     """The middle 95 % of the mean of [S, N] values over resamples of rows and columns."""
     rows, columns = _draw_weights(*values.shape, seed)
-    means = ((rows @ values) * columns).sum(axis=1)
+    means = (rows * (columns @ values.T)).sum(axis=1)
     low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)
 
