@@ -575,8 +575,8 @@ def _print_sweep(done: Any) -> None:
             f"{row.minutes:.1f}",
         )
     _out.print(table)
-    heads = ("points", "95 % interval", "p", "p (Holm)", "verdict")
-    pairs = Table("variants", *heads, box=None, pad_edge=False)
+    pair_heads = ("points", "95 % interval", "p", "p (Holm)", "verdict")
+    pairs = Table("variants", *pair_heads, box=None, pad_edge=False)
     surest = sorted(done.comparisons, key=lambda pair: (pair.p_holm, pair.p))
     for pair in surest[:_MOST_PAIRS]:
         pairs.add_row(
