@@ -137,7 +137,9 @@ def compare_pair(
     The test flips the sign of each photo's difference, averaged over seeds (Fisher 1935, section
     21): if the variants were alike, either sign would be as likely. It asks about these trained
     models on other photos and does not know how another seed would have come out; hence the
-    verdict needs the interval too. With one seed it is McNemar's exact test.
+    verdict needs the interval too. With one seed it is McNemar's exact test. Where a seed moves the
+    accuracy by 2 points and three seeds on 150 photos have no difference between them, p alone was
+    below 0.05 in 9 % of 300 simulated pairs, and the verdict was wrong in 3 % (tests/judge).
 
     Args:
         first: photos and seeds in any order.
