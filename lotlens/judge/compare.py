@@ -139,7 +139,8 @@ def compare_pair(
     models on other photos and does not know how another seed would have come out; hence the
     verdict needs the interval too. With one seed it is McNemar's exact test. Where a seed moves the
     accuracy by 2 points and three seeds on 150 photos have no difference between them, p alone was
-    below 0.05 in 9 % of 300 simulated pairs, and the verdict was wrong in 3 % (tests/judge).
+    below 0.05 in 9 % of 300 simulated pairs, and the verdict was wrong in 3 %; the tests repeat the
+    latter with 200.
 
     Args:
         first: photos and seeds in any order.
