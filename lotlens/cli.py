@@ -25,7 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column, Table
+from rich.table import Table
 
 from lotlens.errors import InputError, LotlensError, Stopped
 from lotlens.version import __version__
@@ -578,14 +578,18 @@ def _print_audit(found: Any) -> None:
 
 
 def _print_sweep(done: Any) -> None:
-    table = Table(Column("variant", overflow="fold"), box=None, pad_edge=False)
-    for head in ("accuracy", "95 % interval", "deviation", "lowest", "highest", "seeds", "min"):
-        table.add_column(head)
+    # Names may be too long for a table: it has numbers for them.
+    number_of = {row.variant: str(number) for number, row in enumerate(done.summary, start=1)}
+    for name, number in number_of.items():
+        _out.print(f"{number:>3}  {escape(name)}", soft_wrap=True)
+    _out.print()
+    heads = ("accuracy", "95 % interval", "deviation", "lowest", "highest", "seeds", "min")
+    table = Table("variant", *heads, box=None, pad_edge=False)
     for row in done.summary:
         table.add_row(
-            escape(row.variant),
+            f"{number_of[row.variant]:>3}",
             f"{row.accuracy:.4f}",
-            f"{row.low:.4f} to {row.high:.4f}",
+            f"{row.low:.3f} to {row.high:.3f}",
             "-" if row.deviation is None else f"{row.deviation:.4f}",
             f"{row.lowest:.4f}",
             f"{row.highest:.4f}",
@@ -593,15 +597,12 @@ def _print_sweep(done: Any) -> None:
             f"{row.minutes:.1f}",
         )
     _out.print(table)
-    names = (Column("accuracy of", overflow="fold"), Column("less", overflow="fold"))
-    table = Table(*names, box=None, pad_edge=False)
-    for head in ("points", "95 % interval", "p", "p (Holm)", "verdict"):
-        table.add_column(head)
+    pair_heads = ("points", "95 % interval", "p", "p (Holm)", "verdict")
+    pairs = Table("variants", *pair_heads, box=None, pad_edge=False)
     surest = sorted(done.comparisons, key=lambda pair: (pair.p_holm, pair.p))
     for pair in surest[:_MOST_PAIRS]:
-        table.add_row(
-            escape(pair.first),
-            escape(pair.second),
+        pairs.add_row(
+            f"{number_of[pair.first]} less {number_of[pair.second]}",
             f"{100 * pair.difference:+.1f}",
             f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}",
             f"{pair.p:.2g}",
@@ -610,7 +611,7 @@ def _print_sweep(done: Any) -> None:
         )
     if surest:
         _out.print()
-        _out.print(table)
+        _out.print(pairs)
     if len(surest) > _MOST_PAIRS:
         _out.print(f"and {len(surest) - _MOST_PAIRS} more pairs in comparisons.csv")
     for run in done.failed:

@@ -38,7 +38,7 @@ from lotlens.judge.metrics import (
 )
 from lotlens.judge.predict import load_predictions
 from lotlens.photos.sources import check_trainable, open_lot
-from lotlens.recipe import Recipe, parse_recipe
+from lotlens.recipe import Finetune, Recipe, parse_recipe
 from lotlens.records import Catalog, Metric, Split, Watcher
 from lotlens.report.sweep import draw_sweep
 from lotlens.run import RunFolder
@@ -242,7 +242,7 @@ def run_sweep(
             [(row.variant, row.accuracies, row.accuracy, row.low, row.high) for row in summary],
             num_photos=min(len(found.ids) for found in answers.values()),
         )
-    conclusion = (*conclude(comparisons), *_note_probes(runs))
+    conclusion = (*conclude(comparisons), *_note_probes(grid, runs))
     return Sweep(out, grid.keys, tuple(runs), summary, comparisons, conclusion, tracked.sentence)
 
 
@@ -609,14 +609,17 @@ def _show_range(values: Iterable[int]) -> str:
     return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
-def _note_probes(runs: Sequence[SweepRun]) -> list[str]:
-    """A word where what was varied cannot have mattered."""
-    finished = [run for run in runs if run.status == FINISHED]
-    if not any(run.values for run in finished) or {run.chosen for run in finished} != {"probe"}:
+def _note_probes(grid: Grid, runs: Sequence[SweepRun]) -> list[str]:
+    """A word where fine-tuning was varied and cannot have mattered."""
+    stages = grid.base.stages
+    choosing = [n for n, s in enumerate(stages) if isinstance(s, Finetune) and s.keep_best]
+    chosen = {run.chosen for run in runs if run.status == FINISHED}
+    if not grid.keys or not choosing or chosen != {"probe"}:
         return []
+    settings = " ".join(f"--set stages.{number}.keep_best=false" for number in choosing)
     return [
         "Validation kept the probe's weights in every run, whatever fine-tuning did: to compare"
-        " fine-tuning itself, sweep with  --set stages.1.keep_best=false"
+        f" fine-tuning itself, sweep with  {settings}"
     ]
 
 

@@ -108,7 +108,7 @@ def test_the_tables_are_those_of_the_runs(swept):
     assert "<svg" in (swept.path / "sweep.svg").read_text("utf-8")
     assert json.loads(json.dumps(swept.to_dict()))["runs"][0]["path"] == str(swept.runs[0].path)
     assert "not installed" in swept.tracking
-    assert any("kept the probe's weights" in sentence for sentence in swept.conclusion)
+    assert not any("kept the probe's weights" in sentence for sentence in swept.conclusion)
 
 
 def test_the_same_call_again_trains_nothing_and_finds_the_same(
@@ -211,7 +211,16 @@ def test_a_missing_part_is_no_failed_run(copied, small_lot, recipe, monkeypatch)
 
 def test_a_stopped_run_goes_on(small_lot, tiny_recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(tracking, "is_tracking_installed", lambda: False)
-    recipe = parse_recipe(tiny_recipe)
+    # The second stage alone, at one small size and with little to train.
+    stage = {
+        "kind": "finetune",
+        "batch_size": 8,
+        "unfreeze": "head",
+        "keep_best": False,
+        "sizes": [{"height": 32, "width": 48, "epochs": 2}],
+    }
+    values = {**tiny_recipe, "image": {"height": 32, "width": 48}, "stages": [stage], "views": []}
+    recipe = parse_recipe(values)
     options = {"num_seeds": 1, "out": tmp_path / "s"}
 
     def stop(what, done, total):
@@ -232,10 +241,27 @@ def test_a_stopped_run_goes_on(small_lot, tiny_recipe, tmp_path, monkeypatch):
 
     monkeypatch.setattr(api, "train", watch_train)
     with pytest.raises(InputError, match="holds a stopped run with another recipe"):
-        run_sweep(small_lot, ["lr=1e-3"], recipe, overrides=["stages.1.ema=0"], **options)
+        run_sweep(small_lot, ["lr=1e-3"], recipe, overrides=["stages.0.ema=0"], **options)
     done = run_sweep(small_lot, ["lr=1e-3"], recipe, **options)
     assert resumed == [True]
     assert not done.failed
+
+
+def test_where_the_probe_was_kept_the_sweep_says_so(small_lot, tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "is_tracking_installed", lambda: False)
+    train = api.train
+
+    def train_probe(data, recipe, **options):
+        """The first stage alone, under the recipe of both."""
+        probe = recipe.model_copy(update={"stages": recipe.stages[:1]})
+        model = train(data, probe, **options)
+        model.run.write_recipe(recipe.to_dict())
+        return model
+
+    monkeypatch.setattr(api, "train", train_probe)
+    recipe = parse_recipe(tiny_recipe)
+    done = run_sweep(small_lot, ["lr=1e-3"], recipe, num_seeds=1, out=tmp_path / "s")
+    assert "--set stages.1.keep_best=false" in done.conclusion[-1]
 
 
 def test_a_given_split_is_used(small_lot, recipe, tmp_path, monkeypatch):

@@ -137,7 +137,10 @@ def compare_pair(
     The test flips the sign of each photo's difference, averaged over seeds (Fisher 1935, section
     21): if the variants were alike, either sign would be as likely. It asks about these trained
     models on other photos and does not know how another seed would have come out; hence the
-    verdict needs the interval too. With one seed it is McNemar's exact test.
+    verdict needs the interval too. With one seed it is McNemar's exact test. Where a seed moves the
+    accuracy by 2 points and three seeds on 150 photos have no difference between them, p alone was
+    below 0.05 in 9 % of 300 simulated pairs, and the verdict was wrong in 3 %; the tests repeat the
+    latter with 200.
 
     Args:
         first: photos and seeds in any order.
@@ -256,7 +259,7 @@ def _select(answers: Answers, seeds: Sequence[int], ids: Sequence[str]) -> _Numb
 def _bootstrap(values: _Numbers, seed: int) -> tuple[float, float]:
     """The middle 95 % of the mean of [S, N] values over resamples of rows and columns."""
     rows, columns = _draw_weights(*values.shape, seed)
-    means = ((rows @ values) * columns).sum(axis=1)
+    means = (rows * (columns @ values.T)).sum(axis=1)
     low, high = np.quantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return float(low), float(high)
 

@@ -163,13 +163,17 @@ def test_the_interval_knows_that_seeds_differ():
     assert pair.verdict == "cannot tell"
 
 
-def simulate(rng, shift, num_photos=150, num_seeds=3):
-    """Two variants on photos of very different difficulty; the second is worse by `shift`."""
+def simulate(rng, shift, num_photos=150, num_seeds=3, luck=0.0):
+    """Two variants on photos of very different difficulty; the second is worse by `shift`.
+
+    `luck` is by how much a seed moves the accuracy of all photos (standard deviation).
+    """
     ease = rng.beta(2, 0.7, num_photos)
-    return [
-        make(rng.random((num_seeds, num_photos)) < np.clip(ease - less, 0, 1))
-        for less in (0, shift)
-    ]
+    found = []
+    for less in (0.0, shift):
+        chances = ease - less + rng.normal(0, luck, (num_seeds, 1))
+        found.append(make(rng.random((num_seeds, num_photos)) < np.clip(chances, 0, 1)))
+    return found
 
 
 def test_without_a_difference_the_test_keeps_its_level_and_a_large_one_is_found():
@@ -181,6 +185,13 @@ def test_without_a_difference_the_test_keeps_its_level_and_a_large_one_is_found(
     assert np.mean([pair.low <= 0 <= pair.high for pair in alike]) > 0.93
     unlike = [compare_pair(*simulate(rng, 0.2)) for _ in range(40)]
     assert all(pair.verdict == "better" for pair in unlike)
+
+
+def test_the_luck_of_seeds_is_not_taken_for_a_difference():
+    rng = np.random.default_rng(4)
+    alike = [compare_pair(*simulate(rng, 0.0, luck=0.02)) for _ in range(200)]
+    # The test alone does not know of seeds (see `compare_pair`); the verdict does.
+    assert sum(pair.verdict != "cannot tell" for pair in alike) <= 10 + 3 * np.sqrt(9.5)
 
 
 def test_all_pairs_and_their_verdicts():
