@@ -634,8 +634,17 @@ def _open_log(path: Path, step: int | None) -> _EventLog:
     """
     if step is None and is_first():
         shutil.rmtree(path, ignore_errors=True)
-    purge_step = None if step is None else step + 1
-    return _EventLog(path, "", "", default_hp_metric=False, purge_step=purge_step)
+    if step is None:
+        return _EventLog(path, "", "", default_hp_metric=False)
+    # Files are named by the second: one that is opened in the second of the last replaces it.
+    return _EventLog(
+        path,
+        "",
+        "",
+        default_hp_metric=False,
+        purge_step=step + 1,
+        filename_suffix=f".after-step-{step}",
+    )
 
 
 def _start_worker(number: int) -> None:
