@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
+# Many tests import torch before lotlens, which would say this itself (see vision/compat.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("lotlens", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lotlens")
