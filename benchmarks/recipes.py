@@ -1,11 +1,15 @@
-"""Scores the runs of a sweep on photos that none of them has seen, and prints the docs' table.
+"""Scores the runs of a sweep on photos that none of them has seen, and prints the docs' tables.
 
-    lotlens sweep DATA --vary recipe=quick,standard,reference --seeds 3 --out SWEEP
+    lotlens sweep DATA --vary recipe=quick,standard,best,reference --seeds 3 --out SWEEP
     python benchmarks/recipes.py SWEEP --labels DATA/test-labels.csv --photos DATA/test.zip
 
-Answers are kept in SWEEP/test, so that a sweep with more runs answers only for those. Nothing is
-to be chosen by these figures. Minutes are of the whole training, as it went ("wall"), and CPU
-minutes of all threads by two: what an idle machine of two cores would need at least.
+Scores go into recipes.csv beside this file, one row a run, with its right and wrong answers as a
+hexadecimal number of one bit a photo (photos sorted by id); runs that are there already are not
+scored again, so that the table can grow over several sessions. Without SWEEP it prints the tables
+of that file. Nothing is to be chosen by these figures.
+
+Minutes are of the whole training: as it went ("wall"), and CPU time by two, which is what two cores
+without other work would need at least.
 """
 
 from __future__ import annotations
@@ -18,69 +22,109 @@ from pathlib import Path
 import numpy as np
 
 import lotlens
-from lotlens.judge.compare import Answers, compare_all, gather_answers, measure_spread
+from lotlens.files import write_rows_atomically
+from lotlens.judge.compare import Answers, compare_all, measure_spread
 from lotlens.judge.metrics import align_targets
-from lotlens.judge.predict import load_predictions, save_predictions
 from lotlens.photos.sources import open_lot
 from lotlens.run import RunFolder
 
 
-def main() -> None:
-    """Answer for the photos with every finished run, then print tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sweep", type=Path)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, required=True)
-    options = parser.parse_args()
-    with (options.sweep / "runs.csv").open(encoding="utf-8", newline="") as file:
-        runs = [row for row in csv.DictReader(file) if row["status"] == "finished"]
-    catalog = open_lot(options.labels, photos=options.photos).train
-    by_variant: dict[str, dict[int, tuple]] = defaultdict(dict)
-    minutes: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    validation: dict[str, list[float]] = defaultdict(list)
-    (options.sweep / "test").mkdir(exist_ok=True)
-    for row in runs:
-        run = RunFolder(options.sweep / row["run"])
-        path = options.sweep / "test" / f"{row['run']}.npz"
-        if not path.is_file():
-            evaluation = lotlens.evaluate(
-                run.path,
-                labels=options.labels,
-                photos=options.photos,
-                report=run.path / "test-report.html",
-            )
-            save_predictions(path, evaluation.predictions)
-        predictions = load_predictions(path)
-        targets = align_targets(predictions, catalog)
-        # A photo without an answer counts as wrong.
-        is_right = predictions.answered & (predictions.logits.argmax(axis=1) == targets)
-        by_variant[row["variant"]][int(row["seed"])] = (predictions.ids, is_right)
-        spent = run.read_timing()
-        minutes[row["variant"]].append((spent["wall_s"] / 60, spent["cpu_s"] / 120))
-        validation[row["variant"]].append(float(row["accuracy"]))
-    answers: dict[str, Answers] = {
-        variant: gather_answers(seeds) for variant, seeds in by_variant.items()
-    }
-    print(
-        "| variant | seeds | validation | test, mean (95 % interval) | test, each seed"
-        " | minutes wall | CPU minutes / 2 |\n|---|---|---|---|---|---|---|"
+RESULTS = Path(__file__).with_suffix(".csv")
+COLUMNS = ("recipe", "seed", "validation", "test", "photos", "wall_s", "cpu_s", "right")
+
+
+def score_run(run: RunFolder, labels: Path, photos: Path) -> tuple[float, int, str]:
+    """Share of right answers, number of photos, and the answers as a hexadecimal number."""
+    evaluation = lotlens.evaluate(
+        run.path, labels=labels, photos=photos, report=run.path / "test-report.html"
     )
-    for variant, found in answers.items():
-        spread = measure_spread(found)
-        each = ", ".join(f"{value:.3f}" for value in found.is_right.mean(axis=1))
-        wall, cpu = np.mean(minutes[variant], axis=0)
+    predictions = evaluation.predictions
+    targets = align_targets(predictions, open_lot(labels, photos=photos).train)
+    # A photo without an answer counts as wrong.
+    is_right = predictions.answered & (predictions.logits.argmax(axis=1) == targets)
+    by_id = dict(zip(predictions.ids, is_right.tolist(), strict=True))
+    bits = "".join("01"[by_id[id_]] for id_ in sorted(by_id))
+    return float(is_right.mean()), len(bits), f"{int(bits, 2):x}"
+
+
+def score_sweep(sweep: Path, labels: Path, photos: Path) -> None:
+    """Add the sweep's finished runs that are not there yet to the results."""
+    rows = read_results()
+    done = {(row["recipe"], row["seed"]) for row in rows}
+    with (sweep / "runs.csv").open(encoding="utf-8", newline="") as file:
+        runs = [row for row in csv.DictReader(file) if row["status"] == "finished"]
+    for row in runs:
+        if (row["recipe"], row["seed"]) in done:
+            continue
+        run = RunFolder(sweep / row["run"])
+        spent = run.read_timing()
+        share, num_photos, right = score_run(run, labels, photos)
+        values = (row["recipe"], row["seed"], row["accuracy"], f"{share:.4f}", num_photos)
+        times = (f"{spent['wall_s']:.0f}", f"{spent['cpu_s']:.0f}")
+        rows.append(dict(zip(COLUMNS, (*values, *times, right), strict=True)))
+        write_rows_atomically(RESULTS, COLUMNS, [[each[c] for c in COLUMNS] for each in rows])
+
+
+def read_results() -> list[dict[str, str]]:
+    """Rows of the results, none if there are none yet."""
+    if not RESULTS.is_file():
+        return []
+    with RESULTS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def print_tables() -> None:
+    """The recipes, then every pair of them on the seeds that both have."""
+    by_recipe: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in read_results():
+        by_recipe[row["recipe"]].append(row)
+    answers: dict[str, Answers] = {}
+    print(
+        "| recipe | seeds | validation | test, mean (95 % interval) | test, each seed"
+        " | minutes | CPU minutes / 2 |\n|---|---|---|---|---|---|---|"
+    )
+    for recipe, rows in by_recipe.items():
+        num_photos = int(rows[0]["photos"])
+        bits = [f"{int(row['right'], 16):0{num_photos}b}" for row in rows]
+        answers[recipe] = Answers(
+            tuple(int(row["seed"]) for row in rows),
+            tuple(map(str, range(num_photos))),
+            np.array([[bit == "1" for bit in each] for each in bits]),
+        )
+        spread = measure_spread(answers[recipe])
+        each = ", ".join(f"{float(row['test']):.3f}" for row in rows)
+        validation = np.mean([float(row["validation"]) for row in rows])
+        wall = np.mean([float(row["wall_s"]) for row in rows]) / 60
+        cpu = np.mean([float(row["cpu_s"]) for row in rows]) / 120
         print(
-            f"| {variant} | {len(found.seeds)} | {np.mean(validation[variant]):.3f}"
+            f"| `{recipe}` | {len(rows)} | {validation:.3f}"
             f" | {spread.mean:.3f} ({spread.low:.3f} to {spread.high:.3f}) | {each}"
             f" | {wall:.1f} | {cpu:.1f} |"
         )
-    print("\n| pair | points on test (95 % interval) | p (Holm) | verdict |\n|---|---|---|---|")
+    print(
+        "\n| pair | seeds | points on test (95 % interval) | p (Holm) | verdict |"
+        "\n|---|---|---|---|---|"
+    )
     for pair in compare_all(answers):
         print(
-            f"| {pair.first} less {pair.second} | {100 * pair.difference:+.1f}"
-            f" ({100 * pair.low:+.1f} to {100 * pair.high:+.1f}) | {pair.p_holm:.2g}"
-            f" | {pair.verdict} |"
+            f"| `{pair.first}` less `{pair.second}` | {pair.num_seeds}"
+            f" | {100 * pair.difference:+.1f} ({100 * pair.low:+.1f} to {100 * pair.high:+.1f})"
+            f" | {pair.p_holm:.2g} | {pair.verdict} |"
         )
+
+
+def main() -> None:
+    """Score, if there is something to score, then print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sweep", type=Path, nargs="?")
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--photos", type=Path)
+    options = parser.parse_args()
+    if options.sweep is not None:
+        if options.labels is None or options.photos is None:
+            parser.error("a sweep needs --labels and --photos")
+        score_sweep(options.sweep, options.labels, options.photos)
+    print_tables()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Contenders take turns in one run (A B C A B C ...), each in a process of its own
 whose speed drifts slows all of them; ratios are taken round by round. All train every layer of
 EfficientNet-Lite0 on the same photos with AdamW at the same size and batch, except
 `lotlens-standard`: the stage as the recipe `standard` has it, with three frozen layer groups and
-its sizes (13 epochs at 128x192, 11 at 192x288) in their proportion.
+its sizes in the proportion of their epochs.
 
     python benchmarks/train_speed.py DATA [--fastai-python PATH] [--rounds 3] [--steps 12]
 
@@ -188,11 +188,16 @@ def measure_lotlens(
     return steps * BATCH / (seconds / sum(share for _, _, share in sizes) + decode_s)
 
 
+def read_standard_sizes() -> list[tuple[int, int, int]]:
+    """Height, width and epochs of the sizes that `standard` fine-tunes at."""
+    from lotlens.recipe import load_recipe
+
+    return [(s.height, s.width, s.epochs) for s in load_recipe("standard").stages[-1].sizes]
+
+
 CONTENDERS = {
     "lotlens": lambda data, steps: measure_lotlens(data, steps, 0, [(HEIGHT, WIDTH, 1)]),
-    "lotlens-standard": lambda data, steps: measure_lotlens(
-        data, steps, 3, [(128, 192, 13), (HEIGHT, WIDTH, 11)]
-    ),
+    "lotlens-standard": lambda data, steps: measure_lotlens(data, steps, 3, read_standard_sizes()),
     "plain": measure_plain,
     "fastai": measure_fastai,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -217,7 +218,10 @@ class RunFolder:
         self._write_json(self.metrics_path, values)
 
     def read_timing(self) -> dict[str, float]:
-        """Seconds of training so far, zero if not known: "wall_s", and "cpu_s" of all threads."""
+        """Seconds of training so far, zero if not known.
+
+        "wall_s", and "cpu_s" of all threads and of the processes that augmented photos.
+        """
         stored = self._read_json(self.timing_path) if self.timing_path.is_file() else {}
         return {key: float(stored.get(key, 0.0)) for key in ("wall_s", "cpu_s")}
 
@@ -225,14 +229,14 @@ class RunFolder:
     def keep_time(self) -> Iterator[None]:
         """Add what happens inside to the training's seconds, however it ends."""
         before = self.read_timing()
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        wall_s, cpu_s = time.perf_counter(), _cpu_s()
         try:
             yield
         finally:
             if self.path.is_dir():
                 spent = {
                     "wall_s": before["wall_s"] + time.perf_counter() - wall_s,
-                    "cpu_s": before["cpu_s"] + time.process_time() - cpu_s,
+                    "cpu_s": before["cpu_s"] + _cpu_s() - cpu_s,
                 }
                 self._write_json(self.timing_path, spent)
 
@@ -273,3 +277,9 @@ class RunFolder:
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
         write_text_atomically(path, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+
+
+def _cpu_s() -> float:
+    """CPU seconds of this process and of those it started that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
