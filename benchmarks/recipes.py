@@ -28,7 +28,6 @@ from lotlens.judge.metrics import align_targets
 from lotlens.photos.sources import open_lot
 from lotlens.run import RunFolder
 
-
 RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = ("recipe", "seed", "validation", "test", "photos", "wall_s", "cpu_s", "right")
 
