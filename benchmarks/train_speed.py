@@ -4,7 +4,8 @@ Contenders take turns in one run (A B C A B C ...), each in a process of its own
 whose speed drifts slows all of them; ratios are taken round by round. All train every layer of
 EfficientNet-Lite0 on the same photos with AdamW at the same size and batch, except
 `lotlens-standard`: the stage as the recipe `standard` has it, with three frozen layer groups and
-its sizes in the proportion of their epochs.
+its sizes in the proportion of their epochs, photos augmented between the steps; and
+`lotlens-standard-worker`, where a process of its own augments them.
 
     python benchmarks/train_speed.py DATA [--fastai-python PATH] [--rounds 3] [--steps 12]
 
@@ -135,7 +136,11 @@ def measure_fastai(data: Path, steps: int) -> float:
 
 
 def measure_lotlens(
-    data: Path, steps: int, freeze: int, sizes: list[tuple[int, int, int]]
+    data: Path,
+    steps: int,
+    unfreeze: str,
+    sizes: list[tuple[int, int, int]],
+    num_workers: int = 0,
 ) -> float:
     """The fine-tuning stage itself; the one decode of every photo is counted in.
 
@@ -163,7 +168,7 @@ def measure_lotlens(
             "kind": "finetune",
             "lr": 1e-4,
             "batch_size": BATCH,
-            "freeze": freeze,
+            "unfreeze": unfreeze,
             "sizes": [{"height": h, "width": w, "epochs": 1} for h, w, _ in sizes],
         }
     )
@@ -175,6 +180,7 @@ def measure_lotlens(
         few,
         seed=0,
         precision=precision,
+        num_workers=num_workers,
         progress=lambda *_: times.append(time.perf_counter()),
     )
     # One entry per step; each size's first steps are its warm-up.
@@ -188,19 +194,25 @@ def measure_lotlens(
     return steps * BATCH / (seconds / sum(share for _, _, share in sizes) + decode_s)
 
 
-def read_standard_sizes() -> list[tuple[int, int, int]]:
-    """Height, width and epochs of the sizes that `standard` fine-tunes at."""
+def measure_standard(data: Path, steps: int, num_workers: int) -> float:
+    """The layer groups and sizes that `standard` fine-tunes."""
     from lotlens.recipe import load_recipe
 
-    return [(s.height, s.width, s.epochs) for s in load_recipe("standard").stages[-1].sizes]
+    stage = load_recipe("standard").stages[-1]
+    sizes = [(size.height, size.width, size.epochs) for size in stage.sizes]
+    return measure_lotlens(data, steps, stage.unfreeze, sizes, num_workers)
 
 
 CONTENDERS = {
-    "lotlens": lambda data, steps: measure_lotlens(data, steps, 0, [(HEIGHT, WIDTH, 1)]),
-    "lotlens-standard": lambda data, steps: measure_lotlens(data, steps, 3, read_standard_sizes()),
+    "lotlens": lambda data, steps: measure_lotlens(data, steps, "all", [(HEIGHT, WIDTH, 1)]),
+    "lotlens-standard": lambda data, steps: measure_standard(data, steps, num_workers=0),
+    "lotlens-standard-worker": lambda data, steps: measure_standard(data, steps, num_workers=1),
     "plain": measure_plain,
     "fastai": measure_fastai,
 }
+
+
+OURS = ("lotlens", "lotlens-standard", "lotlens-standard-worker")
 
 
 def main() -> None:
@@ -236,12 +248,12 @@ def main() -> None:
     for name in names:
         low, middle, high = min(speeds[name]), statistics.median(speeds[name]), max(speeds[name])
         print(f"{name:<17} {middle:6.1f} images/s ({low:.1f} to {high:.1f})")
-    for ours in ("lotlens", "lotlens-standard"):
-        for other in names[2:]:
-            ratios = [a / b for a, b in zip(speeds[ours], speeds[other], strict=True)]
-            low, high = min(ratios), max(ratios)
-            middle = statistics.median(ratios)
-            print(f"{ours} / {other}: {middle:.2f} ({low:.2f} to {high:.2f})")
+    pairs = [(ours, other) for ours in OURS for other in names if other not in OURS]
+    for ours, other in [*pairs, (OURS[2], OURS[1])]:
+        ratios = [a / b for a, b in zip(speeds[ours], speeds[other], strict=True)]
+        low, high = min(ratios), max(ratios)
+        middle = statistics.median(ratios)
+        print(f"{ours} / {other}: {middle:.2f} ({low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

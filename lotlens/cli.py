@@ -38,7 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_out = Console(highlight=False)
+# Tables that nobody's screen limits are read by programs, or later on a wider one.
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 _err = Console(stderr=True, highlight=False)
 _LOG_EVERY_S = 15
 _MOST_PAIRS = 20
@@ -230,8 +231,9 @@ def train(
         bool, typer.Option("--resume", help="Go on with the training in --out, if there is one.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(help="Processes that augment photos; 0: between the steps.", min=0)
-    ] = 0,
+        int | None,
+        typer.Option(help="Processes that augment photos; 0: between the steps.", min=0),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
     ] = False,
