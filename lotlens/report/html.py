@@ -303,20 +303,49 @@ def _draw_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         names = list(dict.fromkeys(name for row in history for name in row if word in name.lower()))
         lines = {name: [_read_number(row.get(name)) for row in history] for name in names}
         lines = {name: line for name, line in lines.items() if np.isfinite(line).sum() > 1}
-        # Validation may be looked at in some epochs only: the rows then say which.
-        epochs = [_read_number(row.get("epoch", n)) for n, row in enumerate(history, start=1)]
         if lines:
+            picture = _draw_lines(lines, *_place_looks(history), word)
             curves.append(
                 {
                     "caption": caption,
-                    "image": _make_data_uri("image/svg+xml", _draw_lines(lines, epochs, word)),
+                    "image": _make_data_uri("image/svg+xml", picture),
                     "text": f"{caption} per epoch: {', '.join(lines)}",
                 }
             )
     return curves
 
 
-def _draw_lines(lines: Mapping[str, Sequence[float]], epochs: Sequence[float], word: str) -> bytes:
+def _place_looks(
+    history: Sequence[Mapping[str, Any]],
+) -> tuple[list[list[int]], list[float], list[float]]:
+    """Where a history's rows stand: stages one after another, folds one over another.
+
+    Returns:
+        rows of each fold; the epoch of each row, counted over all stages; where stages begin, but
+        for the first.
+    """
+    folds: dict[str, list[int]] = defaultdict(list)
+    done: dict[str, float] = defaultdict(float)
+    epochs: list[float] = []
+    begins: set[float] = set()
+    for number, row in enumerate(history):
+        fold = str(row.get("fold", ""))
+        if folds[fold] and row.get("stage") != history[folds[fold][-1]].get("stage"):
+            done[fold] = epochs[folds[fold][-1]]
+            begins.add(done[fold])
+        # Validation may be looked at in some epochs only: the rows then say which.
+        epochs.append(done[fold] + _read_number(row.get("epoch", number + 1)))
+        folds[fold].append(number)
+    return list(folds.values()), epochs, sorted(begins)
+
+
+def _draw_lines(
+    lines: Mapping[str, Sequence[float]],
+    folds: Sequence[Sequence[int]],
+    epochs: Sequence[float],
+    begins: Sequence[float],
+    word: str,
+) -> bytes:
     # Matplotlib takes a while to load, which pages without curves need not wait for.
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -330,15 +359,20 @@ def _draw_lines(lines: Mapping[str, Sequence[float]], epochs: Sequence[float], w
         colours = [_ORANGE, "#6b7686", "#2e7d4f", "#7a4fa3"]
         for name, line in lines.items():
             is_validation = "val" in name.lower()
-            axes.plot(
-                epochs,
-                line,
-                label=name.replace("_", " "),
-                color=_BLUE if is_validation else colours.pop(0) if colours else "#999999",
-                linewidth=2.2 if is_validation else 1.6,
-                marker="o",
-                markersize=3.5,
-            )
+            colour = _BLUE if is_validation else colours.pop(0) if colours else "#999999"
+            for rows in folds:
+                axes.plot(
+                    [epochs[row] for row in rows],
+                    [line[row] for row in rows],
+                    label=name.replace("_", " ") if rows is folds[0] else None,
+                    color=colour,
+                    linewidth=2.2 if is_validation else 1.6,
+                    marker="o",
+                    markersize=3.5,
+                    alpha=1.0 if len(folds) == 1 else 0.6,
+                )
+        for begin in begins:
+            axes.axvline(begin, color="#9aa5b1", linewidth=0.8, linestyle=":")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if word == "accuracy":

@@ -30,7 +30,13 @@ from lotlens.records import (
     Photo,
     Predictions,
 )
-from lotlens.report.html import WrongExample, draw_thumbnail, illustrate, write_report
+from lotlens.report.html import (
+    WrongExample,
+    _place_looks,
+    draw_thumbnail,
+    illustrate,
+    write_report,
+)
 
 HOSTILE = "\"><script>alert('x')</script><img src=//example.com/x onerror=alert(1)>&amp;{{7*7}}"
 VOID = {"meta", "img", "br", "link", "input"}
@@ -392,3 +398,19 @@ def test_pictures_are_found_by_id_and_the_unreadable_stay_without(tmp_path):
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     with pytest.raises(OutputError):
         write(tmp_path, make_result())
+
+
+def test_stages_stand_one_after_another_and_folds_one_over_another():
+    stages = [("0", "2"), ("0", "4"), ("1", "1"), ("1", "2"), ("2", "3")]
+    history = [{"stage": stage, "epoch": epoch} for stage, epoch in stages]
+    rows, epochs, begins = _place_looks(history)
+    assert (rows, epochs, begins) == ([[0, 1, 2, 3, 4]], [2, 4, 5, 6, 9], [4, 6])
+    # The second fold's first stage stopped earlier.
+    folded = [{**row, "fold": "1"} for row in history] + [
+        {**row, "fold": "2"} for row in [history[0], *history[2:]]
+    ]
+    rows, epochs, begins = _place_looks(folded)
+    assert rows == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+    assert epochs == [2, 4, 5, 6, 9, 2, 3, 4, 7]
+    assert begins == [2, 4, 6]
+    assert _place_looks([{"loss": "1"}, {"loss": "2"}]) == ([[0, 1]], [1, 2], [])
