@@ -393,7 +393,7 @@ def train(
     split_path: Path | str | None = None,
     schedules: Mapping[str, Callable[[float], float]] | None = None,
     resume: bool = False,
-    num_workers: int | None = None,
+    num_workers: int = 0,
     watch: Watcher | None = None,
 ) -> Model:
     """Train a model and write its run folder.
@@ -417,7 +417,7 @@ def train(
             gives what the rate is multiplied by.
         resume: go on with the training in `out`, if there is one; else begin.
         num_workers: processes that augment photos while fine-tuning; 0 does that between the
-            steps; None takes what is usually fastest here. It never changes the result.
+            steps. It never changes the result.
         watch: told of the work as it goes on.
 
     Returns:
@@ -681,7 +681,7 @@ def _train_models(
     split: Split,
     found: Audit,
     schedules: Mapping[str, Callable[[float], float]] | None,
-    num_workers: int | None,
+    num_workers: int,
     watch: Watcher | None,
 ) -> list[Trained]:
     """Run the recipe's stages once, or once per fold."""

@@ -231,9 +231,8 @@ def train(
         bool, typer.Option("--resume", help="Go on with the training in --out, if there is one.")
     ] = False,
     workers: Annotated[
-        int | None,
-        typer.Option(help="Processes that augment photos; 0: between the steps.", min=0),
-    ] = None,
+        int, typer.Option(help="Processes that augment photos; 0: between the steps.", min=0)
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
     ] = False,

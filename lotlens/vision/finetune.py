@@ -6,7 +6,6 @@ import copy
 import difflib
 import logging
 import math
-import multiprocessing
 import shutil
 import signal
 import tempfile
@@ -23,7 +22,6 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from joblib import cpu_count
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -259,7 +257,7 @@ def fine_tune(
     deterministic: bool = False,
     functions: Mapping[str, ScheduleFunction] | None = None,
     checkpointing: Checkpointing | None = None,
-    num_workers: int | None = None,
+    num_workers: int = 0,
     log_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
@@ -283,9 +281,8 @@ def fine_tune(
         checkpointing: where the stage's state is kept; what is there is taken up. Without it,
             nothing is written for that.
         num_workers: processes (of each training process) that augment photos; 0 augments between
-            the steps, None is one on machines of two cores or more whose processes are forked and
-            so need no copy of the photos (Linux). The weights are the same bits with any number,
-            and a stage may go on with another.
+            the steps. The weights are the same bits with any number, and a stage may go on with
+            another.
         log_path: a folder for TensorBoard's event files, which it makes anew, or adds to where the
             stage goes on. Without it, none are written.
         progress: called with (steps done, steps in all).
@@ -380,8 +377,6 @@ def fine_tune(
                 use_distributed_sampler=False,
                 **trainer_options(),
             )
-            if num_workers is None:
-                num_workers = _choose_workers()
             loader = DataLoader(
                 data,
                 sampler=batches,
@@ -650,11 +645,6 @@ def _open_log(path: Path, step: int | None) -> _EventLog:
         purge_step=step + 1,
         filename_suffix=f".after-step-{step}",
     )
-
-
-def _choose_workers() -> int:
-    has_fork = multiprocessing.get_start_method() == "fork"
-    return int(has_fork and cpu_count() > 1 and world_size() == 1)
 
 
 def _start_worker(number: int) -> None:

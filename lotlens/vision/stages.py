@@ -96,7 +96,7 @@ def run_stages(
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     log_path: Path | None = None,
-    num_workers: int | None = None,
+    num_workers: int = 0,
     watch: Watcher | None = None,
 ) -> Trained:
     """Train as the recipe says.
@@ -547,7 +547,7 @@ def _run_finetune(
     folder: Path | None,
     log_path: Path | None,
     functions: Mapping[str, Callable[[float], float]] | None,
-    num_workers: int | None,
+    num_workers: int,
     watch: Watcher | None,
 ) -> Tuned:
     # Lightning takes seconds to import: the probe need not wait for it.
