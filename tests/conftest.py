@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
 # Many tests import torch before lotlens, which would say this itself (see vision/compat.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("lotlens", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lotlens")

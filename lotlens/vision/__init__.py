@@ -4,7 +4,7 @@ Importing this room sets right first what cannot be later (see `compat`): each o
 then import torch, torchvision and timm in any order.
 """
 
-from lotlens.vision.compat import let_waiting_threads_sleep, mend_torchvision
+from lotlens.vision.compat import limit_spinning, mend_torchvision
 
-let_waiting_threads_sleep()
+limit_spinning()
 mend_torchvision()

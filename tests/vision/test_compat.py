@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 
 
@@ -69,11 +70,13 @@ def test_without_torch_the_error_says_what_to_install():
     assert "pip install 'lotlens[train]'" in done.stdout, done.stderr
 
 
-def test_waiting_threads_sleep_unless_the_user_says_otherwise():
-    code = "import os, lotlens.vision; print(os.environ['OMP_WAIT_POLICY'])"
-    for before, after in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-        if before:
-            environment["OMP_WAIT_POLICY"] = before
-        done = run_python(code, environment)
-        assert done.stdout.strip() == after, done.stderr
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_waiting_threads_spin_shortly_unless_the_user_says_otherwise(given, spins):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {k: v for k, v in os.environ.items() if k not in names} | given
+    code = "import os, lotlens.vision; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = run_python(code, environment)
+    assert done.stdout.strip() == str(spins), done.stderr
