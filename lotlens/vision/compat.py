@@ -24,8 +24,8 @@ def limit_spinning() -> None:
 
     Nothing is changed where the user has set either of OpenMP's variables for that. To be called
     before the first import of torch. libgomp, which torch's wheels for Linux bring, spins for ten
-    milliseconds by default; on two cores with other work training was four times as fast with
-    less (docs/LOG.md). Sleeping at once would cost a fifth of the speed of an idle machine.
+    milliseconds by default; on two cores with other work training was more than twice as fast
+    with less (docs/LOG.md). Sleeping at once would cost a fifth of the speed of an idle machine.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
