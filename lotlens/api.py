@@ -25,6 +25,7 @@ from lotlens.audit.split import (
     count_folds,
     draw_folds,
     draw_split,
+    list_held_out,
     pair_sides,
     read_split,
     write_split,
@@ -451,7 +452,7 @@ def train(
     split = on_first(partial(_find_split, stored, usable, recipe, found))
     if run is None:
         run = on_first(partial(_begin_run, out, data, recipe, split))
-    validation = usable.select([id_ for _, held_out in pair_sides(split) for id_ in held_out])
+    validation = usable.select(list_held_out(split))
     with run.keep_time() if is_first else nullcontext():
         try:
             trained = _train_models(
@@ -514,7 +515,7 @@ def evaluate(
         source = Path(data) if data is not None else Path(model.run.read_source()["data"])
         lot = open_lot(source)
         about = f"{source}"
-    catalog = _with_files(lot.train)
+    catalog = lot.train.with_files()
     if not len(catalog):
         raise InputError(f"{lot.source} holds no labelled photos to judge on")
     predictions: Predictions | None = None
@@ -532,7 +533,7 @@ def evaluate(
             if model.card.members > 1:
                 # Each photo was learnt by all members but one: its answer is the stored one.
                 predictions = load_predictions(model.run.validation_path)
-            catalog = catalog.select([i for _, held_out in pair_sides(split) for i in held_out])
+            catalog = catalog.select(list_held_out(split))
             about = _about(model.run, split)
     elif data is None and labels is None:
         raise BundleError(
@@ -907,7 +908,7 @@ def _open_labelled(data: Path) -> tuple[Lot, Catalog]:
     """A lot that can be trained on, and its labelled photos that have files."""
     lot = open_lot(data)
     check_trainable(lot)
-    return lot, _with_files(lot.train)
+    return lot, lot.train.with_files()
 
 
 def _audit_labelled(
@@ -956,18 +957,12 @@ def _check_parts(path: Path, stored: Split, recipe: Recipe) -> None:
         )
 
 
-def _with_files(catalog: Catalog) -> Catalog:
-    """Without the rows that no file matches: they are findings already."""
-    return catalog.select([photo.id for photo in catalog.photos if photo.locator is not None])
-
-
 def _about(run: RunFolder, split: Split) -> str:
-    sides = pair_sides(split)
-    num_photos = sum(len(held_out) for _, held_out in sides)
-    if len(sides) > 1:
+    num_photos, num_folds = len(list_held_out(split)), count_folds(split)
+    if num_folds:
         return (
             f"{run.path.name}: out of fold, {num_photos} photos, each answered by the one of"
-            f" {len(sides)} models that had not seen it"
+            f" {num_folds} models that had not seen it"
         )
     return f"{run.path.name}: its own validation part, {num_photos} photos"
 

@@ -47,6 +47,10 @@ _MOST_PAIRS = 20
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Data = Annotated[Path, typer.Argument(help="Competition zip, folder, CSV, or class folders.")]
 Recipe = Annotated[str, typer.Option(help="quick, standard, best, reference, or a YAML file.")]
+OptionalRecipe = Annotated[
+    str | None,
+    typer.Option(help="quick, standard (the default), best, reference, or a YAML file."),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a key: stages.1.lr=3e-4 (repeatable).")
 ]
@@ -212,10 +216,7 @@ def split(
 @app.command()
 def train(
     data: Data,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="quick, standard (the default), best, reference, or a YAML file."),
-    ] = None,
+    recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/DATA-RECIPE-N.")
@@ -295,10 +296,7 @@ def sweep(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each combination.", min=1)] = 3,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="quick, standard (the default), best, reference, or a YAML file."),
-    ] = None,
+    recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder; default sweeps/DATA-RECIPE-KEYS.")

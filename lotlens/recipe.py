@@ -73,6 +73,9 @@ MONITORS: Mapping[str, Literal["min", "max"]] = {
 }
 """What callbacks may watch, and whether less or more of it is better."""
 
+MOST_FOLDS = 50
+"""Each fold is a training, and a member of the ensemble that must be kept and asked."""
+
 Monitor = Literal["validation_log_loss", "validation_accuracy", "train_loss"]
 
 
@@ -420,7 +423,7 @@ class Recipe(_Part):
     feature_levels: int = Field(1, ge=1, le=5)
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)
-    folds: int = Field(0, ge=0, le=50)
+    folds: int = Field(0, ge=0, le=MOST_FOLDS)
     lock: float = Field(0.0, ge=0, lt=1)
     audit: Audit = Audit()
     views: tuple[Literal["mirror"], ...] = ("mirror",)

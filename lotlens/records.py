@@ -104,6 +104,10 @@ class Catalog:
         by_id = {photo.id: photo for photo in self.photos}
         return Catalog(tuple(by_id[id_] for id_ in ids), self.classes)
 
+    def with_files(self) -> Catalog:
+        """Without the photos that no file matches; the sources make findings of those."""
+        return Catalog(tuple(p for p in self.photos if p.locator is not None), self.classes)
+
     def targets(self) -> NDArray[np.int64]:
         """Class index per photo, shape [N]; -1 where the label is not known."""
         index = {label: position for position, label in enumerate(self.labels)}

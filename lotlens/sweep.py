@@ -368,12 +368,8 @@ def _read_shared_split(
         raise InputError(
             f"{path} was drawn with the seed {split.seed}, the recipe's is {base.seed}: {advice}"
         )
-    check_split(split, _with_files(catalog))
+    check_split(split, catalog.with_files())
     return split
-
-
-def _with_files(catalog: Catalog) -> Catalog:
-    return catalog.select([photo.id for photo in catalog.photos if photo.locator is not None])
 
 
 def _make_split(
@@ -386,7 +382,7 @@ def _make_split(
     watch: Watcher | None,
 ) -> None:
     if given is not None and given.num_folds == num_folds:
-        check_split(given.split, _with_files(catalog))
+        check_split(given.split, catalog.with_files())
         write_split(path, given.split)
         return
     api.split(

@@ -152,6 +152,11 @@ def pair_sides(split: Split) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], .
     )
 
 
+def list_held_out(split: Split) -> list[str]:
+    """Ids of the photos that are validated once, fold after fold where there are folds."""
+    return [id_ for _, held_out in pair_sides(split) for id_ in held_out]
+
+
 def list_rare_classes(
     catalog: Catalog,
     groups: Mapping[str, str] | None = None,

@@ -12,12 +12,10 @@ from safetensors.torch import load, save
 
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
-from lotlens.recipe import Head
+from lotlens.recipe import MOST_FOLDS, Head
 from lotlens.records import ModelCard
 from lotlens.run import RunFolder
 from lotlens.vision.classifier import Classifier, Ensemble, Network, build_classifier
-
-_MOST_MEMBERS = 50  # as many as a recipe may have folds
 
 
 def save_bundle(run: RunFolder, network: Network, card: ModelCard) -> ModelCard:
@@ -65,10 +63,10 @@ def load_bundle(run: RunFolder) -> tuple[Network, ModelCard]:
             f"{run.card_path} describes a head that this lotlens does not know ({card.head!r}):"
             " it is damaged, or of a newer lotlens; install a newer one"
         ) from error
-    if not 1 <= card.members <= _MOST_MEMBERS:
+    if not isinstance(card.members, int) or not 1 <= card.members <= MOST_FOLDS:
         raise BundleError(
-            f"{run.card_path} is damaged: it speaks of {card.members} members, and an ensemble has"
-            f" 2 to {_MOST_MEMBERS}"
+            f"{run.card_path} is damaged: it speaks of {card.members!r} members, and an ensemble"
+            f" has 2 to {MOST_FOLDS}"
         )
     members = [_build_empty(card, head) for _ in range(card.members)]
     network: Network = Ensemble(members) if len(members) > 1 else members[0]

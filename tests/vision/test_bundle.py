@@ -216,7 +216,7 @@ def test_an_ensemble_answers_alike_through_the_fast_engine(saved_ensemble, caplo
         np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("members", [0, -1, 51, 10**9])
+@pytest.mark.parametrize("members", [0, -1, 51, 10**9, "2", 2.5, None])
 def test_impossible_numbers_of_members_are_refused_before_they_are_built(saved, members):
     run, _ = saved
     values = json.loads(run.card_path.read_text())
