@@ -78,6 +78,7 @@ from lotlens.records import (
 from lotlens.report.findings import write_findings_page
 from lotlens.report.html import illustrate, write_report
 from lotlens.run import FORMAT_VERSION, RunFolder
+from lotlens.temperature import fit_temperature
 from lotlens.version import __version__
 
 if TYPE_CHECKING:
@@ -761,7 +762,7 @@ def _finish(
     validation: Catalog,
     watch: Watcher | None,
 ) -> Model:
-    """Write the history, let validation choose the views, judge, and save the bundle.
+    """Write the history, let validation choose views and temperature, judge, save the bundle.
 
     With folds, each model answers for the fold that it has not seen.
     """
@@ -808,11 +809,14 @@ def _finish(
     views = choose_views({name: joined[name].logits for name in names}, targets)
     logits = average_views([joined[name].logits for name in views])
     predictions = replace(plain, logits=logits)
-    metrics = evaluate_predictions(predictions, targets)
+    usable = (targets >= 0) & predictions.answered
+    temperature = fit_temperature(logits[usable], targets[usable])
+    metrics = evaluate_predictions(predictions, targets, temperature=temperature)
     save_predictions(run.validation_path, predictions)
     members = [one.classifier for one in trained]
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
-    bundle.save_bundle(run, network, replace(card, views=views, metrics=metrics))
+    card = replace(card, views=views, temperature=temperature, metrics=metrics)
+    bundle.save_bundle(run, network, card)
     return Model(run)
 
 

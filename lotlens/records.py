@@ -229,7 +229,7 @@ class ModelCard:
         fingerprint: of the catalog it was trained on.
         views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
             a single plain view.
-        temperature: logits are divided by it before softmax.
+        temperature: logits are divided by it before softmax; fitted on validation.
         commonest_label: of the training photos, for filling gaps in a submission.
         chosen: which weights validation chose ("probe", "finetuned", "wise-ft 0.6") and why.
         metrics: measured on validation, with intervals; out of fold where there are members.

@@ -7,19 +7,18 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import ttest_1samp
 
 from lotlens.errors import InputError
 from lotlens.records import FloatArray
+from lotlens.temperature import calibrated_losses
 
 WHOLE = "whole"
 _DOUBT = 0.1
 """A view is adopted if chance alone would show such a gain less often than this."""
 _SMALLEST_GAIN = 1e-3
 """A gain in log loss (nats per photo) below this is not worth another run of the model."""
-_LOG_TEMPERATURES = (-5.0, 5.0)
 
 
 def _keep(batch: FloatArray) -> FloatArray:
@@ -112,26 +111,9 @@ def _helps(before: FloatArray, after: FloatArray, targets: NDArray[np.int64]) ->
     if len(targets) < 2:
         return False
     hits_before, hits_after = ((x.argmax(axis=1) == targets).sum() for x in (before, after))
-    gains = _calibrated_losses(before, targets) - _calibrated_losses(after, targets)
+    gains = calibrated_losses(before, targets) - calibrated_losses(after, targets)
     if hits_after < hits_before or gains.mean() < _SMALLEST_GAIN:
         return False
     if np.ptp(gains) < _SMALLEST_GAIN:  # so equal a gain on every photo that a test is not able
         return True
     return bool(ttest_1samp(gains, 0, alternative="greater").pvalue < _DOUBT)
-
-
-def _calibrated_losses(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log loss per photo [N] at the temperature that makes its mean smallest."""
-    wide = np.asarray(logits, dtype=np.float64)
-
-    def losses(log_temperature: float) -> NDArray[np.float64]:
-        scaled = log_softmax(wide / np.exp(log_temperature), axis=1)
-        return np.asarray(-scaled[np.arange(len(targets)), targets])
-
-    best = minimize_scalar(
-        lambda log_temperature: losses(log_temperature).mean(),
-        bounds=_LOG_TEMPERATURES,
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    return losses(float(best.x))

@@ -23,10 +23,13 @@ from lotlens.errors import UnreadablePhoto
 from lotlens.files import write_text_atomically
 from lotlens.judge.metrics import (
     ACCURACY,
+    BALANCED,
+    BRIER,
     CALIBRATION_ERROR,
     LOG_LOSS,
     MACRO_F1,
     STRICT_ACCURACY,
+    TOP_2,
     UNANSWERED,
     ClassScore,
     ConfusionPair,
@@ -45,11 +48,14 @@ _MOST_UNREADABLE = 50
 _MEANINGS = {
     STRICT_ACCURACY: "share right when a photo without an answer counts as wrong",
     UNANSWERED: "share of photos that could not be read",
+    TOP_2: "share whose truth is the likeliest class or the second",
+    BALANCED: "mean share recognised, every class weighing the same",
+    BRIER: "squared distance of the probabilities from the truth; 0 is perfect, 2 the worst",
     MACRO_F1: "precision and recall in one, every class weighing the same; 1 is perfect",
     LOG_LOSS: "how little the truth was expected, in nats; 0 is perfect, lower is better",
     CALIBRATION_ERROR: "how far stated probabilities are from the share that is right",
 }
-_SHARES = {STRICT_ACCURACY, UNANSWERED, CALIBRATION_ERROR}
+_SHARES = {STRICT_ACCURACY, UNANSWERED, TOP_2, BALANCED, CALIBRATION_ERROR}
 
 _INK, _BLUE, _ORANGE = "#1b2430", "#1d5fb4", "#c2500a"
 

@@ -21,8 +21,6 @@ from joblib import cpu_count, parallel_config
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
@@ -31,6 +29,7 @@ from lotlens.errors import BundleError, InputError
 from lotlens.files import write_bytes_atomically, write_text_atomically
 from lotlens.recipe import Finetune, Probe, Recipe
 from lotlens.records import OK, Catalog, FloatArray, ImageSpec, Watcher, watch_part
+from lotlens.temperature import calibrated_losses
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
@@ -524,20 +523,6 @@ def interpolate(
     }
 
 
-def calibrated_log_loss(logits: FloatArray, targets: NDArray[np.int64]) -> float:
-    """Mean negative log-likelihood in nats at the temperature that makes it least.
-
-    A plain log loss would prefer whichever weights happen to be better calibrated; temperature
-    scaling (Guo et al. 2017) mends calibration for free, so it is not counted.
-    """
-
-    def loss(log_temperature: float) -> float:
-        scores = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
-        return float(-scores[np.arange(len(targets)), targets].mean())
-
-    return float(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").fun)
-
-
 def _run_finetune(
     classifier: Classifier,
     stage: Finetune,
@@ -605,7 +590,7 @@ def _judge(
         logits = np.concatenate([engine(batch)[0] for batch in photos.batches(32)])
         _tell(watch, f"judging {name}", 1, 1)
         accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
-        return Candidate(name, accuracy, calibrated_log_loss(logits, photos.targets))
+        return Candidate(name, accuracy, float(calibrated_losses(logits, photos.targets).mean()))
 
     return on_first(judge)
 

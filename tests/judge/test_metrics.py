@@ -1,5 +1,6 @@
 """The figures agree with scikit-learn and scipy, and the intervals hold what they promise."""
 
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -9,15 +10,19 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.metrics import (
     accuracy_score,
+    balanced_accuracy_score,
+    brier_score_loss,
     confusion_matrix,
     f1_score,
     log_loss,
     precision_recall_fscore_support,
+    top_k_accuracy_score,
 )
 
 from lotlens.errors import InputError
 from lotlens.judge.metrics import (
     align_targets,
+    compute_balanced_accuracy,
     compute_calibration_error,
     compute_macro_f1,
     compute_wilson_interval,
@@ -80,6 +85,16 @@ def test_figures_agree_with_scikit_learn(seed, num_classes):
     assert figures["log loss"].value == pytest.approx(
         log_loss(truth, probabilities(predictions, temperature)[keep], labels=range(num_classes))
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn dislikes answers that no truth has
+        balanced = balanced_accuracy_score(truth, answers)
+    assert figures["balanced accuracy"].value == pytest.approx(balanced)
+    chances = probabilities(predictions, temperature)[keep]
+    each = sum(brier_score_loss(truth == k, chances[:, k]) for k in range(num_classes))
+    assert figures["Brier score"].value == pytest.approx(each)
+    if num_classes > 2:
+        near = top_k_accuracy_score(truth, chances, k=2, labels=range(num_classes))
+        assert figures["top-2 accuracy"].value == pytest.approx(near)
     for metric in figures.values():
         assert metric.low <= metric.value <= metric.high
 
@@ -151,8 +166,15 @@ def test_unanswered_photos_are_counted_and_then_count_as_wrong():
 def test_without_unanswered_photos_there_is_one_accuracy():
     figures = evaluate(certain([0, 1, 1], 2), np.array([0, 1, 0]))
     assert [metric.name for metric in figures] == [
-        *("accuracy", "macro F1", "log loss", "calibration error")
+        "accuracy",
+        "macro F1",
+        "balanced accuracy",
+        "log loss",
+        "Brier score",
+        "calibration error",
     ]
+    three = evaluate(certain([0, 1, 1], 3), np.array([0, 1, 0]))
+    assert [metric.name for metric in three][:3] == ["accuracy", "top-2 accuracy", "macro F1"]
 
 
 @pytest.mark.parametrize(("answers", "targets"), [([], []), ([-1, 0], [0, -1])])
@@ -208,9 +230,12 @@ def test_bootstrap_intervals_cover_the_truth_about_as_often_as_promised(num_clas
 
     reference, truth = draw(999, 60_000)
     rows = np.arange(len(truth))
+    chances, answers = probabilities(reference), reference.logits.argmax(axis=1)
     population = {
-        "log loss": -np.log(probabilities(reference)[rows, truth]).mean(),
-        "macro F1": compute_macro_f1(reference.logits.argmax(axis=1), truth, num_classes),
+        "log loss": -np.log(chances[rows, truth]).mean(),
+        "Brier score": np.square(chances - np.eye(num_classes)[truth]).sum(axis=1).mean(),
+        "macro F1": compute_macro_f1(answers, truth, num_classes),
+        "balanced accuracy": compute_balanced_accuracy(answers, truth, num_classes),
     }
     covered: Counter[str] = Counter()
     for seed in range(24):

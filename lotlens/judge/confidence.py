@@ -1,0 +1,119 @@
+"""What stated probabilities are worth: are they kept, and what is gained by answering less often.
+
+It knows confidence and right or wrong alone; `judge_confidence` takes them from predictions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotlens.judge.metrics import Targets, bin_confidence, measure_share
+from lotlens.judge.predict import probabilities
+from lotlens.records import Metric, Predictions
+
+_NUM_BINS = 10
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Photos whose answers were given with about the same probability.
+
+    Attributes:
+        low, high: of the bin; it is open below and closed above.
+        confidence: mean probability stated.
+        accuracy: share that is right, with its interval and how many photos it rests on.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: Metric
+
+
+@dataclass(frozen=True)
+class AnsweredShare:
+    """What is left if the least sure answers are not given.
+
+    Attributes:
+        threshold: answers of at least this probability are given.
+        share: of the photos that have an answer then.
+        accuracy: of those answers.
+    """
+
+    threshold: float
+    share: float
+    accuracy: Metric
+
+
+def judge_confidence(
+    predictions: Predictions, targets: Targets, temperature: float = 1.0
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probability of the answer given, and whether it is right, of photos with label and answer.
+
+    Returns:
+        both [M], in the photos' order.
+    """
+    keep = (targets >= 0) & predictions.answered
+    chances = probabilities(predictions, temperature)[keep]
+    answers = predictions.logits[keep].argmax(axis=1) if keep.any() else targets[keep]
+    return chances.max(axis=1, initial=0.0), answers == targets[keep]
+
+
+def measure_reliability(
+    confidence: NDArray[np.float64], is_right: NDArray[np.bool_], num_bins: int = _NUM_BINS
+) -> tuple[ReliabilityBin, ...]:
+    """How often answers of about one probability are right (a reliability diagram's bars).
+
+    Args:
+        confidence: [N] probability of the answer given.
+        is_right: [N] whether it is right.
+        num_bins: bins of equal width over 0..1.
+
+    Returns:
+        the bins that hold photos, in order, with Wilson's intervals.
+    """
+    position = bin_confidence(confidence, num_bins)
+    return tuple(
+        ReliabilityBin(
+            number / num_bins,
+            (number + 1) / num_bins,
+            float(confidence[position == number].mean()),
+            measure_share(
+                "accuracy",
+                int(is_right[position == number].sum()),
+                int((position == number).sum()),
+            ),
+        )
+        for number in np.unique(position).tolist()
+    )
+
+
+def trace_refusals(
+    confidence: NDArray[np.float64], is_right: NDArray[np.bool_]
+) -> tuple[AnsweredShare, ...]:
+    """Accuracy against the share answered, from all photos down to the surest (El-Yaniv 2010).
+
+    Args:
+        confidence: [N] probability of the answer given.
+        is_right: [N] whether it is right.
+
+    Returns:
+        a point for every probability that occurs, the lowest first; photos of equal probability
+        are answered or refused together.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ranked, rights = confidence[order], is_right[order].cumsum()
+    # The last of equal ones speaks for all of them.
+    is_last = np.append(ranked[1:] != ranked[:-1], True)[: len(ranked)]
+    points = [
+        AnsweredShare(
+            float(ranked[end]),
+            (end + 1) / len(ranked),
+            measure_share("accuracy", int(rights[end]), end + 1),
+        )
+        for end in np.flatnonzero(is_last).tolist()
+    ]
+    return tuple(reversed(points))

@@ -1,0 +1,73 @@
+"""Temperature scaling: a number that logits are divided by before softmax; it knows arrays alone.
+
+Both the training, which compares weights, and the judging, which compares views and states
+probabilities, need it; hence it stands above both rooms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from lotlens.records import FloatArray
+
+_LOG_TEMPERATURES = (-5.0, 5.0)
+
+Logits = FloatArray | NDArray[np.float64]
+
+
+def fit_temperature(logits: Logits, targets: NDArray[np.int64]) -> float:
+    """The temperature that makes probabilities fit the truth best (Guo et al. 2017).
+
+    The truth is softened as Platt (1999) does it for his scaling: it counts 1 - 1 / (N + 2), the
+    rest is shared among the other classes. Where a model is right on every one of a few photos
+    the best fit would else be certainty, which those photos do not show.
+
+    Args:
+        logits: [N, K], all finite.
+        targets: [N] class indices.
+
+    Returns:
+        between e**-5 and e**5; 1 where there are no photos or only one class.
+    """
+    num_photos, num_classes = logits.shape
+    if not num_photos or num_classes < 2:
+        return 1.0
+    other = 1 / (num_photos + 2) / (num_classes - 1)
+    truth = np.full((num_photos, num_classes), other)
+    truth[np.arange(num_photos), targets] = 1 - (num_classes - 1) * other
+    wide = np.asarray(logits, np.float64)
+    return _find_least(lambda t: float(-(truth * log_softmax(wide / t, axis=1)).sum(axis=1).mean()))
+
+
+def measure_losses(
+    logits: Logits, targets: NDArray[np.int64], temperature: float = 1.0
+) -> NDArray[np.float64]:
+    """Negative log-likelihood of each photo's truth in nats, [N], of logits [N, K]."""
+    chances = log_softmax(np.asarray(logits, np.float64) / temperature, axis=1)
+    return np.asarray(-chances[np.arange(len(targets)), targets])
+
+
+def calibrated_losses(logits: Logits, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`measure_losses` at the temperature that makes their mean least; there must be photos.
+
+    A plain log loss would prefer whichever of two models happens to be better calibrated;
+    temperature scaling mends that at no cost, so it is not counted.
+    """
+    best = _find_least(lambda t: float(measure_losses(logits, targets, t).mean()))
+    return measure_losses(logits, targets, best)
+
+
+def _find_least(loss: Callable[[float], float]) -> float:
+    # Log loss is convex in the inverse of the temperature, so a local minimum is the only one.
+    best = minimize_scalar(
+        lambda log_temperature: loss(float(np.exp(log_temperature))),
+        bounds=_LOG_TEMPERATURES,
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(np.exp(best.x))
