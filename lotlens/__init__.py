@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lotlens.api import (
         Evaluation,
         Model,
+        compare,
         demonstrate,
         evaluate,
         find_rate,
@@ -42,6 +43,7 @@ __all__ = [
     "RecipeError",
     "Sweep",
     "__version__",
+    "compare",
     "demonstrate",
     "draw_lot",
     "evaluate",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
+from lotlens.judge.compare import ModelComparison, compare_models, conclude
 from lotlens.judge.metrics import (
     ClassScore,
     ConfusionPair,
@@ -51,8 +52,10 @@ from lotlens.judge.metrics import (
 from lotlens.judge.predict import (
     join_predictions,
     load_predictions,
+    order_classes,
     predict_views,
     save_predictions,
+    select_predictions,
     to_frame,
 )
 from lotlens.judge.predict import predict as predict_catalog
@@ -503,61 +506,21 @@ def evaluate(
         OutputError: the report cannot be written.
     """
     model = load(run)
-    if locked and (data is not None or labels is not None or photos is not None):
-        raise InputError("the locked part is one of the run's own data: give no other photos")
-    if labels is not None:
-        if data is not None:
-            raise InputError("give either DATA or --labels with --photos, not both")
-        lot = open_lot(Path(labels), photos=None if photos is None else Path(photos))
-        about = f"{labels}"
-    elif photos is not None:
-        raise InputError("--photos needs --labels, the CSV with their labels")
-    else:
-        source = Path(data) if data is not None else Path(model.run.read_source()["data"])
-        lot = open_lot(source)
-        about = f"{source}"
-    catalog = lot.train.with_files()
-    if not len(catalog):
-        raise InputError(f"{lot.source} holds no labelled photos to judge on")
-    predictions: Predictions | None = None
-    if labels is None and fingerprint(catalog) == model.card.fingerprint:
-        # Judging on photos that the model has learnt by heart would be a lie.
-        split = read_split(model.run.split_path)
-        if locked:
-            if LOCKED not in split.parts:
-                raise InputError(
-                    f"{run} has no locked part: train with  --set lock=0.15  to put one aside"
-                )
-            catalog = catalog.select(split.parts[LOCKED])
-            about = f"{model.run.path.name}: its own locked part, {len(catalog)} photos"
-        else:
-            if model.card.members > 1:
-                # Each photo was learnt by all members but one: its answer is the stored one.
-                predictions = load_predictions(model.run.validation_path)
-            catalog = catalog.select(list_held_out(split))
-            about = _about(model.run, split)
-    elif data is None and labels is None:
-        raise BundleError(
-            f"the data of this run, {lot.source}, have changed since it was trained: name the"
-            " labelled photos to judge on"
-        )
-    if predictions is None:
-        predictions = model.answer(catalog, watch=watch)
+    asked = _find_photos(model, data, labels, photos, locked=locked)
+    predictions = asked.stored or model.answer(asked.catalog, watch=watch)
     evaluation = _judge(
-        model.card, predictions, catalog, about, synthetic=_is_synthetic(lot.source)
+        model.card,
+        predictions,
+        asked.catalog,
+        asked.about,
+        synthetic=_is_synthetic(asked.lot.source),
     )
     report_path = model.run.report_path if report is None else Path(report)
-    _report(model, evaluation, catalog, report_path, findings=lot.findings)
+    _report(model, evaluation, asked.catalog, report_path, findings=asked.lot.findings)
     model.run.write_metrics(evaluation.to_dict())
     if locked:
         accuracy = evaluation.accuracy
-        times = model.run.add_opening(
-            {
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                "accuracy": f"{accuracy.value:.4f}",
-                "photos": accuracy.count,
-            }
-        )
+        times = _add_opening(model.run, accuracy.value, accuracy.count)
         evaluation = replace(evaluation, times_opened=times)
     return evaluation
 
@@ -611,6 +574,103 @@ def predict(
     if details is not None:
         model.run.write_table(Path(details), frame.to_dict("records"))
     return frame
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two runs on the same photos.
+
+    Attributes:
+        about: on which photos, in words.
+        result: which is better, over all and by class.
+        conclusion: the answer in one sentence.
+    """
+
+    about: str
+    result: ModelComparison
+    conclusion: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        found = self.result
+        return {
+            "about": self.about,
+            "conclusion": self.conclusion,
+            **asdict(found.pair),
+            "accuracy": {"first": found.first, "second": found.second},
+            "only_first": found.only_first,
+            "only_second": found.only_second,
+            "num_more": found.num_more,
+            "classes": [
+                {
+                    "label": one.car.label,
+                    "name": one.car.name,
+                    **(
+                        {"photos": 0}
+                        if one.pair is None
+                        else {
+                            "photos": one.pair.num_photos,
+                            "first": one.first,
+                            "second": one.second,
+                            "difference": one.pair.difference,
+                            "low": one.pair.low,
+                            "high": one.pair.high,
+                            "p_holm": one.pair.p_holm,
+                            "verdict": one.pair.verdict,
+                        }
+                    ),
+                }
+                for one in found.classes
+            ],
+        }
+
+
+def compare(
+    first: Path | str,
+    second: Path | str,
+    data: Path | str | None = None,
+    *,
+    labels: Path | str | None = None,
+    photos: Path | str | None = None,
+    locked: bool = False,
+    watch: Watcher | None = None,
+) -> Compared:
+    """Which of two runs is right more often on the same photos, and how surely.
+
+    Args:
+        first: a run folder.
+        second: another one, with the same classes.
+        data: labelled photos that neither was trained on. Without it and without labels, the
+            stored answers to the photos that both held out of training are compared.
+        labels: a CSV of ids and labels, with `photos` for where the photos are.
+        photos: a zip or folder.
+        locked: compare on the locked part, which must be the same; written down in both runs.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: classes differ, the photos cannot be used or none is held out by both.
+        BundleError: a run is missing or damaged, or its data have changed.
+    """
+    one, other = load(first), load(second)
+    if {car.label for car in one.card.classes} != {car.label for car in other.card.classes}:
+        raise InputError(f"{first} and {second} have different classes: nothing to compare")
+    if data is None and labels is None and photos is None and not locked:
+        return _compare_stored(one, other)
+    asked = [_find_photos(model, data, labels, photos, locked=locked) for model in (one, other)]
+    if data is not None and any(photos.is_own for photos in asked):
+        raise InputError(
+            f"{data} is what a model was trained on: leave it out to compare on the photos that"
+            " both held out"
+        )
+    if asked[0].catalog.ids != asked[1].catalog.ids:
+        raise InputError(f"{first} and {second} have locked different photos away")
+    catalog = asked[0].catalog
+    answers = (one.answer(catalog, watch=watch), other.answer(catalog, watch=watch))
+    compared = _compare_answers((one, other), answers, catalog, asked[0].about)
+    if locked:
+        for model, share in ((one, compared.result.first), (other, compared.result.second)):
+            _add_opening(model.run, share, compared.result.pair.num_photos)
+    return compared
 
 
 @dataclass(frozen=True)
@@ -818,6 +878,119 @@ def _finish(
     card = replace(card, views=views, temperature=temperature, metrics=metrics)
     bundle.save_bundle(run, network, card)
     return Model(run)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Photos that a run is to be judged on.
+
+    Attributes:
+        lot: that they are from.
+        catalog: the photos.
+        about: what they are, in words.
+        is_own: whether the run held them out of its own training.
+        stored: answers that are there already and must be taken, since each photo was learnt by
+            all members but one.
+    """
+
+    lot: Lot
+    catalog: Catalog
+    about: str
+    is_own: bool = False
+    stored: Predictions | None = None
+
+
+def _find_photos(
+    model: Model,
+    data: Path | str | None,
+    labels: Path | str | None,
+    photos: Path | str | None,
+    *,
+    locked: bool,
+) -> _Judged:
+    """What `evaluate` is asked to judge on; never photos that the model was trained on.
+
+    Raises:
+        InputError: the photos or labels cannot be used; nothing was locked.
+        BundleError: the run's own data have changed.
+    """
+    if locked and (data is not None or labels is not None or photos is not None):
+        raise InputError("the locked part is one of the run's own data: give no other photos")
+    if labels is not None:
+        if data is not None:
+            raise InputError("give either DATA or --labels with --photos, not both")
+        lot = open_lot(Path(labels), photos=None if photos is None else Path(photos))
+        about = f"{labels}"
+    elif photos is not None:
+        raise InputError("--photos needs --labels, the CSV with their labels")
+    else:
+        source = Path(data) if data is not None else Path(model.run.read_source()["data"])
+        lot = open_lot(source)
+        about = f"{source}"
+    catalog = lot.train.with_files()
+    if not len(catalog):
+        raise InputError(f"{lot.source} holds no labelled photos to judge on")
+    if labels is not None or fingerprint(catalog) != model.card.fingerprint:
+        if data is None and labels is None:
+            raise BundleError(
+                f"the data of this run, {lot.source}, have changed since it was trained: name the"
+                " labelled photos to judge on"
+            )
+        return _Judged(lot, catalog, about)
+    # Judging on photos that the model has learnt by heart would be a lie.
+    split = read_split(model.run.split_path)
+    if not locked:
+        is_joint = model.card.members > 1
+        stored = load_predictions(model.run.validation_path) if is_joint else None
+        own = catalog.select(list_held_out(split))
+        return _Judged(lot, own, _about(model.run, split), is_own=True, stored=stored)
+    if LOCKED not in split.parts:
+        raise InputError(
+            f"{model.run.path} has no locked part: train with  --set lock=0.15  to put one aside"
+        )
+    catalog = catalog.select(split.parts[LOCKED])
+    about = f"{model.run.path.name}: its own locked part, {len(catalog)} photos"
+    return _Judged(lot, catalog, about, is_own=True)
+
+
+def _compare_stored(one: Model, other: Model) -> Compared:
+    """By the stored answers to the photos that both runs held out of training."""
+    if one.card.fingerprint != other.card.fingerprint:
+        raise InputError(
+            f"{one.run.path} and {other.run.path} were trained on different data: name labelled"
+            " photos that neither has seen (DATA, or --labels with --photos)"
+        )
+    asked = _find_photos(one, None, None, None, locked=False)
+    first, second = (load_predictions(model.run.validation_path) for model in (one, other))
+    held_out = set(second.ids)
+    shared = [id_ for id_ in first.ids if id_ in held_out]
+    if not shared:
+        raise InputError(
+            f"{one.run.path} and {other.run.path} held out no photo in common: train them on one"
+            " split, or name labelled photos that neither has seen"
+        )
+    about = f"{asked.lot.source}: {len(shared)} photos that both held out of training"
+    answers = (select_predictions(first, shared), select_predictions(second, shared))
+    return _compare_answers((one, other), answers, asked.lot.train.select(shared), about)
+
+
+def _compare_answers(
+    models: tuple[Model, Model],
+    answers: tuple[Predictions, Predictions],
+    catalog: Catalog,
+    about: str,
+) -> Compared:
+    first, second = answers
+    names = (str(models[0].run.path), str(models[1].run.path))
+    targets = align_targets(first, catalog)
+    result = compare_models(first, order_classes(second, first.classes), targets, names=names)
+    return Compared(about, result, conclude(result))
+
+
+def _add_opening(run: RunFolder, accuracy: float, num_photos: int) -> int:
+    """Write down that the locked part was judged on; returns how often it was so far."""
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    return run.add_opening({"time": time, "accuracy": f"{accuracy:.4f}", "photos": num_photos})
 
 
 def _describe_choice(trained: Trained, number: int, num_models: int) -> str:

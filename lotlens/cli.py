@@ -399,6 +399,34 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run folder.")],
+    second: Annotated[Path, typer.Argument(help="Another run folder.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Labelled photos; default those that both held out of training."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV of ids and labels.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Zip or folder of their photos.")] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="On the locked part; each time is written down.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Which of two models is better on the same photos, and how surely; by class too."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        compared = api.compare(
+            first, second, data, labels=labels, photos=photos, locked=locked, watch=watch
+        )
+    if as_json:
+        _print_json(compared.to_dict())
+    else:
+        _print_compared(compared)
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     photos: Annotated[
@@ -622,6 +650,38 @@ def _print_sweep(done: Any) -> None:
     _out.print(f"tables    {done.path / 'runs.csv'}, summary.csv, comparisons.csv", soft_wrap=True)
     if done.summary:
         _out.print(f"picture   {done.path / 'sweep.svg'}", soft_wrap=True)
+
+
+def _print_compared(compared: Any) -> None:
+    found = compared.result
+    pair = found.pair
+    _out.print(f"compared on {escape(compared.about)}", soft_wrap=True)
+    _out.print(f"  A  {escape(pair.first)}  accuracy {found.first:.4f}", soft_wrap=True)
+    _out.print(f"  B  {escape(pair.second)}  accuracy {found.second:.4f}", soft_wrap=True)
+    _out.print(
+        f"A less B      {100 * pair.difference:+.1f} points (95 % interval"
+        f" {100 * pair.low:+.1f} to {100 * pair.high:+.1f}), McNemar's exact p = {pair.p:.2g}"
+    )
+    _out.print(f"only A right  {found.only_first} photos\nonly B right  {found.only_second} photos")
+    heads = ("photos", "A", "B", "points", "95 % interval", "p (Holm)", "verdict on A")
+    table = Table("class", *heads, box=None, pad_edge=False)
+    for one in found.classes:
+        if one.pair is None:
+            table.add_row(escape(one.car.name), "0", *["-"] * 6)
+            continue
+        table.add_row(
+            escape(one.car.name),
+            str(one.pair.num_photos),
+            f"{one.first:.3f}",
+            f"{one.second:.3f}",
+            f"{100 * one.pair.difference:+.1f}",
+            f"{100 * one.pair.low:+.1f} to {100 * one.pair.high:+.1f}",
+            f"{one.pair.p_holm:.2g}",
+            one.pair.verdict,
+        )
+    _out.print()
+    _out.print(table)
+    _out.print(f"\n{escape(compared.conclusion)}", soft_wrap=True)
 
 
 def _print_evaluation(evaluation: Any) -> None:

@@ -20,7 +20,8 @@ from lotlens import cli
 from lotlens.errors import InputError, Stopped
 
 COMMANDS = (
-    *("demo", "sample", "audit", "split", "lr-find", "train", "sweep", "evaluate", "predict"),
+    *("demo", "sample", "audit", "split", "lr-find", "train", "sweep", "evaluate", "compare"),
+    "predict",
 )
 
 
@@ -105,6 +106,19 @@ def test_train_evaluate_predict(run_path, small_lot, tmp_path):
 
     done = run("predict", run_path, "--out", out, "--json")
     assert len(json.loads(done.stdout)["photos"]) == 12
+
+
+def test_compare_in_words_and_json(run_path, small_lot):
+    done = run("compare", run_path, run_path)
+    assert done.returncode == 0, done.stderr
+    for words in ("both held out", "A less B      +0.0 points", "Волна", "cannot tell: both are"):
+        assert words in done.stdout
+    options = ("--labels", small_lot / "answers.csv", "--photos", small_lot / "test.zip")
+    done = run("compare", run_path, run_path, *options, "--json")
+    values = json.loads(done.stdout)
+    assert (values["num_photos"], values["verdict"], values["p"]) == (12, "cannot tell", 1)
+    assert [one["photos"] for one in values["classes"]] == [4, 4, 4]
+    assert run("compare", run_path, small_lot).returncode == 2
 
 
 def test_train_prints_json(small_lot, recipe_path, tmp_path):

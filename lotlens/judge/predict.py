@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,35 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         tuple(status for part in parts for status in part.status),
         first.classes,
     )
+
+
+def select_predictions(predictions: Predictions, ids: Sequence[str]) -> Predictions:
+    """The answers to these photos, in the order of `ids`.
+
+    Raises:
+        KeyError: an id is not among them.
+    """
+    position = {id_: row for row, id_ in enumerate(predictions.ids)}
+    rows = [position[id_] for id_ in ids]
+    features = predictions.features
+    return Predictions(
+        tuple(ids),
+        predictions.logits[rows],
+        None if features is None else features[rows],
+        tuple(predictions.status[row] for row in rows),
+        predictions.classes,
+    )
+
+
+def order_classes(predictions: Predictions, classes: Sequence[CarClass]) -> Predictions:
+    """The same answers with the columns in another order of classes, matched by label.
+
+    Raises:
+        KeyError: a class is not among them.
+    """
+    position = {car.label: column for column, car in enumerate(predictions.classes)}
+    columns = [position[car.label] for car in classes]
+    return replace(predictions, logits=predictions.logits[:, columns], classes=tuple(classes))
 
 
 def probabilities(predictions: Predictions, temperature: float = 1.0) -> NDArray[np.float64]:

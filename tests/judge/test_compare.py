@@ -13,12 +13,17 @@ from lotlens.judge.compare import (
     Answers,
     adjust_holm,
     compare_all,
+    compare_models,
     compare_pair,
+    estimate_more_photos,
     gather_answers,
     mcnemar_p,
     measure_spread,
     sign_flip_p,
 )
+from lotlens.records import OK, CarClass, Predictions
+
+CLASSES = (CarClass("0", "Niva"), CarClass("1", "Kalina"), CarClass("2", "Priora"))
 
 
 def make(is_right, seeds=None, ids=None):
@@ -207,3 +212,78 @@ def test_all_pairs_and_their_verdicts():
     assert pairs[1].p_holm == pytest.approx(3 * pairs[1].p)
     (turned,) = compare_all({"worst": worst, "best": best})
     assert turned.verdict == "worse"
+
+
+def answer(rng, targets, skill, classes=CLASSES):
+    logits = rng.normal(size=(len(targets), len(classes)))
+    logits += skill * np.eye(len(classes))[targets]
+    ids = tuple(f"{n}.jpg" for n in range(len(targets)))
+    return Predictions(ids, logits.astype(np.float32), None, (OK,) * len(ids), classes)
+
+
+def test_two_models_over_all_photos_and_by_class():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(3, size=900)
+    targets[:30] = -1
+    strong, weak = answer(rng, targets, 3.0), answer(rng, targets, 1.0)
+    found = compare_models(strong, weak, targets, names=("strong", "weak"))
+    known = targets >= 0
+    hits = [(p.logits.argmax(axis=1) == targets)[known] for p in (strong, weak)]
+    assert (found.first, found.second) == pytest.approx((hits[0].mean(), hits[1].mean()))
+    assert found.only_first == (hits[0] & ~hits[1]).sum()
+    assert found.only_second == (hits[1] & ~hits[0]).sum()
+    assert found.pair.verdict == "better"
+    assert found.pair.p == pytest.approx(mcnemar_p(found.only_first, found.only_second))
+    assert found.pair.num_photos == 870
+    assert found.num_more is None
+    for number, one in enumerate(found.classes):
+        rows = targets[known] == number
+        assert one.first == pytest.approx(hits[0][rows].mean())
+        assert one.pair.num_photos == rows.sum()
+        assert one.pair.difference == pytest.approx(one.first - one.second)
+    # Three classes: the least p-value is adjusted threefold.
+    least = min(found.classes, key=lambda one: one.pair.p).pair
+    assert least.p_holm == pytest.approx(3 * least.p)
+    turned = compare_models(weak, strong, targets)
+    assert turned.pair.verdict == "worse"
+    assert turned.pair.difference == pytest.approx(-found.pair.difference)
+
+
+def test_a_class_without_photos_is_not_compared_and_no_answer_is_a_wrong_one():
+    targets = np.array([0, 0, 1, 1])
+    logits = np.eye(3, dtype=np.float32)[targets]
+    broken = logits.copy()
+    broken[3] = np.nan
+    ids = ("a", "b", "c", "d")
+    first = Predictions(ids, logits, None, (OK,) * 4, CLASSES)
+    second = Predictions(ids, broken, None, (OK, OK, OK, "truncated"), CLASSES)
+    found = compare_models(first, second, targets)
+    assert (found.first, found.second, found.only_first, found.only_second) == (1, 0.75, 1, 0)
+    assert (found.pair.verdict, found.classes[2].pair) == ("cannot tell", None)
+    # (1.96 sqrt(1/4) + 0.8416 sqrt(1/4 - 1/16))**2 / (1/4)**2 = 28.9
+    assert found.num_more == 29 - 4
+
+
+def test_other_photos_or_no_labels_are_refused():
+    rng = np.random.default_rng(0)
+    targets = np.zeros(4, np.int64)
+    first = answer(rng, targets, 1.0)
+    other = Predictions(first.ids[::-1], first.logits, None, first.status, first.classes)
+    with pytest.raises(ValueError, match="same photos"):
+        compare_models(first, other, targets)
+    with pytest.raises(InputError, match="share no photo"):
+        compare_models(first, first, targets - 1)
+
+
+def test_models_that_seem_alike_need_no_photos_that_one_could_count():
+    assert estimate_more_photos(5, 5, 100) is None
+    assert estimate_more_photos(0, 0, 100) is None
+    assert estimate_more_photos(60, 5, 300) == 0
+
+
+def test_as_many_photos_as_estimated_tell_the_models_apart_in_eight_of_ten_samples():
+    rng = np.random.default_rng(0)
+    num_photos = 200 + estimate_more_photos(14, 8, 200)
+    draws = rng.multinomial(num_photos, [14 / 200, 8 / 200, 178 / 200], size=2000)
+    found = np.mean([mcnemar_p(first, second) < 0.05 for first, second, _ in draws.tolist()])
+    assert found == pytest.approx(0.8, abs=0.03)

@@ -28,6 +28,7 @@ from lotlens.judge.metrics import (
     compute_wilson_interval,
     count_confusions,
     evaluate,
+    find_chance_error,
     find_confusion_pairs,
     find_worst_errors,
     measure_classes,
@@ -244,6 +245,41 @@ def test_bootstrap_intervals_cover_the_truth_about_as_often_as_promised(num_clas
             covered[name] += figures[name].low <= value <= figures[name].high
     # 22.8 expected of 24; the percentile interval of macro F1 holds 40 classes in 18 of them.
     assert min(covered[name] for name in population) > 19, covered
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.08])
+def test_the_calibration_errors_interval_covers_the_truth(shift):
+    def draw(seed, num_photos):
+        rng = np.random.default_rng(seed)
+        confidence = np.clip(rng.beta(8, 1.2, num_photos), 0.5, 1)
+        is_right = rng.random(num_photos) < confidence - shift
+        logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
+        ids = tuple(f"{n}.jpg" for n in range(num_photos))
+        status = (OK,) * num_photos
+        predictions = Predictions(ids, logits.astype(np.float32), None, status, make_classes(2))
+        return predictions, np.where(is_right, 0, 1)
+
+    # The errors of chance alone are about 0.03 with so many photos.
+    covered = 0
+    for seed in range(40):
+        error = by_name(evaluate(*draw(seed, 374), seed=seed))["calibration error"]
+        covered += error.low <= shift <= error.high
+    # 38 expected of 40; without the draws by chance about 28 without a shift.
+    assert covered > 33
+
+
+def test_chance_alone_makes_a_calibration_error():
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 400)
+    usual, high = (find_chance_error(confidence, share=share) for share in (0.5, 0.95))
+    errors = [
+        compute_calibration_error(confidence, rng.random(400) < confidence) for _ in range(300)
+    ]
+    assert usual == pytest.approx(np.median(errors), rel=0.05)
+    assert np.mean(np.array(errors) < high) == pytest.approx(0.95, abs=0.03)
+    # Four times as many photos halve it.
+    more = find_chance_error(np.tile(confidence, 4), share=0.5)
+    assert more == pytest.approx(usual / 2, rel=0.1)
 
 
 def test_a_class_nobody_sees_or_names_has_no_figures():
