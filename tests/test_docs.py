@@ -15,12 +15,14 @@ from typer.testing import CliRunner
 import lotlens
 from lotlens import cli
 from lotlens import recipe as recipes
+from lotlens.judge import metrics
 from lotlens.judge.compare import Comparison
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
 SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
+JUDGING = (ROOT / "docs" / "guide" / "judging.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -49,7 +51,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS, "sh")
+        for block in find_code(README + SWEEPS + JUDGING, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -78,6 +80,12 @@ def test_the_sweeps_page_names_every_column_and_file():
     files = {"runs.csv", "summary.csv", "comparisons.csv", "sweep.svg", "mlflow.db", "split.csv"}
     for name in columns | files:
         assert f"`{name}`" in SWEEPS, name
+
+
+def test_the_judging_page_names_every_figure():
+    for name in (value for key, value in vars(metrics).items() if key.isupper()):
+        if isinstance(name, str):
+            assert f"| {name} |" in JUDGING
 
 
 def test_make_targets_in_the_docs_exist():
