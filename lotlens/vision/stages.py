@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lotlens.vision.finetune import Tuned
     from lotlens.vision.rate_finder import RateCurve
 
-_WISE_SHARES = (0.2, 0.4, 0.6, 0.8)
+_WISE_SHARES = (0.8, 0.6, 0.4, 0.2)
 _MOST_PHOTOS_FOR_PENALTY = 3000
 _NUM_PENALTY_FOLDS = 3
 _CHECKPOINT_STEPS = 200
@@ -222,15 +222,23 @@ def _consider_tuned(
     weights = copy.deepcopy(classifier.state_dict())
     if not stage.keep_best:
         state.forget()
-    state.consider(_judge(name, classifier, held_out, watch), weights)
     if tuned.soup is not None:
         classifier.load_state_dict(tuned.soup)
         state.consider(_judge(f"soup {number}", classifier, held_out, watch), tuned.soup)
+        classifier.load_state_dict(weights)
+    state.consider(_judge(name, classifier, held_out, watch), weights)
     if stage.keep_best and state.probe is not None:
+        # From the fine-tuned end: where the first step back is worse, so were all others in every
+        # training looked at, and a judgement costs as much as answering for all of validation.
+        nearer = state.candidates[-1]
         for share in _WISE_SHARES:
             between = interpolate(state.probe, weights, share)
             classifier.load_state_dict(between)
-            state.consider(_judge(f"wise-ft {share:g}", classifier, held_out, watch), between)
+            candidate = _judge(f"wise-ft {share:g}", classifier, held_out, watch)
+            state.consider(candidate, between)
+            if candidate.log_loss >= nearer.log_loss:
+                break
+            nearer = candidate
     classifier.load_state_dict(weights)
 
 
