@@ -16,11 +16,15 @@ import lotlens
 from lotlens import cli
 from lotlens import recipe as recipes
 from lotlens.judge.compare import Comparison
+from lotlens.judge.ensemble import SMALLEST_SHARE
+from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
+from lotlens.judge.tta import VIEWS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
 SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
+VIEWS_PAGE = (ROOT / "docs" / "guide" / "views-and-ensembles.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -39,7 +43,7 @@ def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_python_uses_the_real_verbs():
-    for block in find_code(README + SWEEPS, "python"):
+    for block in find_code(README + SWEEPS + VIEWS_PAGE, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lotlens":
                 assert node.attr in lotlens.__all__
@@ -49,7 +53,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS, "sh")
+        for block in find_code(README + SWEEPS + VIEWS_PAGE, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -78,6 +82,13 @@ def test_the_sweeps_page_names_every_column_and_file():
     files = {"runs.csv", "summary.csv", "comparisons.csv", "sweep.svg", "mlflow.db", "split.csv"}
     for name in columns | files:
         assert f"`{name}`" in SWEEPS, name
+
+
+def test_the_page_on_views_names_every_view_and_the_rules_figures():
+    for view in VIEWS:
+        assert f"`{view}`" in VIEWS_PAGE, view
+    for figure in (f"{SMALLEST_GAIN:g} nats", f"limit: {DOUBT:g},", f"than {SMALLEST_SHARE:g} are"):
+        assert figure in VIEWS_PAGE, figure
 
 
 def test_make_targets_in_the_docs_exist():

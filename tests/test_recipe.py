@@ -187,6 +187,7 @@ def test_every_monitor_can_be_watched(monitor):
         ("stages.1.lr=fast", "valid number"),
         ("image.height=128", "the last size is 192x288"),
         ("views=[upside-down]", "mirror"),
+        ("views=[left,mirror,left]", "views: left is named twice"),
         ("stages.1.validate_every=4", "does not divide the 15 epochs"),
         ("stages.1.schedule.name=cosin", "stages.1.schedule.name: 'cosin' is not one of constant,"),
         ("stages.1.schedule=cosin", "stages.1.schedule.name: 'cosin' is not one of constant,"),
