@@ -590,17 +590,36 @@ def _print_ensemble_trial(trial: Any) -> None:
     from lotlens.judge.gain import describe_gain
 
     blend = trial.blend
-    table = Table("run", "share", "accuracy", "log loss", box=None, pad_edge=False)
-    rows = zip(trial.runs, blend.shares, blend.accuracies, blend.log_losses, strict=True)
-    for number, (path, share, accuracy, loss) in enumerate(rows):
-        shown = f"{share:.2f}" if share else "left out"
-        name = escape(str(path)) + (" (best)" if number == blend.best else "")
-        table.add_row(name, shown, f"{accuracy:.3f}", f"{loss:.4f}")
+    heads = ("accuracy", "log loss", "falls by", "95 % interval", "p", "below", "share")
+    table = Table("run", *heads, box=None, pad_edge=False)
+    tried = {one.number: one for one in blend.trials}
+    for number in (blend.best, *tried):
+        row = [
+            str(number + 1),
+            f"{blend.accuracies[number]:.3f}",
+            f"{blend.log_losses[number]:.4f}",
+        ]
+        if number in tried:
+            one = tried[number]
+            row += [f"{one.gain.value:+.4f}", f"{one.gain.low:+.4f} to {one.gain.high:+.4f}"]
+            row += [f"{one.gain.p:.2g}", f"{one.limit:.2g}"]
+        else:
+            row += ["-"] * 4
+        share = blend.shares[number]
+        table.add_row(*row, f"{share:.2f}" if share else "left out")
+    for number, path in enumerate(trial.runs, start=1):
+        _out.print(f"{number:>3}  {escape(str(path))}", soft_wrap=True)
+    _out.print()
     _out.print(table)
-    _out.print(f"\nagainst the best run alone, {describe_gain(blend.gain)}", soft_wrap=True)
+    _out.print(
+        f"\n{trial.num_photos} validation photos. The best run comes first; each other stands"
+        " beside those adopted above it",
+        soft_wrap=True,
+    )
     if trial.model is None:
-        _out.print("not adopted: that is not beyond noise, or accuracy falls; nothing was written")
+        _out.print("not adopted: no run helps the best one beyond noise; nothing was written")
         return
+    _out.print(f"against the best run alone, {describe_gain(blend.gain)}", soft_wrap=True)
     _out.print(f"adopted       each photo is answered {trial.model.num_answers} times")
     _out.print(f"run           {trial.model.run.path}")
     _out.print(f"next          lotlens predict {trial.model.run.path} --out submission.csv")

@@ -58,6 +58,10 @@ class EnsembleTrial:
             "photos": self.num_photos,
             "best": str(self.runs[self.blend.best]),
             "gain": asdict(self.blend.gain),
+            "trials": [
+                {**asdict(trial), "run": str(self.runs[trial.number])}
+                for trial in self.blend.trials
+            ],
             "runs": [
                 {"run": str(path), "share": share, "accuracy": accuracy, "log_loss": loss}
                 for path, share, accuracy, loss in rows
@@ -70,11 +74,10 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
 
     They may differ in all but the photos and labels that they were trained on: each keeps its
     bundle and prepares photos by its own card. Their answers are averaged in log space with
-    shares that validation fits; runs of next to no share are left out. The ensemble is adopted by
-    the rule for views: accuracy does not fall and the calibrated log loss does, beyond noise,
-    compared with the best run alone, each photo answered with shares fitted on others (see
-    `judge.ensemble.try_blend`). The stored answers of the runs are used: no photo is read but for
-    the report.
+    shares that validation fits. Runs are adopted beside the best one by the rule for views:
+    accuracy does not fall and the calibrated log loss does, beyond noise, each photo answered with
+    shares fitted on others (see `judge.ensemble.try_blend`). If none is, nothing is written. The
+    stored answers of the runs are used: no photo is read but for the report.
 
     Args:
         runs: two or more finished run folders; of folds, the out-of-fold answers count.

@@ -139,7 +139,7 @@ def test_an_ensemble_that_is_not_adopted_is_exit_code_1(
     assert json.loads(done.stdout)["adopted"] == (done.returncode == 0) == out.exists()
     assert json.loads(done.stdout)["photos"] == 36
     done = run("ensemble", *paths, "--out", tmp_path / "again")
-    assert "against the best run alone" in done.stdout
+    assert "36 validation photos. The best run comes first" in done.stdout
     assert ("nothing was written" in done.stdout) == (done.returncode == 1)
     done = run("ensemble", paths[0], "--out", out)
     assert done.returncode == 2

@@ -76,8 +76,8 @@ class Blend:
 
     @property
     def is_adopted(self) -> bool:
-        """Whether any model was adopted beside the best."""
-        return any(trial.is_adopted for trial in self.trials)
+        """Whether several models answer."""
+        return sum(share > 0 for share in self.shares) > 1
 
 
 def blend_logits(logits: Sequence[FloatArray], shares: Sequence[float]) -> FloatArray:
@@ -266,23 +266,20 @@ def _cross(chances: _Chances, targets: NDArray[np.int64], part_of: NDArray[np.in
 def _fit(chances: _Chances, targets: NDArray[np.int64]) -> Shares:
     """See `fit_shares`."""
     num_models = len(chances)
-    shares = np.full(num_models, 1 / num_models)
     if num_models == 1 or not len(targets):
-        return shares
+        return np.full(num_models, 1 / num_models)
     temperatures = np.array([fit_temperature(own, targets) for own in chances])
     calibrated = chances / temperatures[:, None, None]
     kept = list(range(num_models))
-    while len(kept) > 1:
+    while True:
         trust = _fit_trust(calibrated[kept], targets)
         least = int(trust.argmin())
-        shares = np.zeros(num_models)
-        shares[kept] = trust / temperatures[kept]
-        if trust[least] >= SMALLEST_SHARE * trust.sum():
+        if len(kept) == 1 or trust[least] >= SMALLEST_SHARE * trust.sum():
             break
         del kept[least]
-        shares = np.zeros(num_models)
-        shares[kept] = 1
-    return shares / shares.sum()
+    shares = np.zeros(num_models)
+    shares[kept] = trust / temperatures[kept] if trust.any() else 1.0  # none knows anything
+    return np.asarray(shares / shares.sum())
 
 
 def _fit_trust(chances: _Chances, targets: NDArray[np.int64]) -> NDArray[np.float64]:
