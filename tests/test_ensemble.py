@@ -42,12 +42,14 @@ def make_recipe(backbone, height, width, **changes):
 
 
 def plant_answers(model, seed, knows=1.0):
-    """Overwrite a run's answers on validation: truth and an error of its own."""
+    """Overwrite a run's answers on validation: it knows every other photo, by the seed which."""
     stored = load_predictions(model.run.validation_path)
     catalog = open_lot(Path(model.run.read_source()["data"])).train
     truth = catalog.select(stored.ids).targets()
     rng = np.random.default_rng(seed)
-    logits = 2 * knows * np.eye(3)[truth] + rng.normal(size=(len(truth), 3))
+    place = {id_: number for number, id_ in enumerate(sorted(catalog.ids))}
+    is_known = np.array([(place[id_] + seed) % 2 == 0 for id_ in stored.ids])
+    logits = 4 * knows * is_known[:, None] * np.eye(3)[truth] + rng.normal(size=(len(truth), 3))
     logits[[status != OK for status in stored.status]] = np.nan
     save_predictions(model.run.validation_path, replace(stored, logits=logits.astype(np.float32)))
 
