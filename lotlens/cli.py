@@ -590,8 +590,8 @@ def _print_ensemble_trial(trial: Any) -> None:
     from lotlens.judge.gain import describe_gain
 
     blend = trial.blend
-    heads = ("accuracy", "log loss", "falls by", "95 % interval", "p", "below", "share")
-    table = Table("run", *heads, box=None, pad_edge=False)
+    heads = ("accuracy", "log loss", "together", "falls by", "95 % interval", "p", "below")
+    table = Table("run", *heads, "share", box=None, pad_edge=False)
     tried = {one.number: one for one in blend.trials}
     for number in (blend.best, *tried):
         row = [
@@ -601,10 +601,11 @@ def _print_ensemble_trial(trial: Any) -> None:
         ]
         if number in tried:
             one = tried[number]
-            row += [f"{one.gain.value:+.4f}", f"{one.gain.low:+.4f} to {one.gain.high:+.4f}"]
+            row += [f"{one.gain.accuracy:.3f}", f"{one.gain.value:+.4f}"]
+            row += [f"{one.gain.low:+.4f} to {one.gain.high:+.4f}"]
             row += [f"{one.gain.p:.2g}", f"{one.limit:.2g}"]
         else:
-            row += ["-"] * 4
+            row += ["-"] * 5
         share = blend.shares[number]
         table.add_row(*row, f"{share:.2f}" if share else "left out")
     for number, path in enumerate(trial.runs, start=1):
@@ -612,8 +613,8 @@ def _print_ensemble_trial(trial: Any) -> None:
     _out.print()
     _out.print(table)
     _out.print(
-        f"\n{trial.num_photos} validation photos. The best run comes first; each other stands"
-        " beside those adopted above it",
+        f"\n{trial.num_photos} validation photos. The best run comes first, each other beside"
+        " those adopted above it: accuracy together, and by how much the log loss falls",
         soft_wrap=True,
     )
     if trial.model is None:

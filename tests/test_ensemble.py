@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import lotlens
-from lotlens import api
+from lotlens import api, cli
 from lotlens.audit.split import list_held_out, read_split
 from lotlens.ensemble import build_ensemble
 from lotlens.errors import BundleError, InputError
@@ -164,6 +165,18 @@ def test_what_does_not_help_is_not_adopted_and_nothing_is_written(parents, tmp_p
     assert found.blend.best == 0
     assert list(tmp_path.iterdir()) == []
     assert found.to_dict()["adopted"] is False
+
+
+def test_the_command_says_what_was_adopted_and_what_was_left_out(parents, tmp_path):
+    paths = [str(parents / name) for name in "abc"]
+    done = CliRunner().invoke(cli.app, ["ensemble", *paths, "--out", str(tmp_path / "joined")])
+    assert done.exit_code == 0
+    words = " ".join(done.output.split())
+    for said in ("left out", "each photo is answered 4 times", "lotlens predict", "log loss falls"):
+        assert said in words
+    done = CliRunner().invoke(cli.app, ["ensemble", paths[0], paths[2]])
+    assert done.exit_code == 1
+    assert "no run helps the best one beyond noise; nothing was written" in done.output
 
 
 def test_folds_and_a_single_run_share_the_validation_photos_of_the_run(parents, tmp_path):
