@@ -190,13 +190,14 @@ class Model:
         """The Predictor, made fast if it is to answer for many photos.
 
         Raises:
-            BundleError: the bundle is damaged, or it is an ensemble of runs, which prepare photos
-                each in its own way.
+            BundleError: the bundle is damaged.
+            InputError: it is an ensemble of runs, which prepare photos each in its own way.
             MissingExtra: torch is not installed.
         """
         if self.members:
-            raise BundleError(
-                f"{self.run.path} is an ensemble of runs, without one network: ask its `answer`"
+            raise InputError(
+                f"{self.run.path} is an ensemble of runs, which has no network and preprocessing of"
+                " its own: name one of its runs, or ask Model.answer in Python"
             )
         bundle, predictor = _import_vision("bundle"), _import_vision("predictor")
         classifier, card = bundle.load_bundle(self.run)

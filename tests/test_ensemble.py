@@ -112,7 +112,9 @@ def test_it_answers_as_its_members_do_with_their_shares(trial, parents, lot):
     expected = blend_logits([member.logits for member in members], trial.model.card.shares)
     np.testing.assert_allclose(found.logits, expected, rtol=1e-3, atol=1e-3, equal_nan=True)
     turned = replace(catalog, photos=catalog.photos[::-1])
-    again = trial.model.answer(turned)
+    told = []
+    again = trial.model.answer(turned, watch=lambda what, *_: told.append(what))
+    assert dict.fromkeys(told) == dict.fromkeys(f"run {n} of 2: predicting" for n in (1, 2))
     assert again.ids == turned.ids
     np.testing.assert_allclose(again.logits[::-1], found.logits, rtol=1e-4, atol=1e-4)
 
@@ -206,7 +208,7 @@ def test_one_run_the_same_run_twice_and_ensembles_are_refused(trial, parents, tm
         build_ensemble([parents / "a", trial.model.run.path], tmp_path / "joined")
     with pytest.raises(InputError, match="is an ensemble of runs: choose the views of each run"):
         api.adopt_views(trial.model.run.path)
-    with pytest.raises(BundleError, match="ensemble of runs, without one network"):
+    with pytest.raises(InputError, match="which has no network and preprocessing of its own"):
         trial.model.build_predictor()
 
 
