@@ -12,7 +12,6 @@ from lotlens.audit.split import (
     LOCKED,
     TRAIN,
     VALIDATION,
-    count_folds,
     list_held_out,
     read_split,
     write_split,
@@ -72,22 +71,24 @@ class EnsembleTrial:
 def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) -> EnsembleTrial:
     """Let several runs answer together, if that helps on the validation photos they share.
 
-    They may differ in all but the photos and labels that they were trained on: each keeps its
-    bundle and prepares photos by its own card. Their answers are averaged in log space with
-    shares that validation fits. Runs are adopted beside the best one by the rule for views:
-    accuracy does not fall and the calibrated log loss does, beyond noise, each photo answered with
-    shares fitted on others (see `judge.ensemble.try_blend`). If none is, nothing is written. The
-    stored answers of the runs are used: no photo is read but for the report.
+    They may differ in all but the photos, labels and split that they were trained with: each
+    keeps its bundle and prepares photos by its own card. Runs with folds are refused: answers out
+    of fold are those of single members, which say neither what such a run answers nor what it
+    gains from others. Answers are averaged in log space with shares that validation fits. Runs are
+    adopted beside the best one by the rule for views: accuracy does not fall and the calibrated
+    log loss does, beyond noise, each photo answered with shares fitted on others (see
+    `judge.ensemble.try_blend`). If none is, nothing is written. The stored answers of the runs are
+    used: no photo is read but for the report.
 
     Args:
-        runs: two or more finished run folders; of folds, the out-of-fold answers count.
+        runs: two or more finished run folders.
         out: the folder for the ensemble, a run folder like any other; None for the next free one
             in runs/.
 
     Raises:
-        InputError: the runs cannot answer together: other classes, photos or labels, ensembles
-            themselves, the same model twice, one trained on another's validation photos, too few
-            validation photos in common; or `out` holds something.
+        InputError: the runs cannot answer together: other classes, photos or labels, folds,
+            ensembles themselves, the same model twice, one trained on another's validation photos,
+            too few validation photos in common; or `out` holds something.
         BundleError: a run is missing or damaged, or its data have changed.
         OutputError: a file cannot be written.
         MissingExtra: lotlens[train] is not installed.
@@ -161,6 +162,12 @@ def _check_joinable(models: Sequence[api.Model]) -> None:
     seen: dict[str, Path] = {}
     for model in models:
         path, card = model.run.path, model.card
+        if card.members != 1:
+            raise InputError(
+                f"{path} has folds: each of its validation answers is one member's, and it answers"
+                " with all of them, so that validation cannot say what it is worth beside other"
+                " runs; name runs without folds"
+            )
         mark = str(card.weights_sha256)
         if model.members:
             raise InputError(f"{path} is an ensemble itself: name its runs instead")
@@ -191,11 +198,10 @@ def _join_splits(models: Sequence[api.Model]) -> Split:
     """
     splits = [read_split(model.run.split_path) for model in models]
     for model, split in zip(models, splits, strict=True):
-        # Of folds each photo was held out of the model that answers for it.
-        learnt = set() if count_folds(split) else set(split.parts[TRAIN])
+        learnt = set(split.parts.get(TRAIN, ()))
         for other, theirs in zip(models, splits, strict=True):
             seen = [id_ for id_ in list_held_out(theirs) if id_ in learnt]
-            if seen and not count_folds(theirs):
+            if seen:
                 raise InputError(
                     f"{model.run.path} was trained on {len(seen):,} of the validation photos of"
                     f" {other.run.path} ({list_some(seen)}), so that nothing fair can be said of"

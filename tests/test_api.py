@@ -176,7 +176,7 @@ def planted(monkeypatch):
         found = predict_views(predictor, catalog, **options)
         truth = np.eye(3)[catalog.targets()]
         rng = np.random.default_rng(0)
-        whole = (truth + 0.3 * rng.normal(size=truth.shape)).astype(np.float32)
+        whole = (truth + rng.normal(size=truth.shape)).astype(np.float32)
         by_plan = {
             "mirror": (4 * truth + 0.3 * rng.normal(size=truth.shape)).astype(np.float32),
             "darker": rng.normal(size=truth.shape).astype(np.float32),

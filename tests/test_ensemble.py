@@ -57,7 +57,8 @@ def plant_answers(model, seed, knows=1.0):
 
 @pytest.fixture(scope="module")
 def parents(lot, tiny_backbone, tmp_path_factory):
-    """Three runs on one split that differ in size, views and folds; the third knows nothing."""
+    """Three runs on one split that differ in size and views, the third of which knows nothing,
+    and one with folds."""
     folder = tmp_path_factory.mktemp("parents")
     split_path = folder / "split.csv"
     runs = {}
@@ -181,14 +182,9 @@ def test_the_command_says_what_was_adopted_and_what_was_left_out(parents, tmp_pa
     assert "no run helps the best one beyond noise; nothing was written" in done.output
 
 
-def test_folds_and_a_single_run_share_the_validation_photos_of_the_run(parents, tmp_path):
-    found = build_ensemble([parents / "folds", parents / "a"], tmp_path / "joined")
-    held_out = set(list_held_out(read_split(parents / "split.csv")))
-    assert found.num_photos == len(held_out)
-    assert found.model.card.members == 4
-    split = read_split(found.model.run.split_path)
-    assert set(split.parts["validation"]) == held_out
-    assert set(split.parts["train"]) == set(read_split(parents / "split.csv").parts["train"])
+def test_folds_are_refused_since_validation_does_not_know_them(parents, tmp_path):
+    with pytest.raises(InputError, match="folds has folds: each of its validation answers"):
+        build_ensemble([parents / "folds", parents / "a"], tmp_path / "joined")
 
 
 def test_a_damaged_bundle_is_refused_before_anything_is_written(copied, tmp_path):
