@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lotlens.api import (
         Evaluation,
         Model,
+        adopt_views,
         compare,
         demonstrate,
         evaluate,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         split,
         train,
     )
+    from lotlens.ensemble import build_ensemble
     from lotlens.errors import LotlensError, RecipeError
     from lotlens.photos.sample import draw_lot
     from lotlens.photos.sources import open_lot, open_photos
@@ -43,6 +45,8 @@ __all__ = [
     "RecipeError",
     "Sweep",
     "__version__",
+    "adopt_views",
+    "build_ensemble",
     "compare",
     "demonstrate",
     "draw_lot",
@@ -69,6 +73,7 @@ _HOMES = {
     "open_photos": "lotlens.photos.sources",
     "draw_lot": "lotlens.photos.sample",
     "Sweep": "lotlens.sweep",
+    "build_ensemble": "lotlens.ensemble",
     "run_sweep": "lotlens.sweep",
 }
 

@@ -5,6 +5,8 @@ It joins the rooms and knows run folders; it prints nothing.
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +39,7 @@ from lotlens.deliver.submission import (
 )
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
+from lotlens.judge.ensemble import blend_predictions
 from lotlens.judge.metrics import (
     ClassScore,
     ConfusionPair,
@@ -59,12 +62,12 @@ from lotlens.judge.predict import (
     to_frame,
 )
 from lotlens.judge.predict import predict as predict_catalog
-from lotlens.judge.tta import WHOLE, average_views, choose_views
+from lotlens.judge.tta import VIEWS, WHOLE, Choice, Trial, average_views, check_views, choose_views
 from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
 from lotlens.photos.tables import read_sample, read_table
+from lotlens.recipe import MOST_FOLDS, Recipe, load_recipe, parse_recipe
 from lotlens.recipe import Audit as AuditSettings
-from lotlens.recipe import Recipe, load_recipe, parse_recipe
 from lotlens.records import (
     OK,
     Catalog,
@@ -85,6 +88,7 @@ from lotlens.temperature import fit_temperature
 from lotlens.version import __version__
 
 if TYPE_CHECKING:
+    from lotlens.vision.classifier import Network
     from lotlens.vision.planning import StagePlan
     from lotlens.vision.rate_finder import RateCurve
     from lotlens.vision.stages import Trained
@@ -167,19 +171,37 @@ class Model:
     Attributes:
         run: its folder.
         card: its model card.
+        members: of an ensemble of runs, these runs; else none.
+
+    Raises:
+        BundleError: the card is damaged, or that of a member is not what it was.
     """
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.card: ModelCard = run.read_card()
+        self.members: tuple[Model, ...] = _open_members(run, self.card)
+
+    @property
+    def num_answers(self) -> int:
+        """How many times a network is run for each photo: views times members, of every run."""
+        if self.members:
+            return sum(member.num_answers for member in self.members)
+        return len(self.card.views) * self.card.members
 
     def build_predictor(self, num_photos: int = 1) -> Predictor:
         """The Predictor, made fast if it is to answer for many photos.
 
         Raises:
             BundleError: the bundle is damaged.
+            InputError: it is an ensemble of runs, which prepare photos each in its own way.
             MissingExtra: torch is not installed.
         """
+        if self.members:
+            raise InputError(
+                f"{self.run.path} is an ensemble of runs, which has no network and preprocessing of"
+                " its own: name one of its runs, or ask Model.answer in Python"
+            )
         bundle, predictor = _import_vision("bundle"), _import_vision("predictor")
         classifier, card = bundle.load_bundle(self.run)
         total = num_photos * len(card.views)
@@ -188,6 +210,12 @@ class Model:
 
     def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
         """Predictions for every photo of a catalog, in its order."""
+        if self.members:
+            parts = []
+            for number, member in enumerate(self.members, start=1):
+                told = watch and _watch_part(watch, f"run {number} of {len(self.members)}")
+                parts.append(member.answer(catalog, watch=told))
+            return blend_predictions(parts, self.card.shares)
         return predict_catalog(
             self.build_predictor(len(catalog)), catalog, progress=watch_part(watch, "predicting")
         )
@@ -674,6 +702,83 @@ def compare(
 
 
 @dataclass(frozen=True)
+class ViewChoice:
+    """What came of trying views.
+
+    Attributes:
+        model: the run with the views that were adopted.
+        before: its views until now.
+        trials: each view that was tried; the adopted ones first.
+        num_photos: validation photos that it rests on.
+    """
+
+    model: Model
+    before: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    num_photos: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "run": str(self.model.run.path),
+            "views": list(self.model.card.views),
+            "before": list(self.before),
+            "answers_per_photo": self.model.num_answers,
+            "photos": self.num_photos,
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+
+
+def adopt_views(
+    run: Path | str, views: Sequence[str] | None = None, *, watch: Watcher | None = None
+) -> ViewChoice:
+    """Let validation choose the test-time views of a finished run anew (see `choose_views`).
+
+    The run's validation photos are answered in all views, with folds each by the member that has
+    not seen it. What was chosen before is forgotten. Written anew are validation.npz, the report
+    and, last of the two that a model needs, the card with views, temperature and metrics; after a
+    kill between them, do it again.
+
+    Args:
+        run: the run folder.
+        views: names in `tta.VIEWS` that may be adopted beside "whole"; None for all. The more are
+            tried, the more each must show.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: an unknown view; an ensemble of runs; the run's data cannot be read.
+        BundleError: the run is missing or damaged, or its data have changed.
+        OutputError: a file cannot be written.
+        MissingExtra: lotlens[train] is not installed.
+    """
+    model = load(run)
+    if model.members:
+        raise InputError(
+            f"{run} is an ensemble of runs: choose the views of each run, then make it anew"
+        )
+    tried = list(VIEWS) if views is None else list(views)
+    names = check_views([WHOLE, *(name for name in tried if name != WHOLE)])
+    lot, split = open_own_data(model)
+    sides, validation = pair_sides(split), lot.train.select(list_held_out(split))
+    network, card = _import_vision("bundle").load_bundle(model.run)
+    members = list(network.members) if card.members > 1 else [network]
+    if len(members) != len(sides):
+        raise BundleError(
+            f"{model.run.split_path} has {len(sides)} folds and the model {len(members)} members:"
+            " one of the two is not this run's"
+        )
+    by_view = _answer_views(members, card, sides, validation, names, watch)
+    card, predictions, choice = _settle(card, by_view, validation)
+    save_predictions(model.run.validation_path, predictions)
+    model.run.write_card(card)
+    done = Model(model.run)
+    tell_again(done, predictions, lot, validation, split)
+    targets = align_targets(predictions, validation)
+    num_photos = int(((targets >= 0) & predictions.answered).sum())
+    return ViewChoice(done, model.card.views, choice.trials, num_photos)
+
+
+@dataclass(frozen=True)
 class Demonstration:
     """What the demo leaves behind.
 
@@ -755,7 +860,7 @@ def _train_models(
         place, log_path, told = run.checkpoint_path, run.tensorboard_path, watch
         if len(sides) > 1:
             place, log_path = place / f"fold-{number}", log_path / f"fold-{number}"
-            told = watch and _watch_fold(watch, f"fold {number} of {len(sides)}")
+            told = watch and _watch_part(watch, f"fold {number} of {len(sides)}")
         one: Trained = stages.run_stages(
             recipe,
             usable.select(kept),
@@ -772,8 +877,8 @@ def _train_models(
     return trained
 
 
-def _watch_fold(watch: Watcher, fold: str) -> Watcher:
-    return lambda what, done, total: watch(f"{fold}: {what}", done, total)
+def _watch_part(watch: Watcher, part: str) -> Watcher:
+    return lambda what, done, total: watch(f"{part}: {what}", done, total)
 
 
 def _begin_run(out: Path | str | None, data: Path, recipe: Recipe, split: Split) -> RunFolder:
@@ -826,7 +931,7 @@ def _finish(
 
     With folds, each model answers for the fold that it has not seen.
     """
-    bundle, classifier, predictor = map(_import_vision, ("bundle", "classifier", "predictor"))
+    bundle, classifier = _import_vision("bundle"), _import_vision("classifier")
     sides = pair_sides(split)
     run.write_history(
         [
@@ -849,35 +954,112 @@ def _finish(
         commonest_label=find_commonest_label(lot.train.select(list(learnt))),
         synthetic=_is_synthetic(lot.source),
     )
-    names = (WHOLE, *recipe.views)
+    members = [one.classifier for one in trained]
+    by_view = _answer_views(members, card, sides, validation, (WHOLE, *recipe.views), watch)
+    card, predictions, _ = _settle(card, by_view, validation)
+    save_predictions(run.validation_path, predictions)
+    network = classifier.Ensemble(members) if len(members) > 1 else members[0]
+    bundle.save_bundle(run, network, card)
+    return Model(run)
+
+
+def _answer_views(
+    members: Sequence[Network],
+    card: ModelCard,
+    sides: Sequence[tuple[Sequence[str], Sequence[str]]],
+    catalog: Catalog,
+    names: Sequence[str],
+    watch: Watcher | None,
+) -> dict[str, Predictions]:
+    """View -> answers to the photos held out, each by the member that has not seen it."""
+    predictor = _import_vision("predictor")
     by_view: dict[str, list[Predictions]] = {name: [] for name in names}
-    for one, (_, held_out) in zip(trained, sides, strict=True):
+    for member, (_, held_out) in zip(members, sides, strict=True):
         found = predict_views(
-            predictor.ClassifierPredictor(
-                one.classifier, card, num_photos=len(names) * len(held_out)
-            ),
-            validation.select(held_out),
+            predictor.ClassifierPredictor(member, card, num_photos=len(names) * len(held_out)),
+            catalog.select(held_out),
             views=names,
             keep_features=True,
             progress=watch_part(watch, "choosing views"),
         )
         for name in names:
             by_view[name].append(found[name])
-    joined = {name: join_predictions(parts) for name, parts in by_view.items()}
-    plain = joined[WHOLE]
-    targets = align_targets(plain, validation)
-    views = choose_views({name: joined[name].logits for name in names}, targets)
-    logits = average_views([joined[name].logits for name in views])
-    predictions = replace(plain, logits=logits)
+    return {name: join_predictions(parts) for name, parts in by_view.items()}
+
+
+def _settle(
+    card: ModelCard, by_view: Mapping[str, Predictions], catalog: Catalog
+) -> tuple[ModelCard, Predictions, Choice]:
+    """Let validation choose views, then all that depends on the answers that they give."""
+    plain = by_view[WHOLE]
+    logits = {name: found.logits for name, found in by_view.items()}
+    choice = choose_views(logits, align_targets(plain, catalog))
+    answers = average_views([logits[name] for name in choice.views])
+    predictions = replace(plain, logits=answers)
+    return calibrate(replace(card, views=choice.views), predictions, catalog), predictions, choice
+
+
+def calibrate(card: ModelCard, predictions: Predictions, catalog: Catalog) -> ModelCard:
+    """The card with all that validation's answers say of the model."""
+    targets = align_targets(predictions, catalog)
     usable = (targets >= 0) & predictions.answered
-    temperature = fit_temperature(logits[usable], targets[usable])
+    temperature = fit_temperature(predictions.logits[usable], targets[usable])
     metrics = evaluate_predictions(predictions, targets, temperature=temperature)
-    save_predictions(run.validation_path, predictions)
-    members = [one.classifier for one in trained]
-    network = classifier.Ensemble(members) if len(members) > 1 else members[0]
-    card = replace(card, views=views, temperature=temperature, metrics=metrics)
-    bundle.save_bundle(run, network, card)
-    return Model(run)
+    return replace(card, temperature=temperature, metrics=metrics)
+
+
+def tell_again(
+    model: Model, predictions: Predictions, lot: Lot, validation: Catalog, split: Split
+) -> None:
+    """Write report and metrics of a run whose answers on validation are new."""
+    about, is_synthetic = _about(model.run, split), model.card.synthetic
+    evaluation = _judge(model.card, predictions, validation, about, synthetic=is_synthetic)
+    _report(model, evaluation, validation, model.run.report_path, findings=lot.findings)
+    model.run.write_metrics(evaluation.to_dict())
+
+
+def open_own_data(model: Model) -> tuple[Lot, Split]:
+    """The data that a run was trained on, its training photos those that have files, and its split.
+
+    Raises:
+        InputError: the data cannot be read.
+        BundleError: they have changed.
+    """
+    lot = open_lot(Path(model.run.read_source()["data"]))
+    lot = replace(lot, train=lot.train.with_files())
+    if fingerprint(lot.train) != model.card.fingerprint:
+        raise BundleError(
+            f"the data of {model.run.path}, {lot.source}, have changed since it was trained: its"
+            " validation photos are no longer known; put them back, or train anew"
+        )
+    return lot, read_split(model.run.split_path)
+
+
+def _open_members(run: RunFolder, card: ModelCard) -> tuple[Model, ...]:
+    """The runs that answer together; none where the run has weights of its own."""
+    if not card.shares:
+        return ()
+    is_whole = all(isinstance(s, float) and math.isfinite(s) and s > 0 for s in card.shares)
+    if (
+        not is_whole
+        or not 2 <= len(card.shares) <= MOST_FOLDS
+        or not math.isclose(math.fsum(card.shares), 1, abs_tol=1e-6)
+    ):
+        raise BundleError(
+            f"{run.card_path} is damaged: the shares of an ensemble are 2 to {MOST_FOLDS} numbers"
+            f" above 0 whose sum is 1, not {reprlib.repr(card.shares)}"
+        )
+    if run.hash_members(len(card.shares)) != card.weights_sha256:
+        raise BundleError(
+            f"the cards in {run.path / 'members'} are not those that {run.card_path} describes"
+            " (their SHA-256 differs): make the ensemble anew from its runs"
+        )
+    members = [run.member(number) for number in range(len(card.shares))]
+    for member in members:
+        own = member.read_card()
+        if own.shares or own.classes != card.classes:
+            raise BundleError(f"{member.card_path} is no card of a single run with these classes")
+    return tuple(Model(member) for member in members)
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,7 @@ def train(
     for metric in card.metrics:
         _out.print(_metric_line(metric))
     _out.print(f"chosen        {escape(card.chosen)}", soft_wrap=True)
-    _out.print(f"test views    {', '.join(card.views)}")
+    _out.print(_views_line(model))
     _out.print(f"report        {model.run.report_path}")
     _out.print(f"next          lotlens predict {model.run.path} --out submission.csv")
 
@@ -472,6 +472,51 @@ def predict(
         _out.print(f"  and {len(silent) - 10} more")
 
 
+@app.command()
+def views(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    tried: Annotated[
+        str | None,
+        typer.Option(
+            "--try", help="Views that may be adopted, such as mirror,closer; default all."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose a finished run's test-time views anew: what helps on its validation photos."""
+    from lotlens import api
+
+    names = None if tried is None else [name.strip() for name in tried.split(",")]
+    with _progress(quiet=as_json) as watch:
+        choice = api.adopt_views(run, names, watch=watch)
+    if as_json:
+        _print_json(choice.to_dict())
+        return
+    _print_view_trials(choice)
+    _out.print(f"\n{_views_line(choice.model)}; before: {', '.join(choice.before)}")
+    _out.print(f"report        {choice.model.run.report_path}")
+
+
+@app.command()
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, two or more.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the ensemble; default runs/DATA-ensemble-N.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let several runs answer together if that helps; exit code 1, and nothing written, if not."""
+    from lotlens.ensemble import build_ensemble
+
+    trial = build_ensemble(runs, out)
+    if as_json:
+        _print_json(trial.to_dict())
+    else:
+        _print_ensemble_trial(trial)
+    if trial.model is None:
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _progress(*, quiet: bool = False, again: str = "") -> Iterator[Any]:
     """Progress bars with the time left, one per kind of work, on standard error.
@@ -535,6 +580,78 @@ def _metric_line(metric: Any) -> str:
         f"{metric.name:<13} {metric.value:.4f}  (95 % interval {metric.low:.4f} to"
         f" {metric.high:.4f}, {metric.count} photos)"
     )
+
+
+def _views_line(model: Any) -> str:
+    count = model.num_answers
+    times = "once" if count == 1 else f"{count} times"
+    return f"test views    {', '.join(model.card.views)}: each photo is answered {times}"
+
+
+def _print_view_trials(choice: Any) -> None:
+    heads = ("accuracy", "log loss", "falls by", "95 % interval", "p", "below", "adopted")
+    table = Table("view", *heads, box=None, pad_edge=False)
+    for trial in choice.trials[:1]:
+        plain = trial.gain
+        table.add_row("whole", f"{plain.accuracy_before:.3f}", f"{plain.loss_before:.4f}")
+    for trial in choice.trials:
+        gain = trial.gain
+        table.add_row(
+            f"+ {trial.view}",
+            f"{gain.accuracy:.3f}",
+            f"{gain.loss:.4f}",
+            f"{gain.value:+.4f}",
+            f"{gain.low:+.4f} to {gain.high:+.4f}",
+            f"{gain.p:.2g}",
+            f"{trial.limit:.2g}",
+            "yes" if trial.is_adopted else "no",
+        )
+    _out.print(table)
+    _out.print(
+        f"\n{choice.num_photos} validation photos, which chose: the figures flatter a little. Each"
+        " row stands beside the views adopted above it; every view is one more run of the model",
+        soft_wrap=True,
+    )
+
+
+def _print_ensemble_trial(trial: Any) -> None:
+    from lotlens.judge.gain import describe_gain
+
+    blend = trial.blend
+    heads = ("accuracy", "log loss", "together", "falls by", "95 % interval", "p", "below")
+    table = Table("run", *heads, "share", box=None, pad_edge=False)
+    tried = {one.number: one for one in blend.trials}
+    for number in (blend.best, *tried):
+        row = [
+            str(number + 1),
+            f"{blend.accuracies[number]:.3f}",
+            f"{blend.log_losses[number]:.4f}",
+        ]
+        if number in tried:
+            one = tried[number]
+            row += [f"{one.gain.accuracy:.3f}", f"{one.gain.value:+.4f}"]
+            row += [f"{one.gain.low:+.4f} to {one.gain.high:+.4f}"]
+            row += [f"{one.gain.p:.2g}", f"{one.limit:.2g}"]
+        else:
+            row += ["-"] * 5
+        share = blend.shares[number]
+        table.add_row(*row, f"{share:.2f}" if share else "left out")
+    for number, path in enumerate(trial.runs, start=1):
+        _out.print(f"{number:>3}  {escape(str(path))}", soft_wrap=True)
+    _out.print()
+    _out.print(table)
+    _out.print(
+        f"\n{trial.num_photos} validation photos. The best run comes first, each other beside"
+        " those adopted above it: accuracy together, and by how much the log loss falls",
+        soft_wrap=True,
+    )
+    if trial.model is None:
+        _out.print("not adopted: no run helps the best one beyond noise; nothing was written")
+        return
+    _out.print(f"against the best run alone, {describe_gain(blend.gain)}", soft_wrap=True)
+    _out.print(f"adopted       each photo is answered {trial.model.num_answers} times")
+    _out.print(f"run           {trial.model.run.path}")
+    _out.print(f"next          lotlens predict {trial.model.run.path} --out submission.csv")
 
 
 def _print_plan(planned: Any, *, as_json: bool) -> None:

@@ -76,6 +76,9 @@ MONITORS: Mapping[str, Literal["min", "max"]] = {
 MOST_FOLDS = 50
 """Each fold is a training, and a member of the ensemble that must be kept and asked."""
 
+View = Literal["mirror", "closer", "further", "left", "right", "brighter", "darker"]
+"""Views of a photo beside the whole one (see `judge.tta.VIEWS`)."""
+
 Monitor = Literal["validation_log_loss", "validation_accuracy", "train_loss"]
 
 
@@ -410,7 +413,9 @@ class Recipe(_Part):
             choice ever sees; the same photos for every seed. 0 locks none.
         audit: what becomes of photos with faults.
         head: the classifier's head.
-        views: test-time views that validation may adopt beside the plain one.
+        views: test-time views that validation may adopt beside the plain one; each that is adopted
+            is one more run of the model for every photo, and the more are tried, the more each
+            must show.
         precision: "auto" takes bf16 where the CPU has it and it is measured faster, or the GPU's
             16 bits; "32", "bf16" and "16" say so.
         deterministic: only algorithms that give the same bits every time.
@@ -426,7 +431,7 @@ class Recipe(_Part):
     folds: int = Field(0, ge=0, le=MOST_FOLDS)
     lock: float = Field(0.0, ge=0, lt=1)
     audit: Audit = Audit()
-    views: tuple[Literal["mirror"], ...] = ("mirror",)
+    views: tuple[View, ...] = ("mirror",)
     head: Head = Head()
     precision: Annotated[Literal["auto", "32", "bf16", "16"], _ByText] = "auto"
     deterministic: bool = False
@@ -520,6 +525,8 @@ def _check_stages(recipe: Recipe) -> list[str]:
     for number, stage in enumerate(recipe.stages):
         if isinstance(stage, Finetune):
             mistakes += [f"stages.{number}.{text}" for text in _check_finetune(recipe, stage)]
+    twice = [view for view in dict.fromkeys(recipe.views) if recipe.views.count(view) > 1]
+    mistakes += [f"views: {view} is named twice" for view in twice]
     last = recipe.stages[-1]
     if isinstance(last, Finetune):
         size, image = last.sizes[-1], recipe.image

@@ -224,7 +224,8 @@ class ModelCard:
         backbone: its name, as `vision.backbones` understands it.
         feature_levels: how many levels of the backbone the head sees (see `Recipe`).
         head: its shape, the plain values of `recipe.Head`.
-        members: how many classifiers answer together; more than one is an ensemble of folds.
+        members: how many classifiers answer together; more than one is an ensemble of folds, or
+            of runs.
         recipe: the resolved recipe, as plain values.
         fingerprint: of the catalog it was trained on.
         views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
@@ -235,6 +236,9 @@ class ModelCard:
         metrics: measured on validation, with intervals; out of fold where there are members.
         weights_sha256: of model.safetensors; checked on loading.
         synthetic: True if it was trained on the drawn sample lot.
+        shares: of an ensemble of runs, what each of its members counts in the answer; their sum
+            is 1. Empty for a single run. Each member has a bundle of its own with its own card,
+            by which it prepares photos and takes views; `weights_sha256` is of those cards.
     """
 
     format_version: int
@@ -254,6 +258,7 @@ class ModelCard:
     metrics: tuple[Metric, ...] = ()
     weights_sha256: str = ""
     synthetic: bool = False
+    shares: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -275,6 +280,7 @@ class ModelCard:
         plain["classes"] = tuple(CarClass(**car) for car in plain["classes"])
         plain["metrics"] = tuple(Metric(**metric) for metric in plain.get("metrics", ()))
         plain["views"] = tuple(plain.get("views", ("whole",)))
+        plain["shares"] = tuple(plain.get("shares", ()))
         return cls(**plain)
 
 

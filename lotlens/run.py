@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,12 @@ from typing import Any
 import yaml
 
 from lotlens.errors import BundleError, InputError, OutputError
-from lotlens.files import is_unfinished, write_rows_atomically, write_text_atomically
+from lotlens.files import (
+    is_unfinished,
+    write_bytes_atomically,
+    write_rows_atomically,
+    write_text_atomically,
+)
 from lotlens.records import ModelCard
 
 FORMAT_VERSION = 1
@@ -25,7 +31,11 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that holds one training run; its model.safetensors and card.json are the bundle."""
+    """A folder that holds one training run; its model.safetensors and card.json are the bundle.
+
+    Where several runs answer together it has no weights of its own, but a bundle for each of them
+    in members/.
+    """
 
     path: Path
 
@@ -143,12 +153,43 @@ class RunFolder:
         run = cls(path)
         if not path.is_dir():
             raise BundleError(f"no run folder at {path}")
-        if not run.card_path.is_file() or not run.weights_path.is_file():
+        has_weights = run.weights_path.is_file() or run.member(0).weights_path.is_file()
+        if not run.card_path.is_file() or not has_weights:
             raise BundleError(
                 f"{path} holds no finished model (card.json and model.safetensors):"
                 " train one with  lotlens train DATA"
             )
         return run
+
+    def member(self, number: int) -> RunFolder:
+        """The bundle of one of the runs that answer together, counted from 0."""
+        return RunFolder(self.path / "members" / str(number))
+
+    def add_member(self, number: int, run: RunFolder) -> None:
+        """Copy the bundle of a run: weights, then card.
+
+        Raises:
+            BundleError: the run's files cannot be read.
+            OutputError: a file cannot be written.
+        """
+        own = self.member(number)
+        for source, target in (
+            (run.weights_path, own.weights_path),
+            (run.card_path, own.card_path),
+        ):
+            write_bytes_atomically(target, _read_bytes(source))
+
+    def hash_members(self, num_members: int) -> str:
+        """SHA-256 of the members' cards, each of which vouches for its weights.
+
+        Raises:
+            BundleError: a card cannot be read.
+        """
+        total = hashlib.sha256()
+        for number in range(num_members):
+            card = _read_bytes(self.member(number).card_path)
+            total.update(hashlib.sha256(card).digest())
+        return total.hexdigest()
 
     def remove(self) -> None:
         """Delete the folder, if it is a run's: it holds a recipe.yaml of lotlens.
@@ -277,6 +318,13 @@ class RunFolder:
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
         write_text_atomically(path, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _cpu_s() -> float:

@@ -21,7 +21,7 @@ from lotlens.errors import InputError, Stopped
 
 COMMANDS = (
     *("demo", "sample", "audit", "split", "lr-find", "train", "sweep", "evaluate", "compare"),
-    "predict",
+    *("predict", "views", "ensemble"),
 )
 
 
@@ -62,6 +62,7 @@ def run_path(tmp_path_factory, small_lot, recipe_path):
     assert done.returncode == 0, done.stderr
     assert "95 % interval" in done.stdout
     assert f"lotlens predict {path}" in done.stdout.replace("\n", " ")
+    assert re.search(r"test views +whole.*: each photo is answered (once|2 times)", done.stdout)
     return path
 
 
@@ -119,6 +120,52 @@ def test_compare_in_words_and_json(run_path, small_lot):
     assert (values["num_photos"], values["verdict"], values["p"]) == (12, "cannot tell", 1)
     assert [one["photos"] for one in values["classes"]] == [4, 4, 4]
     assert run("compare", run_path, small_lot).returncode == 2
+
+
+def test_views_in_words_and_json(run_path, tmp_path):
+    own = tmp_path / "run"
+    shutil.copytree(run_path, own)
+    done = run("views", own, "--try", "mirror, closer")
+    assert done.returncode == 0, done.stderr
+    for words in ("+ mirror", "+ closer", "9 validation photos", "each photo is answered"):
+        assert words in done.stdout
+    done = run("views", own, "--json", "--try", "whole")
+    values = json.loads(done.stdout)
+    assert (values["views"], values["trials"], values["photos"]) == (["whole"], [], 9)
+    done = run("views", own, "--try", "sideways")
+    assert done.returncode == 2
+    assert "whole, mirror, closer" in done.stderr
+
+
+def test_an_ensemble_that_is_not_adopted_is_exit_code_1(
+    small_lot, tiny_backbone, run_path, tmp_path
+):
+    options = ("--set", "validation=0.6", "--set", f"backbone={tiny_backbone}")
+    paths = [tmp_path / name for name in ("a", "b")]
+    for path, width in zip(paths, (64, 48), strict=True):
+        size = (
+            "--set",
+            "image.height=48",
+            "--set",
+            f"image.width={width}",
+            "--recipe",
+            "quick",
+            "--out",
+            path,
+        )
+        done = run("train", small_lot, *options, *size)
+        assert done.returncode == 0, done.stderr
+    out = tmp_path / "joined"
+    done = run("ensemble", *paths, "--out", out, "--json")
+    assert done.returncode in {0, 1}, done.stderr
+    assert json.loads(done.stdout)["adopted"] == (done.returncode == 0) == out.exists()
+    assert json.loads(done.stdout)["photos"] == 21
+    done = run("ensemble", *paths, "--out", tmp_path / "again")
+    assert "21 validation photos. The best run comes first" in done.stdout
+    assert ("nothing was written" in done.stdout) == (done.returncode == 1)
+    done = run("ensemble", paths[0], "--out", out)
+    assert done.returncode == 2
+    assert "2 to 50 runs, not 1" in done.stderr
 
 
 def test_train_prints_json(small_lot, recipe_path, tmp_path):

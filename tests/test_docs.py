@@ -17,12 +17,16 @@ from lotlens import cli
 from lotlens import recipe as recipes
 from lotlens.judge import metrics
 from lotlens.judge.compare import Comparison
+from lotlens.judge.ensemble import SMALLEST_SHARE
+from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
+from lotlens.judge.tta import VIEWS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
 SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
 JUDGING = (ROOT / "docs" / "guide" / "judging.md").read_text("utf-8")
+VIEWS_PAGE = (ROOT / "docs" / "guide" / "views-and-ensembles.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -41,7 +45,7 @@ def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_python_uses_the_real_verbs():
-    for block in find_code(README + SWEEPS, "python"):
+    for block in find_code(README + SWEEPS + VIEWS_PAGE, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lotlens":
                 assert node.attr in lotlens.__all__
@@ -51,7 +55,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS + JUDGING, "sh")
+        for block in find_code(README + SWEEPS + JUDGING + VIEWS_PAGE, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -86,6 +90,13 @@ def test_the_judging_page_names_every_figure():
     for name in (value for key, value in vars(metrics).items() if key.isupper()):
         if isinstance(name, str):
             assert f"| {name} |" in JUDGING
+
+
+def test_the_page_on_views_names_every_view_and_the_rules_figures():
+    for view in VIEWS:
+        assert f"`{view}`" in VIEWS_PAGE, view
+    for figure in (f"{SMALLEST_GAIN:g} nats", f"limit: {DOUBT:g},", f"than {SMALLEST_SHARE:g} are"):
+        assert figure in VIEWS_PAGE, figure
 
 
 def test_make_targets_in_the_docs_exist():

@@ -188,6 +188,7 @@ def test_every_monitor_can_be_watched(monitor):
         ("image.height=128", "the last size is 224x320"),
         ("views=[upside-down]", "mirror"),
         ("stages.1.validate_every=5", "does not divide the 12 epochs"),
+        ("views=[left,mirror,left]", "views: left is named twice"),
         ("stages.1.schedule.name=cosin", "stages.1.schedule.name: 'cosin' is not one of constant,"),
         ("stages.1.schedule=cosin", "stages.1.schedule.name: 'cosin' is not one of constant,"),
         ("stages.1.schedule.name=cosin", "did you mean 'cosine'?"),

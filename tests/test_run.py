@@ -53,6 +53,8 @@ def test_unknown_keys_of_newer_cards_are_ignored(finished):
         {"image": None},
         {"classes": [{"label": "0"}]},
         {"metrics": 5},
+        {"views": 5},
+        {"shares": 5},
     ],
 )
 def test_damaged_cards_are_bundle_errors(finished, change):
@@ -74,6 +76,26 @@ def test_an_unfinished_run_does_not_open(finished, name):
     (finished.path / name).unlink()
     with pytest.raises(BundleError, match="no finished model"):
         RunFolder.open(finished.path)
+
+
+def test_members_are_copied_and_vouched_for(finished, tmp_path):
+    run = RunFolder.create(tmp_path / "joined")
+    run.write_card(CARD)
+    with pytest.raises(BundleError, match="no finished model"):
+        RunFolder.open(run.path)
+    for number in range(2):
+        run.add_member(number, finished)
+    assert RunFolder.open(run.path).member(1).read_card() == CARD
+    assert run.member(1).weights_path.read_bytes() == b"weights"
+    mark = run.hash_members(2)
+    assert mark != run.hash_members(1)
+    run.member(1).card_path.write_bytes(b"{}")
+    assert run.hash_members(2) != mark
+    with pytest.raises(BundleError, match=r"cannot read .*2.card\.json"):
+        run.hash_members(3)
+    finished.weights_path.unlink()
+    with pytest.raises(BundleError, match=r"cannot read .*model\.safetensors"):
+        run.add_member(2, finished)
 
 
 def test_no_folder_at_all(tmp_path):

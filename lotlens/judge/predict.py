@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from lotlens.errors import BundleError
+from lotlens.errors import BundleError, InputError
 from lotlens.files import atomic_path
 from lotlens.judge.tta import VIEWS, average_views, check_views
 from lotlens.photos.prepare import normalise
@@ -25,6 +25,7 @@ from lotlens.records import (
     CarClass,
     Catalog,
     FloatArray,
+    ModelCard,
     Predictions,
     Predictor,
 )
@@ -62,9 +63,10 @@ def predict(
 
     Raises:
         InputError: an unknown view.
-        BundleError: the model's outputs do not match the classes on its card.
+        BundleError: the model's outputs do not match the classes on its card, or the card names
+            views that are not known.
     """
-    names = check_views(predictor.card.views if views is None else views)
+    names = _read_views(predictor.card) if views is None else check_views(views)
     by_view = predict_views(
         predictor,
         catalog,
@@ -109,7 +111,7 @@ def predict_views(
         nonlocal features
         batch = normalise(np.stack(waiting), card.image)
         for name in names:
-            answers, found = predictor(VIEWS[name](batch))
+            answers, found = predictor(VIEWS[name](batch, card.image))
             if answers.shape != (len(rows), num_classes):
                 raise BundleError(
                     f"the model gives outputs of shape {answers.shape} for {len(rows)} photos and"
@@ -157,6 +159,16 @@ def predict_views(
         )
         for name in names
     }
+
+
+def _read_views(card: ModelCard) -> tuple[str, ...]:
+    try:
+        return check_views(card.views)
+    except InputError as error:
+        raise BundleError(
+            f"the model's card is damaged, or of a newer lotlens: {error}; install a newer one, or"
+            " choose the views anew"
+        ) from error
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
