@@ -180,7 +180,7 @@ def test_unknown_views_are_refused(locators, views):
 def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
     num_loaded = 0
     lock = threading.Lock()
-    real = reading_module.decode
+    real = reading_module.decode_sized
 
     def count(*args, **options):
         nonlocal num_loaded
@@ -188,7 +188,7 @@ def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
             num_loaded += 1
         return real(*args, **options)
 
-    monkeypatch.setattr(reading_module, "decode", count)
+    monkeypatch.setattr(reading_module, "decode_sized", count)
     ahead = []
 
     class Slow(ColourPredictor):
