@@ -384,9 +384,8 @@ def _build_gate(
         for method in ours_by_method
         if given
     }
-    method = _choose_method(
-        group, ours_by_method, theirs_by_method, bool(given and given[0].is_given)
-    )
+    is_given = any(one.is_given for one in given)
+    method = _choose_method(group, ours_by_method, theirs_by_method, is_given)
     ours, theirs = ours_by_method[method], theirs_by_method.get(method, np.zeros(0))
     if wrong is not None and given:
         threshold = choose_strict_threshold(theirs, wrong)
@@ -443,9 +442,7 @@ def _refuse(gate: Gate | None, likeliest: CarClass) -> Verdict:
             f" {likeliest.name}."
         )
         return Verdict("unknown", (), None, (), sentence)
-    sentence = (
-        "It does not look like the photos of cars that were learnt: no car, or a part of one."
-    )
+    sentence = "It does not look like the cars that were learnt: no car, or only a part of one."
     return Verdict("not a car", (), None, (), sentence)
 
 
