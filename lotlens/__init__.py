@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lotlens.api import (
         Evaluation,
         Model,
+        RefusalChoice,
         demonstrate,
         evaluate,
         find_rate,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         plan,
         predict,
         run_audit,
+        set_refusal,
         split,
         train,
     )
@@ -40,6 +42,7 @@ __all__ = [
     "Model",
     "Recipe",
     "RecipeError",
+    "RefusalChoice",
     "Sweep",
     "__version__",
     "demonstrate",
@@ -54,6 +57,7 @@ __all__ = [
     "predict",
     "run_audit",
     "run_sweep",
+    "set_refusal",
     "split",
     "train",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,12 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
+from lotlens.judge.familiarity import (
+    Reference,
+    decode_references,
+    encode_references,
+    predict_familiar,
+)
 from lotlens.judge.metrics import (
     ClassScore,
     ConfusionPair,
@@ -56,6 +62,16 @@ from lotlens.judge.predict import (
     to_frame,
 )
 from lotlens.judge.predict import predict as predict_catalog
+from lotlens.judge.refuse import (
+    ANSWERED,
+    COVERAGE,
+    Separation,
+    add_verdicts,
+    compare_methods,
+    decide,
+    learn_refusal,
+)
+from lotlens.judge.strangers import add_familiarity, meet_given, meet_made, remember_photos
 from lotlens.judge.tta import WHOLE, average_views, choose_views
 from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
@@ -71,6 +87,7 @@ from lotlens.records import (
     ModelCard,
     Predictions,
     Predictor,
+    Refusal,
     Split,
     Watcher,
     watch_part,
@@ -184,10 +201,30 @@ class Model:
         return result
 
     def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
-        """Predictions for every photo of a catalog, in its order."""
-        return predict_catalog(
-            self.build_predictor(len(catalog)), catalog, progress=watch_part(watch, "predicting")
-        )
+        """Predictions for every photo of a catalog, in its order, with their familiarity."""
+        predictor, told = self.build_predictor(len(catalog)), watch_part(watch, "predicting")
+        references = self.read_references()
+        if not references:
+            return predict_catalog(predictor, catalog, progress=told)
+        return predict_familiar(predictor, references, catalog, progress=told)
+
+    def read_references(self) -> tuple[Reference, ...]:
+        """What the model remembers of its training photos; nothing if it was never taught that.
+
+        Raises:
+            BundleError: the file is missing, damaged or replaced.
+        """
+        sha256 = self.card.refusal.references_sha256 if self.card.refusal else ""
+        if not sha256:
+            return ()
+        data = self.run.read_references(sha256)
+        return decode_references(data, self.card.members, str(self.run.references_path))
+
+    def describe(self, predictions: Predictions) -> pd.DataFrame:
+        """A table for people (see `predict`) of the answers to photos."""
+        card = self.card
+        frame = to_frame(predictions, card.temperature)
+        return add_verdicts(frame, decide(predictions, card.refusal, card.temperature))
 
     def predict(
         self, photos: Path | str | Sequence[Path | str], *, watch: Watcher | None = None
@@ -196,14 +233,16 @@ class Model:
 
         Returns:
             one row per photo: id, status, label, name, probability, second_name,
-            second_probability.
+            second_probability, and what is to be made of it: verdict ("model", "unsure",
+            "unknown", "not a car", "poor photo" or "no answer"), reason (a sentence) and
+            candidates (names of models, one of which it is with the card's coverage, if it is one
+            of the known). A photo that is "unknown" or "not a car" has no probability.
 
         Raises:
             InputError: a path does not exist or holds no photo.
             BundleError: the model is damaged.
         """
-        predictions = self.answer(open_photos(_paths(photos)), watch=watch)
-        return to_frame(predictions, self.card.temperature)
+        return self.describe(self.answer(open_photos(_paths(photos)), watch=watch))
 
 
 def load(run: Path | str) -> Model:
@@ -607,10 +646,102 @@ def predict(
     filler = model.card.commonest_label if fill else None
     submission = build_submission(predictions, rows, fill=filler)
     write_submission(Path(out), submission, columns)
-    frame = to_frame(predictions, model.card.temperature)
+    frame = model.describe(predictions)
     if details is not None:
         model.run.write_table(Path(details), frame.to_dict("records"))
     return frame
+
+
+@dataclass(frozen=True)
+class RefusalChoice:
+    """What was chosen, and how the methods did.
+
+    Attributes:
+        refusal: as it stands in the model card now.
+        comparison: every method on every set of strangers.
+    """
+
+    refusal: Refusal
+    comparison: tuple[Separation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def set_refusal(
+    run: Path | str,
+    *,
+    negatives: Path | str | Sequence[Path | str] | None = None,
+    unknown: Path | str | Sequence[Path | str] | None = None,
+    answered: float = ANSWERED,
+    wrong: float | None = None,
+    cost: float = 1.0,
+    gain: float = 1.0,
+    coverage: float = COVERAGE,
+    watch: Watcher | None = None,
+) -> RefusalChoice:
+    """Choose anew when a model does not name one of its classes, and store it in its card.
+
+    The run's own validation photos say what known photos look like, so its data must still be where
+    they were. Pictures that lotlens makes are tried too.
+
+    Args:
+        run: the run folder.
+        negatives: photos without a car, or of its inside: folders, zips or files.
+        unknown: photos of car models that the model does not know.
+        answered: share of known photos that are to pass both gates.
+        wrong: instead, the share of strangers that may pass a gate, where there are strangers.
+        cost: of a wrong answer, in any unit.
+        gain: of a right one. One model is named only if p * gain > (1 - p) * cost.
+        coverage: with which the candidates of a photo hold its model.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: a path or a number cannot be used, or there are too few photos for `wrong`.
+        BundleError: the run is damaged, of an older lotlens, or its data have changed.
+        OutputError: the card cannot be written.
+    """
+    model = load(run)
+    references = model.read_references()
+    if not references:
+        raise BundleError(f"{run} remembers nothing of its training photos: train it again")
+    source = Path(model.run.read_source()["data"])
+    lot = open_lot(source)
+    catalog = lot.train.with_files()
+    if fingerprint(catalog) != model.card.fingerprint:
+        raise BundleError(f"the data of this run, {source}, have changed since it was trained")
+    known = load_predictions(model.run.validation_path)
+    groups = (("not a car", negatives), ("unknown", unknown))
+    given = [(group, open_photos(_paths(own))) for group, own in groups if own is not None]
+    predictor = model.build_predictor(sum(len(own) for _, own in given))
+    strangers = [
+        meet_given(predictor, references, own, group, progress=watch_part(watch, group))  # type: ignore[arg-type]
+        for group, own in given
+    ]
+    learnt = _list_learnt(read_split(model.run.split_path))
+    strangers += meet_made(
+        predictor,
+        references,
+        catalog.select(learnt).photos,
+        seed=0,
+        progress=watch_part(watch, "made pictures"),
+    )
+    refusal = learn_refusal(
+        known,
+        align_targets(known, catalog),
+        model.card.temperature,
+        strangers,
+        answered=answered,
+        wrong=wrong,
+        cost=cost,
+        gain=gain,
+        coverage=coverage,
+        references_sha256=model.card.refusal.references_sha256 if model.card.refusal else "",
+    )
+    comparison = compare_methods(known, strangers, model.card.temperature, answered=answered)
+    model.run.write_card(replace(model.card, refusal=refusal))
+    return RefusalChoice(refusal, comparison)
 
 
 @dataclass(frozen=True)
@@ -775,7 +906,7 @@ def _finish(
             for row in one.history
         ]
     )
-    learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
+    learnt = _list_learnt(split)
     card = ModelCard(
         format_version=FORMAT_VERSION,
         lotlens_version=__version__,
@@ -786,21 +917,29 @@ def _finish(
         recipe=recipe.to_dict(),
         fingerprint=split.fingerprint,
         chosen="; ".join(_describe_choice(one, n, len(sides)) for n, one in enumerate(trained, 1)),
-        commonest_label=find_commonest_label(lot.train.select(list(learnt))),
+        commonest_label=find_commonest_label(lot.train.select(learnt)),
         synthetic=_is_synthetic(lot.source),
     )
     names = (WHOLE, *recipe.views)
     by_view: dict[str, list[Predictions]] = {name: [] for name in names}
-    for one, (_, held_out) in zip(trained, sides, strict=True):
+    references: list[Reference | None] = []
+    for one, (kept, held_out) in zip(trained, sides, strict=True):
+        answering = predictor.ClassifierPredictor(
+            one.classifier, card, num_photos=len(names) * len(held_out) + len(kept)
+        )
         found = predict_views(
-            predictor.ClassifierPredictor(
-                one.classifier, card, num_photos=len(names) * len(held_out)
-            ),
+            answering,
             validation.select(held_out),
             views=names,
             keep_features=True,
             progress=watch_part(watch, "choosing views"),
         )
+        remembered = remember_photos(
+            answering, lot.train.select(kept), progress=watch_part(watch, "remembering photos")
+        )
+        references.append(remembered)
+        if remembered is not None:
+            found[WHOLE] = add_familiarity(found[WHOLE], remembered, is_member=len(sides) > 1)
         for name in names:
             by_view[name].append(found[name])
     joined = {name: join_predictions(parts) for name, parts in by_view.items()}
@@ -816,8 +955,29 @@ def _finish(
     members = [one.classifier for one in trained]
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
     card = replace(card, views=views, temperature=temperature, metrics=metrics)
+    usable_references = [one for one in references if one is not None]
+    if len(usable_references) == len(trained):
+        sha256 = run.write_references(encode_references(usable_references))
+        strangers = meet_made(
+            predictor.ClassifierPredictor(network, card),
+            usable_references,
+            lot.train.select(learnt).photos,
+            seed=recipe.seed,
+            progress=watch_part(watch, "made pictures"),
+        )
+        card = replace(
+            card,
+            refusal=learn_refusal(
+                predictions, targets, temperature, strangers, references_sha256=sha256
+            ),
+        )
     bundle.save_bundle(run, network, card)
     return Model(run)
+
+
+def _list_learnt(split: Split) -> list[str]:
+    """Ids of the photos that a model, or any of its members, was trained on."""
+    return list(dict.fromkeys(id_ for kept, _ in pair_sides(split) for id_ in kept))
 
 
 def _describe_choice(trained: Trained, number: int, num_models: int) -> str:
