@@ -3,11 +3,11 @@
     pip install -c constraints.txt '.[dev]'   # scikit-image, for its photographs
     python benchmarks/refusal.py DATA --recipe quick --out RUNS
 
-DATA is a folder with train.csv, train.zip, test.zip, test-labels.csv and classes.csv. Its classes are
-dealt into pairs by the seed; for each pair a model is trained on the other classes. The photos of
-the pair, from train and test, are models that it does not know; the test photos of the others are
-known ones, which no choice has seen. Drawn scenes and noise are drawn with a seed that no training
-uses. Photographs come from scikit-learn, matplotlib and scikit-image.
+DATA is a folder with train.csv, train.zip, test.zip, test-labels.csv and classes.csv. Its classes
+are dealt into pairs by the seed; for each pair a model is trained on the other classes. The photos
+of the pair, from train and test, are models that it does not know; the test photos of the others
+are known ones, which no choice has seen. Drawn scenes and noise are drawn with a seed that no
+training uses. Photographs come from scikit-learn, matplotlib and scikit-image.
 
 Scores go into refusal.csv beside this file, a row for each model, kind of photo and method, and a
 row for the verdicts; rows that are there already are not measured again. Without DATA it prints the

@@ -21,6 +21,7 @@ from lotlens.errors import InputError, Stopped
 
 COMMANDS = (
     *("demo", "sample", "audit", "split", "lr-find", "train", "sweep", "evaluate", "predict"),
+    "refusal",
 )
 
 

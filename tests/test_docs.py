@@ -16,11 +16,16 @@ import lotlens
 from lotlens import cli
 from lotlens import recipe as recipes
 from lotlens.judge.compare import Comparison
+from lotlens.judge.refuse import KINDS
+from lotlens.photos.negatives import KINDS as NEGATIVES
+from lotlens.photos.quality import FLAWS
+from lotlens.records import METHODS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
 SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
+REFUSAL = (ROOT / "docs" / "guide" / "refusal.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -39,7 +44,7 @@ def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_python_uses_the_real_verbs():
-    for block in find_code(README + SWEEPS, "python"):
+    for block in find_code(README + SWEEPS + REFUSAL, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lotlens":
                 assert node.attr in lotlens.__all__
@@ -49,7 +54,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS, "sh")
+        for block in find_code(README + SWEEPS + REFUSAL, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -78,6 +83,13 @@ def test_the_sweeps_page_names_every_column_and_file():
     files = {"runs.csv", "summary.csv", "comparisons.csv", "sweep.svg", "mlflow.db", "split.csv"}
     for name in columns | files:
         assert f"`{name}`" in SWEEPS, name
+
+
+def test_the_refusal_page_names_every_verdict_method_and_flaw():
+    for name in (*KINDS, *METHODS, *FLAWS, *NEGATIVES):
+        assert f"`{name}`" in REFUSAL, name
+    for column in ("verdict", "reason", "candidates"):
+        assert f"`{column}`" in REFUSAL, column
 
 
 def test_make_targets_in_the_docs_exist():

@@ -3,6 +3,7 @@
 import io
 import threading
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -304,6 +305,37 @@ def test_no_predictions_at_all_can_be_kept(tmp_path):
     empty = Predictions((), np.zeros((0, 3), np.float32), None, (), CLASSES)
     save_predictions(tmp_path / "p.npz", empty)
     assert load_predictions(tmp_path / "p.npz").ids == ()
+
+
+def test_flaws_and_familiarity_are_kept_with_predictions(tmp_path):
+    scores = np.array([[1, 2, 3], [np.nan] * 3], np.float32)
+    found = replace(
+        make_predictions([[1, 2, 3], [np.nan] * 3], [OK, "torn"]),
+        flaws=("too small: 9 x 9 pixels", ""),
+        familiarity=scores,
+    )
+    save_predictions(tmp_path / "p.npz", found)
+    again = load_predictions(tmp_path / "p.npz")
+    assert again.flaws == found.flaws
+    np.testing.assert_array_equal(again.familiarity, scores)
+    other = replace(found, ids=("a", "b"))
+    joined = join_predictions([found, other])
+    assert joined.flaws == found.flaws * 2
+    np.testing.assert_array_equal(joined.familiarity, np.concatenate([scores, scores]))
+    bare = join_predictions([found, replace(other, flaws=None, familiarity=None)])
+    assert bare.flaws is bare.familiarity is None
+
+
+@pytest.mark.parametrize("changes", [{"flaws": ("",)}, {"familiarity": np.zeros((2, 2))}])
+def test_flaws_and_familiarity_belong_to_the_photos(changes):
+    with pytest.raises(ValueError, match="for 2 photos"):
+        replace(make_predictions([[1, 2, 3], [3, 2, 1]]), **changes)
+
+
+def test_poor_photos_are_answered_and_their_flaw_is_told(locators):
+    found = predict(ColourPredictor(), make_catalog(locators, ["0", "text"]))
+    assert found.status[0] == OK
+    assert found.flaws == ("too small: 8 x 6 pixels", "")
 
 
 def make_damaged(kind):
