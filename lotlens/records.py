@@ -297,7 +297,7 @@ class Refusal:
             _read_number(values["candidate"], most=1.0),
             _read_number(values["sure"], most=1.0),
             tuple(values["tolerated"]),
-            int(values["num_photos"]),
+            int(_read_number(values["num_photos"])),
             str(values["references_sha256"]),
         )
 
@@ -313,7 +313,7 @@ def _read_number(value: Any, most: float = float("inf")) -> float:
 
 def _read_metric(values: Mapping[str, Any]) -> Metric:
     value, low, high = (_read_number(values[key], most=1.0) for key in ("value", "low", "high"))
-    return Metric(str(values["name"]), value, low, high, int(values["count"]))
+    return Metric(str(values["name"]), value, low, high, int(_read_number(values["count"])))
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ Kind = Literal["model", "unsure", "unknown", "not a car", "poor photo", "no answ
 KINDS: tuple[Kind, ...] = ("model", "unsure", "unknown", "not a car", "poor photo", "no answer")
 """What can be said of a photo."""
 
-DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "mahalanobis", "unknown": "mahalanobis"}
-"""Measured on cars outside stanford10: docs/LOG.md."""
+DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "mahalanobis", "unknown": "max probability"}
+"""Features know what is no car, and next to nothing of which car it is (measured: docs/LOG.md)."""
 
 ANSWERED = 0.95
 COVERAGE = 0.95
@@ -45,6 +45,7 @@ _STRANGERS_SHARE = 0.2  # of the known photos given up, how many go to the gate 
 _FEWEST_STRANGERS = 30  # from which they may choose the method
 _COMMON_FLAW = 0.05  # share of known photos from which a flaw is the model's everyday bread
 _CONFIDENCE = 0.95
+_SMALLEST = 1e-9
 AUROC = "AUROC"
 ACCEPTED = "wrongly accepted"
 PASSED = "known photos that pass"
@@ -131,8 +132,9 @@ def measure_auroc(known: Scores, strangers: Scores) -> Metric:
     def excess(true: float) -> float:
         return abs(area - true) - z * deviation(true)
 
-    low = brentq(excess, 0.0, area) if area > 0 else 0.0
-    high = brentq(excess, area, 1.0) if area < 1 else 1.0
+    # At 0 and 1 the deviation is 0, which is no end of the interval.
+    low = brentq(excess, 0.0, min(area, 1 - _SMALLEST)) if area > 0 else 0.0
+    high = brentq(excess, max(area, _SMALLEST), 1.0) if area < 1 else 1.0
     return Metric(AUROC, area, float(low), float(high), num_strangers)
 
 
