@@ -26,8 +26,10 @@ import numpy as np
 
 import lotlens
 from lotlens.files import write_rows_atomically
+from lotlens.judge.conformal import list_candidates
 from lotlens.judge.familiarity import list_scores
 from lotlens.judge.metrics import compute_wilson_interval
+from lotlens.judge.predict import probabilities
 from lotlens.judge.refuse import KINDS, decide, measure_separation
 from lotlens.photos.negatives import make_negatives
 from lotlens.photos.sources import open_lot
@@ -36,7 +38,7 @@ from lotlens.records import METHODS, Catalog, Locator, Lot, Photo, Predictions
 RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = (
     *("recipe", "left_out", "photos_of", "method", "num_known", "num_strangers"),
-    *("auroc", "low", "high", "accepted", *KINDS),
+    *("auroc", "low", "high", "accepted", *KINDS, "named_rightly", "covered", "candidates"),
 )
 DRAWN_SEED = 20_261_124
 NUM_DRAWN = 40
@@ -113,6 +115,12 @@ def measure_model(model: lotlens.Model, photos: dict[str, Catalog]) -> list[dict
     for kind, found in answers.items():
         verdicts = decide(found, refusal, temperature)
         counts = Counter(verdict.kind for verdict in verdicts)
+        truth = [photo.label for photo in photos[kind].photos]
+        # Of all photos, those that are refused too: the promise of the sets knows of no gates.
+        chances = probabilities(found, temperature)
+        held = list_candidates(chances, 0.0 if refusal is None else refusal.candidate)
+        labels = [car.label for car in found.classes]
+        columns = [labels.index(t) if t in labels else -1 for t in truth]
         rows.append(
             {
                 "photos_of": kind,
@@ -120,6 +128,12 @@ def measure_model(model: lotlens.Model, photos: dict[str, Catalog]) -> list[dict
                 "num_known": len(answers["known"].ids),
                 "num_strangers": len(found.ids),
                 **{name: counts[name] for name in KINDS},
+                "named_rightly": sum(
+                    v.kind == "model" and v.named[0].label == t
+                    for v, t in zip(verdicts, truth, strict=True)
+                ),
+                "covered": sum(c >= 0 and bool(held[row, c]) for row, c in enumerate(columns)),
+                "candidates": int(held.sum()),
             }
         )
         for method in METHODS if kind != "known" else ():
@@ -200,6 +214,22 @@ def print_tables() -> None:
             counts = [sum(int(str(row[name])) for row in rows) for name in KINDS]
             cells = " | ".join(f"{count} ({count / total:.3f})" for count in counts)
             print(f"| `{recipe}` | {kind} | {total} | {cells} |")
+
+    print(
+        "\n| recipe | known photos | one model named, of these right | truth among the candidates"
+        " | candidates a photo |\n|---|---|---|---|---|"
+    )
+    for (recipe, kind, method), rows in groups.items():
+        if kind == "known" and method == "verdicts":
+            total, *sums = (
+                sum(int(str(row[name])) for row in rows)
+                for name in ("num_strangers", "model", "named_rightly", "covered", "candidates")
+            )
+            num_named, num_right, num_covered, num_candidates = sums
+            print(
+                f"| `{recipe}` | {total} | {num_named}, {show_share(num_right, num_named)}"
+                f" | {show_share(num_covered, total)} | {num_candidates / total:.2f} |"
+            )
 
 
 def show_share(count: int, total: int) -> str:
