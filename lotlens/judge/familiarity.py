@@ -271,6 +271,7 @@ def decode_references(data: bytes, num_members: int, source: str) -> tuple[Refer
         ValueError,
         TypeError,
         AttributeError,
+        MemoryError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

@@ -281,8 +281,8 @@ def load_predictions(path: Path) -> Predictions:
                 arrays.get("features"),
                 tuple(arrays["status"].tolist()),
                 tuple(CarClass(label, name) for label, name in classes),
-                tuple(arrays["flaws"].tolist()) if "flaws" in arrays else None,
-                arrays.get("familiarity"),
+                tuple(map(str, arrays["flaws"].tolist())) if "flaws" in arrays else None,
+                np.asarray(arrays["familiarity"], np.float32) if "familiarity" in arrays else None,
             )
     except (
         OSError,

@@ -254,8 +254,8 @@ def learn_refusal(
     its strangers pass instead, if there are any. The method is DEFAULT_METHODS', or, where the user
     gave 30 strangers or more, the one of the highest AUROC on them.
 
-    One model is named if no other class is a candidate and its probability p is worth it:
-    p * gain > (1 - p) * cost.
+    One model is named if it is the only candidate and its probability p is worth it:
+    p * gain > (1 - p) * cost, which means p > cost / (cost + gain).
 
     Args:
         known: answers, with `familiarity`, to photos that the model has not learnt.
@@ -314,7 +314,7 @@ def decide(
         temperature: of the model's card.
     """
     chances = probabilities(predictions, temperature)
-    rule = refusal or Refusal(candidate=1.0, sure=0.0)
+    rule = refusal or Refusal(sure=0.0)
     refused_by = _apply_gates(predictions, rule, temperature)
     order = np.argsort(-chances, axis=1, kind="stable")
     is_candidate = list_candidates(chances, rule.candidate)
@@ -337,7 +337,9 @@ def decide(
         elif refused_by[row] is not None:
             verdicts.append(_refuse(refused_by[row], ranked[0][0]))
         else:
-            verdicts.append(_name(ranked, candidates, rule))
+            is_only = refusal is None or candidates == (ranked[0][0],)
+            is_sure = (is_only and ranked[0][1] > rule.sure) or len(ranked) == 1
+            verdicts.append(_name(ranked, candidates, is_sure))
     return tuple(verdicts)
 
 
@@ -449,12 +451,10 @@ def _refuse(gate: Gate | None, likeliest: CarClass) -> Verdict:
 
 
 def _name(
-    ranked: Sequence[tuple[CarClass, float]], candidates: tuple[CarClass, ...], rule: Refusal
+    ranked: Sequence[tuple[CarClass, float]], candidates: tuple[CarClass, ...], is_sure: bool
 ) -> Verdict:
     (first, chance), *others = ranked
-    is_only = all(car == first for car in candidates)
-    # p * gain > (1 - p) * cost means p > cost / (cost + gain).
-    if (is_only and chance > rule.sure) or not others:
+    if is_sure:
         sentence = f"It is {first.name}, with a probability of {_show(chance)}."
         return Verdict("model", (first,), chance, candidates, sentence)
     second, next_chance = others[0]
