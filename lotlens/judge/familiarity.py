@@ -38,7 +38,7 @@ from lotlens.records import (
 )
 
 NUM_NEIGHBOURS = 5
-MOST_REFERENCES = 2000
+_ENOUGH, _PER_CLASS, _MOST = 500, 10, 2000
 _MOST_DIRECTIONS = 128
 _SMALLEST = 1e-12
 
@@ -114,16 +114,18 @@ def predict_familiar(
     return replace(found, features=None, familiarity=scores)
 
 
-def sample_references(targets: NDArray[np.int64], *, most: int = MOST_REFERENCES) -> list[int]:
+def sample_references(targets: NDArray[np.int64], *, most: int | None = None) -> list[int]:
     """Rows of training photos to remember, about as many of each class; the same for each call.
 
     Args:
         targets: [N] class indices.
-        most: rows at most.
+        most: rows at most; None for 500, or 10 of each class if that is more, but 2000 at most.
 
     Returns:
         rows in ascending order.
     """
+    if most is None:
+        most = min(max(_ENOUGH, _PER_CLASS * len(np.unique(targets))), _MOST)
     order = np.random.default_rng(0).permutation(len(targets))
     turns = np.empty(len(targets), np.int64)  # how many of its class come before a photo
     seen: dict[int, int] = {}

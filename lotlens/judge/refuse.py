@@ -41,7 +41,7 @@ DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "mahalanobis", "unknown": "
 
 ANSWERED = 0.95
 COVERAGE = 0.95
-_STRANGERS_SHARE = 0.2  # of the known photos given up, how many go to the gate against non-cars
+_STRANGERS_SHARE = 0.5  # of the known photos given up, how many go to the gate against non-cars
 _FEWEST_STRANGERS = 30  # from which they may choose the method
 _COMMON_FLAW = 0.05  # share of known photos from which a flaw is the model's everyday bread
 _CONFIDENCE = 0.95
@@ -250,7 +250,7 @@ def learn_refusal(
     """Choose the gates' methods and thresholds.
 
     By default so that the share `answered` of known photos passes both gates: of those given up,
-    a fifth goes to the gate against what is no car. With `wrong`, a gate lets at most that share of
+    half goes to each. With `wrong`, a gate lets at most that share of
     its strangers pass instead, if there are any. The method is DEFAULT_METHODS', or, where the user
     gave 30 strangers or more, the one of the highest AUROC on them.
 

@@ -126,7 +126,10 @@ def test_the_sample_takes_as_many_of_each_class():
     assert rows == sorted(set(rows))
     assert np.bincount(targets[rows]).tolist() in ([12, 10, 3], [12, 10, 3])
     assert rows == sample_references(targets, most=25)
-    assert sample_references(targets, most=1000) == list(range(113))
+    assert sample_references(targets) == list(range(113))
+    assert len(sample_references(np.zeros(3000, np.int64))) == 500
+    assert len(sample_references(np.arange(30_000) % 80)) == 800
+    assert len(sample_references(np.arange(30_000) % 900)) == 2000
 
 
 def test_references_come_back_from_bytes():
