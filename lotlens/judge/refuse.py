@@ -36,7 +36,7 @@ Kind = Literal["model", "unsure", "unknown", "not a car", "poor photo", "no answ
 KINDS: tuple[Kind, ...] = ("model", "unsure", "unknown", "not a car", "poor photo", "no answer")
 """What can be said of a photo."""
 
-DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "mahalanobis", "unknown": "max probability"}
+DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "neighbours", "unknown": "max probability"}
 """Features know what is no car, and next to nothing of which car it is (measured: docs/LOG.md)."""
 
 ANSWERED = 0.95
