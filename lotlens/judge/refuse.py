@@ -249,10 +249,10 @@ def learn_refusal(
 ) -> Refusal:
     """Choose the gates' methods and thresholds.
 
-    By default so that the share `answered` of known photos passes both gates: of those given up,
-    half goes to each. With `wrong`, a gate lets at most that share of
-    its strangers pass instead, if there are any. The method is DEFAULT_METHODS', or, where the user
-    gave 30 strangers or more, the one of the highest AUROC on them.
+    By default so that the share `answered` of known photos passes both gates, each of which gives
+    up half of the others. With `wrong`, a gate lets at most that share of its strangers pass
+    instead, if there are any. The method is DEFAULT_METHODS', or, where the user gave 30 strangers
+    or more, the one of the highest AUROC on them.
 
     One model is named if it is the only candidate and its probability p is worth it:
     p * gain > (1 - p) * cost, which means p > cost / (cost + gain).
@@ -273,6 +273,8 @@ def learn_refusal(
         InputError: a number is out of its range, or there are too few strangers for `wrong`.
     """
     check_share("the share of known photos answered", answered)
+    if wrong is not None:
+        check_share("the rate of wrong acceptances", wrong)
     if not (math.isfinite(cost) and math.isfinite(gain) and cost >= 0 and gain > 0):
         raise InputError(
             f"the cost of a wrong answer must be 0 or more and the gain of a right one more than 0,"
