@@ -72,7 +72,7 @@ from lotlens.judge.refuse import (
     decide,
     learn_refusal,
 )
-from lotlens.judge.strangers import add_familiarity, meet_given, meet_made, remember_photos
+from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
 from lotlens.judge.tta import WHOLE, average_views, choose_views
 from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
@@ -100,6 +100,7 @@ from lotlens.temperature import fit_temperature
 from lotlens.version import __version__
 
 if TYPE_CHECKING:
+    from lotlens.vision.classifier import Network
     from lotlens.vision.planning import StagePlan
     from lotlens.vision.rate_finder import RateCurve
     from lotlens.vision.stages import Trained
@@ -725,7 +726,6 @@ def set_refusal(
         predictor,
         references,
         catalog.select(learnt).photos,
-        seed=0,
         progress=watch_part(watch, "made pictures"),
     )
     refusal = learn_refusal(
@@ -923,24 +923,16 @@ def _finish(
     )
     names = (WHOLE, *recipe.views)
     by_view: dict[str, list[Predictions]] = {name: [] for name in names}
-    references: list[Reference | None] = []
-    for one, (kept, held_out) in zip(trained, sides, strict=True):
-        answering = predictor.ClassifierPredictor(
-            one.classifier, card, num_photos=len(names) * len(held_out) + len(kept)
-        )
+    for one, (_, held_out) in zip(trained, sides, strict=True):
         found = predict_views(
-            answering,
+            predictor.ClassifierPredictor(
+                one.classifier, card, num_photos=len(names) * len(held_out)
+            ),
             validation.select(held_out),
             views=names,
             keep_features=True,
             progress=watch_part(watch, "choosing views"),
         )
-        remembered = remember_photos(
-            answering, lot.train.select(kept), progress=watch_part(watch, "remembering photos")
-        )
-        references.append(remembered)
-        if remembered is not None:
-            found[WHOLE] = add_familiarity(found[WHOLE], remembered, is_member=len(sides) > 1)
         for name in names:
             by_view[name].append(found[name])
     joined = {name: join_predictions(parts) for name, parts in by_view.items()}
@@ -952,28 +944,65 @@ def _finish(
     usable = (targets >= 0) & predictions.answered
     temperature = fit_temperature(logits[usable], targets[usable])
     metrics = evaluate_predictions(predictions, targets, temperature=temperature)
-    save_predictions(run.validation_path, predictions)
     members = [one.classifier for one in trained]
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
     card = replace(card, views=views, temperature=temperature, metrics=metrics)
-    usable_references = [one for one in references if one is not None]
-    if len(usable_references) == len(trained):
-        sha256 = run.write_references(encode_references(usable_references))
-        strangers = meet_made(
-            predictor.ClassifierPredictor(network, card),
-            usable_references,
-            lot.train.select(learnt).photos,
-            seed=recipe.seed,
-            progress=watch_part(watch, "made pictures"),
-        )
-        card = replace(
-            card,
-            refusal=learn_refusal(
-                predictions, targets, temperature, strangers, references_sha256=sha256
-            ),
-        )
+    card, predictions = _teach_refusal(
+        run, card, network, members, sides, predictions, lot.train, watch
+    )
+    save_predictions(run.validation_path, predictions)
     bundle.save_bundle(run, network, card)
     return Model(run)
+
+
+def _teach_refusal(
+    run: RunFolder,
+    card: ModelCard,
+    network: Network,
+    members: Sequence[Network],
+    sides: Sequence[tuple[Sequence[str], Sequence[str]]],
+    predictions: Predictions,
+    catalog: Catalog,
+    watch: Watcher | None,
+) -> tuple[ModelCard, Predictions]:
+    """The card with gates, and validation's answers with what they rest on.
+
+    Args:
+        run: where what is remembered of training photos goes.
+        card: with views and temperature.
+        network: what answers: the one member, or the ensemble of all.
+        members: single models, each with its side of the split.
+        sides: ids learnt and ids held out of each.
+        predictions: answers to the photos held out, side after side.
+        catalog: holds all these photos.
+        watch: told of the work as it goes on.
+    """
+    predictor = _import_vision("predictor")
+    references: list[Reference] = []
+    known: list[Predictions] = []
+    for member, (kept, held_out) in zip(members, sides, strict=True):
+        answering = predictor.ClassifierPredictor(member, card, num_photos=len(kept))
+        told = watch_part(watch, "remembering photos")
+        remembered = remember_photos(answering, catalog.select(kept), progress=told)
+        if remembered is None:
+            return card, predictions
+        references.append(remembered)
+        own = catalog.select(held_out)
+        known.append(meet_known(answering, remembered, own, is_member=len(members) > 1))
+    predictions = replace(predictions, familiarity=join_predictions(known).familiarity)
+    sha256 = run.write_references(encode_references(references))
+    learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
+    strangers = meet_made(
+        predictor.ClassifierPredictor(network, card),
+        references,
+        catalog.select(list(learnt)).photos,
+        progress=watch_part(watch, "made pictures"),
+    )
+    targets = align_targets(predictions, catalog)
+    refusal = learn_refusal(
+        predictions, targets, card.temperature, strangers, references_sha256=sha256
+    )
+    return replace(card, refusal=refusal), predictions
 
 
 def _list_learnt(split: Split) -> list[str]:

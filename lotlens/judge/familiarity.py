@@ -99,6 +99,7 @@ def predict_familiar(
     references: Sequence[Reference],
     catalog: Catalog,
     *,
+    views: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """As `predict`, with `familiarity` in place of features.
@@ -107,7 +108,7 @@ def predict_familiar(
         BundleError: the references do not fit the model.
     """
     familiar = FamiliarPredictor(predictor, references)
-    found = predict(familiar, catalog, keep_features=True, progress=progress)
+    found = predict(familiar, catalog, views=views, keep_features=True, progress=progress)
     scores = found.features
     if scores is not None and not scores.size:  # no photo was read at all
         scores = np.full((len(found.ids), len(FAMILIARITIES)), np.nan, np.float32)

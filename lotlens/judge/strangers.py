@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from lotlens.errors import InputError
 from lotlens.judge.familiarity import (
     Reference,
     learn_reference,
-    measure_familiarity,
     predict_familiar,
     sample_references,
 )
@@ -51,27 +49,21 @@ def remember_photos(
     return None if found.features is None else learn_reference(found.features, sample.targets())
 
 
-def add_familiarity(
-    predictions: Predictions, reference: Reference, *, is_member: bool
+def meet_known(
+    predictor: Predictor, reference: Reference, catalog: Catalog, *, is_member: bool
 ) -> Predictions:
-    """Predictions of a single model, with features, with their `familiarity` besides.
+    """Plain answers, with `familiarity`, of a single model to photos that it has not learnt.
 
     Args:
-        predictions: of the plain view.
-        reference: what the model remembers.
+        predictor: of the model.
+        reference: what it remembers.
+        catalog: photos held out of its training.
         is_member: whether it answers as one of an ensemble, which has no energy.
     """
-    if predictions.features is None:
-        raise ValueError("familiarity needs features")
-    scores = np.full((len(predictions.ids), len(FAMILIARITIES)), np.nan, np.float32)
-    rows = np.flatnonzero(predictions.answered)
-    if len(rows):
-        scores[rows] = measure_familiarity(
-            predictions.logits[rows], predictions.features[rows], (reference,)
-        )
-    if is_member:
-        scores[:, FAMILIARITIES.index("energy")] = np.nan
-    return replace(predictions, familiarity=scores)
+    found = predict_familiar(predictor, (reference,), catalog, views=(WHOLE,))
+    if is_member and found.familiarity is not None:
+        found.familiarity[:, FAMILIARITIES.index("energy")] = np.nan
+    return found
 
 
 def meet_made(
@@ -79,7 +71,7 @@ def meet_made(
     references: Sequence[Reference],
     photos: Sequence[Photo],
     *,
-    seed: int,
+    seed: int = 0,
     num_per_kind: int = NUM_PER_KIND,
     progress: Progress | None = None,
 ) -> tuple[Strangers, ...]:

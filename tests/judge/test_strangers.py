@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from lotlens.errors import InputError
-from lotlens.judge.familiarity import predict_familiar
+from lotlens.judge.familiarity import measure_familiarity, predict_familiar
 from lotlens.judge.predict import predict
 from lotlens.judge.refuse import compare_methods, decide, learn_refusal
-from lotlens.judge.strangers import add_familiarity, meet_given, meet_made, remember_photos
+from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
 from lotlens.photos.negatives import KINDS
 from lotlens.records import FAMILIARITIES, CarClass, Catalog, ImageSpec, Locator, ModelCard, Photo
 
@@ -50,15 +50,23 @@ def reference(halves):
 
 def test_familiarity_is_the_same_by_either_way(halves, reference):
     whole = predict(Grid(), halves[1], keep_features=True)
-    added = add_familiarity(whole, reference, is_member=False)
+    expected = measure_familiarity(whole.logits, whole.features, (reference,))
     direct = predict_familiar(Grid(), (reference,), halves[1])
-    np.testing.assert_allclose(direct.familiarity, added.familiarity, rtol=1e-5)
-    np.testing.assert_array_equal(direct.logits, whole.logits)
-    assert direct.features is None
-    member = add_familiarity(whole, reference, is_member=True)
+    known = meet_known(Grid(), reference, halves[1], is_member=False)
+    for found in (direct, known):
+        np.testing.assert_allclose(found.familiarity, expected, rtol=1e-5)
+        np.testing.assert_array_equal(found.logits, whole.logits)
+        assert found.features is None
+    member = meet_known(Grid(), reference, halves[1], is_member=True)
     assert np.isnan(member.familiarity[:, 0]).all()
-    with pytest.raises(ValueError, match="needs features"):
-        add_familiarity(direct, reference, is_member=False)
+    np.testing.assert_allclose(member.familiarity[:, 1:], expected[:, 1:], rtol=1e-5)
+
+
+def test_energy_is_of_the_plain_view_whatever_views_answer(halves, reference):
+    both = predict_familiar(Grid(), (reference,), halves[1], views=("whole", "mirror"))
+    plain = predict_familiar(Grid(), (reference,), halves[1])
+    np.testing.assert_array_equal(both.familiarity, plain.familiarity)
+    assert not np.array_equal(both.logits, plain.logits)
 
 
 @pytest.mark.parametrize("names", [[], ["gone"]])
