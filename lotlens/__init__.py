@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lotlens.api import (
         Evaluation,
         Model,
+        RefusalChoice,
         adopt_views,
         compare,
         demonstrate,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         plan,
         predict,
         run_audit,
+        set_refusal,
         split,
         train,
     )
@@ -43,6 +45,7 @@ __all__ = [
     "Model",
     "Recipe",
     "RecipeError",
+    "RefusalChoice",
     "Sweep",
     "__version__",
     "adopt_views",
@@ -60,6 +63,7 @@ __all__ = [
     "predict",
     "run_audit",
     "run_sweep",
+    "set_refusal",
     "split",
     "train",
 ]

@@ -40,6 +40,12 @@ from lotlens.deliver.submission import (
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
 from lotlens.judge.ensemble import blend_predictions
+from lotlens.judge.familiarity import (
+    Reference,
+    decode_references,
+    encode_references,
+    predict_familiar,
+)
 from lotlens.judge.metrics import (
     ClassScore,
     ConfusionPair,
@@ -62,6 +68,17 @@ from lotlens.judge.predict import (
     to_frame,
 )
 from lotlens.judge.predict import predict as predict_catalog
+from lotlens.judge.refuse import (
+    ANSWERED,
+    COVERAGE,
+    Group,
+    Separation,
+    add_verdicts,
+    compare_methods,
+    decide,
+    learn_refusal,
+)
+from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
 from lotlens.judge.tta import VIEWS, WHOLE, Choice, Trial, average_views, check_views, choose_views
 from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
@@ -77,6 +94,7 @@ from lotlens.records import (
     ModelCard,
     Predictions,
     Predictor,
+    Refusal,
     Split,
     Watcher,
     watch_part,
@@ -209,16 +227,39 @@ class Model:
         return result
 
     def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
-        """Predictions for every photo of a catalog, in its order."""
+        """Predictions for every photo of a catalog, in its order.
+
+        With their familiarity, but for an ensemble of runs, whose scores have no common scale.
+        """
         if self.members:
             parts = []
             for number, member in enumerate(self.members, start=1):
-                told = watch and _watch_part(watch, f"run {number} of {len(self.members)}")
-                parts.append(member.answer(catalog, watch=told))
+                told_by = watch and _watch_part(watch, f"run {number} of {len(self.members)}")
+                parts.append(member.answer(catalog, watch=told_by))
             return blend_predictions(parts, self.card.shares)
-        return predict_catalog(
-            self.build_predictor(len(catalog)), catalog, progress=watch_part(watch, "predicting")
-        )
+        predictor, told = self.build_predictor(len(catalog)), watch_part(watch, "predicting")
+        references = self.read_references()
+        if not references:
+            return predict_catalog(predictor, catalog, progress=told)
+        return predict_familiar(predictor, references, catalog, progress=told)
+
+    def read_references(self) -> tuple[Reference, ...]:
+        """What the model remembers of its training photos; nothing if it was never taught that.
+
+        Raises:
+            BundleError: the file is missing, damaged or replaced.
+        """
+        sha256 = self.card.refusal.references_sha256 if self.card.refusal else ""
+        if not sha256:
+            return ()
+        data = self.run.read_references(sha256)
+        return decode_references(data, self.card.members, str(self.run.references_path))
+
+    def describe(self, predictions: Predictions) -> pd.DataFrame:
+        """A table for people (see `predict`) of the answers to photos."""
+        card = self.card
+        frame = to_frame(predictions, card.temperature)
+        return add_verdicts(frame, decide(predictions, card.refusal, card.temperature))
 
     def predict(
         self, photos: Path | str | Sequence[Path | str], *, watch: Watcher | None = None
@@ -227,14 +268,16 @@ class Model:
 
         Returns:
             one row per photo: id, status, label, name, probability, second_name,
-            second_probability.
+            second_probability, and what is to be made of it: verdict ("model", "unsure",
+            "unknown", "not a car", "poor photo" or "no answer"), reason (a sentence) and
+            candidates (names of models, one of which it is with the card's coverage, if it is one
+            of the known). A photo that is "unknown" or "not a car" has no probability.
 
         Raises:
             InputError: a path does not exist or holds no photo.
             BundleError: the model is damaged.
         """
-        predictions = self.answer(open_photos(_paths(photos)), watch=watch)
-        return to_frame(predictions, self.card.temperature)
+        return self.describe(self.answer(open_photos(_paths(photos)), watch=watch))
 
 
 def load(run: Path | str) -> Model:
@@ -598,7 +641,7 @@ def predict(
     filler = model.card.commonest_label if fill else None
     submission = build_submission(predictions, rows, fill=filler)
     write_submission(Path(out), submission, columns)
-    frame = to_frame(predictions, model.card.temperature)
+    frame = model.describe(predictions)
     if details is not None:
         model.run.write_table(Path(details), frame.to_dict("records"))
     return frame
@@ -735,9 +778,9 @@ def adopt_views(
     """Let validation choose the test-time views of a finished run anew (see `choose_views`).
 
     The run's validation photos are answered in all views, with folds each by the member that has
-    not seen it. What was chosen before is forgotten. Written anew are validation.npz, the report
-    and, last of the two that a model needs, the card with views, temperature and metrics; after a
-    kill between them, do it again.
+    not seen it. What was chosen before is forgotten, and refusal (see `set_refusal`) learnt as in
+    training. Written anew are validation.npz, the report and, last of those that a model needs,
+    the card with views, temperature, metrics and gates; after a kill between them, do it again.
 
     Args:
         run: the run folder.
@@ -769,6 +812,9 @@ def adopt_views(
         )
     by_view = _answer_views(members, card, sides, validation, names, watch)
     card, predictions, choice = _settle(card, by_view, validation)
+    card, predictions = _teach_refusal(
+        model.run, card, network, members, sides, predictions, lot.train, watch
+    )
     save_predictions(model.run.validation_path, predictions)
     model.run.write_card(card)
     done = Model(model.run)
@@ -776,6 +822,94 @@ def adopt_views(
     targets = align_targets(predictions, validation)
     num_photos = int(((targets >= 0) & predictions.answered).sum())
     return ViewChoice(done, model.card.views, choice.trials, num_photos)
+
+
+@dataclass(frozen=True)
+class RefusalChoice:
+    """What was chosen, and how the methods did.
+
+    Attributes:
+        refusal: as it stands in the model card now.
+        comparison: every method on every set of strangers.
+    """
+
+    refusal: Refusal
+    comparison: tuple[Separation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def set_refusal(
+    run: Path | str,
+    *,
+    negatives: Path | str | Sequence[Path | str] | None = None,
+    unknown: Path | str | Sequence[Path | str] | None = None,
+    answered: float = ANSWERED,
+    wrong: float | None = None,
+    cost: float = 1.0,
+    gain: float = 1.0,
+    coverage: float = COVERAGE,
+    watch: Watcher | None = None,
+) -> RefusalChoice:
+    """Choose anew when a model does not name one of its classes, and store it in its card.
+
+    The run's own validation photos say what known photos look like, so its data must still be where
+    they were. Pictures that lotlens makes are tried too.
+
+    Args:
+        run: the run folder.
+        negatives: photos without a car, or of its inside: folders, zips or files.
+        unknown: photos of car models that the model does not know.
+        answered: share of known photos that are to pass both gates.
+        wrong: instead, the share of strangers that may pass a gate, where there are strangers.
+        cost: of a wrong answer, in any unit.
+        gain: of a right one. One model is named only if p * gain > (1 - p) * cost.
+        coverage: with which the candidates of a photo hold its model.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: a path or a number cannot be used, or there are too few photos for `wrong`.
+        BundleError: the run is damaged, of an older lotlens, or its data have changed.
+        OutputError: the card cannot be written.
+    """
+    model = load(run)
+    references = model.read_references()
+    if not references:
+        raise BundleError(f"{run} remembers nothing of its training photos: train it again")
+    lot, split = open_own_data(model)
+    catalog = lot.train
+    known = load_predictions(model.run.validation_path)
+    photos_of: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
+    given = [(group, open_photos(_paths(p))) for group, p in photos_of.items() if p is not None]
+    predictor = model.build_predictor(sum(len(own) for _, own in given))
+    strangers = [
+        meet_given(predictor, references, own, group, progress=watch_part(watch, group))
+        for group, own in given
+    ]
+    learnt = _list_learnt(split)
+    strangers += meet_made(
+        predictor,
+        references,
+        catalog.select(learnt).photos,
+        progress=watch_part(watch, "made pictures"),
+    )
+    refusal = learn_refusal(
+        known,
+        align_targets(known, catalog),
+        model.card.temperature,
+        strangers,
+        answered=answered,
+        wrong=wrong,
+        cost=cost,
+        gain=gain,
+        coverage=coverage,
+        references_sha256=model.card.refusal.references_sha256 if model.card.refusal else "",
+    )
+    comparison = compare_methods(known, strangers, model.card.temperature, answered=answered)
+    model.run.write_card(replace(model.card, refusal=refusal))
+    return RefusalChoice(refusal, comparison)
 
 
 @dataclass(frozen=True)
@@ -940,7 +1074,7 @@ def _finish(
             for row in one.history
         ]
     )
-    learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
+    learnt = _list_learnt(split)
     card = ModelCard(
         format_version=FORMAT_VERSION,
         lotlens_version=__version__,
@@ -951,14 +1085,17 @@ def _finish(
         recipe=recipe.to_dict(),
         fingerprint=split.fingerprint,
         chosen="; ".join(_describe_choice(one, n, len(sides)) for n, one in enumerate(trained, 1)),
-        commonest_label=find_commonest_label(lot.train.select(list(learnt))),
+        commonest_label=find_commonest_label(lot.train.select(learnt)),
         synthetic=_is_synthetic(lot.source),
     )
     members = [one.classifier for one in trained]
     by_view = _answer_views(members, card, sides, validation, (WHOLE, *recipe.views), watch)
     card, predictions, _ = _settle(card, by_view, validation)
-    save_predictions(run.validation_path, predictions)
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
+    card, predictions = _teach_refusal(
+        run, card, network, members, sides, predictions, lot.train, watch
+    )
+    save_predictions(run.validation_path, predictions)
     bundle.save_bundle(run, network, card)
     return Model(run)
 
@@ -1173,6 +1310,61 @@ def _add_opening(run: RunFolder, accuracy: float, num_photos: int) -> int:
     """Write down that the locked part was judged on; returns how often it was so far."""
     time = datetime.now(UTC).isoformat(timespec="seconds")
     return run.add_opening({"time": time, "accuracy": f"{accuracy:.4f}", "photos": num_photos})
+
+
+def _teach_refusal(
+    run: RunFolder,
+    card: ModelCard,
+    network: Network,
+    members: Sequence[Network],
+    sides: Sequence[tuple[Sequence[str], Sequence[str]]],
+    predictions: Predictions,
+    catalog: Catalog,
+    watch: Watcher | None,
+) -> tuple[ModelCard, Predictions]:
+    """The card with gates, and validation's answers with what they rest on.
+
+    Args:
+        run: where what is remembered of training photos goes.
+        card: with views and temperature.
+        network: what answers: the one member, or the ensemble of all.
+        members: single models, each with its side of the split.
+        sides: ids learnt and ids held out of each.
+        predictions: answers to the photos held out, side after side.
+        catalog: holds all these photos.
+        watch: told of the work as it goes on.
+    """
+    predictor = _import_vision("predictor")
+    references: list[Reference] = []
+    known: list[Predictions] = []
+    for member, (kept, held_out) in zip(members, sides, strict=True):
+        answering = predictor.ClassifierPredictor(member, card, num_photos=len(kept))
+        told = watch_part(watch, "remembering photos")
+        remembered = remember_photos(answering, catalog.select(kept), progress=told)
+        if remembered is None:
+            return card, predictions
+        references.append(remembered)
+        own = catalog.select(held_out)
+        known.append(meet_known(answering, remembered, own, is_member=len(members) > 1))
+    predictions = replace(predictions, familiarity=join_predictions(known).familiarity)
+    sha256 = run.write_references(encode_references(references))
+    learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
+    strangers = meet_made(
+        predictor.ClassifierPredictor(network, card),
+        references,
+        catalog.select(list(learnt)).photos,
+        progress=watch_part(watch, "made pictures"),
+    )
+    targets = align_targets(predictions, catalog)
+    refusal = learn_refusal(
+        predictions, targets, card.temperature, strangers, references_sha256=sha256
+    )
+    return replace(card, refusal=refusal), predictions
+
+
+def _list_learnt(split: Split) -> list[str]:
+    """Ids of the photos that a model, or any of its members, was trained on."""
+    return list(dict.fromkeys(id_ for kept, _ in pair_sides(split) for id_ in kept))
 
 
 def _describe_choice(trained: Trained, number: int, num_models: int) -> str:

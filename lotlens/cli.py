@@ -462,10 +462,14 @@ def predict(
             watch=watch,
         )
     silent = frame[frame["status"] != "ok"]
+    counts = {kind: int(count) for kind, count in frame["verdict"].value_counts().items()}
     if as_json:
-        _print_json({"out": str(out), "photos": frame.to_dict("records")})
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        _print_json({"out": str(out), "verdicts": counts, "photos": records})
         return
     _out.print(f"{len(frame) - len(silent)} photos answered, written to {out}")
+    told = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+    _out.print(f"verdicts: {told}" + ("" if details else "  (--details FILE has one for each)"))
     for row in silent.head(10).itertuples():
         _out.print(f"  no answer for {escape(str(row.id))}: {escape(str(row.status))}")
     if len(silent) > 10:
@@ -515,6 +519,75 @@ def ensemble(
         _print_ensemble_trial(trial)
     if trial.model is None:
         raise typer.Exit(1)
+
+
+@app.command()
+def refusal(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(help="Photos of no car, or of its inside: folder, zip, file (repeatable)."),
+    ] = None,
+    unknown: Annotated[
+        list[Path] | None,
+        typer.Option(help="Photos of car models that it does not know (repeatable)."),
+    ] = None,
+    answered: Annotated[
+        float, typer.Option(help="Share of photos of known models that are to pass.")
+    ] = 0.95,
+    wrong: Annotated[
+        float | None,
+        typer.Option(help="Instead: the share of such photos that may pass all the same."),
+    ] = None,
+    cost: Annotated[float, typer.Option(help="Of a wrong answer, in any unit.")] = 1.0,
+    gain: Annotated[float, typer.Option(help="Of a right answer, in the same unit.")] = 1.0,
+    coverage: Annotated[
+        float, typer.Option(help="Share of photos whose candidates hold the truth.")
+    ] = 0.95,
+    as_json: Json = False,
+) -> None:
+    """Choose when a model refuses: compare the methods, store the thresholds in its card."""
+    from lotlens import api
+
+    with _progress(quiet=as_json) as watch:
+        chosen = api.set_refusal(
+            run,
+            negatives=negatives or None,
+            unknown=unknown or None,
+            answered=answered,
+            wrong=wrong,
+            cost=cost,
+            gain=gain,
+            coverage=coverage,
+            watch=watch,
+        )
+    if as_json:
+        _print_json(chosen.to_dict())
+        return
+    heads = ("photos", "AUROC", "95 % interval", f"accepted at {answered:.0%}", "95 % interval")
+    table = Table("photos of", "method", *heads, box=None, pad_edge=False)
+    for row in chosen.comparison:
+        table.add_row(
+            escape(row.strangers),
+            row.method,
+            str(row.auroc.count),
+            f"{row.auroc.value:.3f}",
+            f"{row.auroc.low:.3f} to {row.auroc.high:.3f}",
+            f"{row.accepted.value:.3f}",
+            f"{row.accepted.low:.3f} to {row.accepted.high:.3f}",
+        )
+    _out.print(table)
+    _out.print()
+    for gate in chosen.refusal.gates:
+        strangers = gate.strangers
+        _out.print(
+            f"{gate.refuses:<13} {gate.method} of {gate.threshold:.4g} or more passes:"
+            f" {gate.known.value:.3f} of {gate.known.count} known photos"
+            + (f", {strangers.value:.3f} of {strangers.count} others" if strangers else ""),
+            soft_wrap=True,
+        )
+    _out.print(f"one model     is named with a probability above {chosen.refusal.sure:.2f}")
+    _out.print(f"card          {run / 'card.json'}")
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from lotlens.audit.split import (
     write_split,
 )
 from lotlens.errors import BundleError, InputError
-from lotlens.judge.ensemble import Blend, blend_predictions, select_predictions, try_blend
+from lotlens.judge.ensemble import Blend, blend_predictions, try_blend
 from lotlens.judge.gain import describe_gain
 from lotlens.judge.metrics import align_targets
-from lotlens.judge.predict import load_predictions, save_predictions
+from lotlens.judge.predict import load_predictions, save_predictions, select_predictions
+from lotlens.judge.refuse import learn_refusal
 from lotlens.judge.tta import WHOLE
 from lotlens.photos.tables import list_some
 from lotlens.recipe import MOST_FOLDS
@@ -144,7 +145,10 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
         weights_sha256=run.hash_members(len(kept)),
     )
     save_predictions(run.validation_path, predictions)
-    run.write_card(api.calibrate(card, predictions, validation))
+    card = api.calibrate(card, predictions, validation)
+    # By its probabilities alone: the familiarities of several runs have no common scale.
+    targets = align_targets(predictions, validation)
+    run.write_card(replace(card, refusal=learn_refusal(predictions, targets, card.temperature)))
     model = api.Model(run)
     api.tell_again(model, predictions, lot, validation, split)
     return EnsembleTrial(paths, blend, num_photos, model)

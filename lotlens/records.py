@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,11 @@ from numpy.typing import NDArray
 Fit = Literal["pad", "stretch", "crop"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 FloatArray = NDArray[np.float32]
+
+METHODS = ("max probability", "energy", "neighbours", "mahalanobis")
+"""How familiar a photo looks can be told in these ways (see `judge.familiarity`)."""
+FAMILIARITIES = METHODS[1:]
+"""Those that need more of a model than its final logits."""
 
 OK = "ok"
 """The status of a photo that was read and predicted. Any other status is the reason it was not."""
@@ -214,6 +220,103 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What keeps photos out that a model should not name.
+
+    Attributes:
+        refuses: whom it is meant for: "unknown" models, or what is "not a car".
+        method: one of METHODS.
+        threshold: photos with a lower score are refused.
+        known: the share of known photos that pass, measured on validation.
+        strangers: the share of photos that should be refused and pass, where there were any.
+    """
+
+    refuses: Literal["unknown", "not a car"]
+    method: str
+    threshold: float
+    known: Metric
+    strangers: Metric | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Gate:
+        """From plain values.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are not a gate's.
+        """
+        if values["refuses"] not in ("unknown", "not a car") or values["method"] not in METHODS:
+            raise ValueError(f"no gate of this lotlens: {values!r}")
+        strangers = values.get("strangers")
+        return cls(
+            values["refuses"],
+            values["method"],
+            _read_number(values["threshold"]),
+            _read_metric(values["known"]),
+            None if strangers is None else _read_metric(strangers),
+        )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """When a model does not answer with one of its classes (see `judge.refuse`).
+
+    Attributes:
+        gates: each photo must pass all of them; those against what is no car come first.
+        coverage: the share of photos of known models whose set of candidates holds the truth.
+        candidate: classes of this probability or more are candidates.
+        sure: the least probability with which one model is named.
+        tolerated: flaws (see `photos.quality`) that the model's own photos have often enough to be
+            no reason for a refusal.
+        num_photos: of validation, on which all this rests.
+        references_sha256: of the file with what is remembered of training photos.
+    """
+
+    gates: tuple[Gate, ...] = ()
+    coverage: float = 0.95
+    candidate: float = 0.0
+    sure: float = 0.5
+    tolerated: tuple[str, ...] = ()
+    num_photos: int = 0
+    references_sha256: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Refusal:
+        """From plain values; unknown keys are ignored.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are not a refusal's.
+        """
+        for key in ("gates", "tolerated"):
+            if not isinstance(values[key], (list, tuple)):
+                raise TypeError(f"{key} must be a list, not {values[key]!r}")
+        if not all(isinstance(flaw, str) for flaw in values["tolerated"]):
+            raise TypeError(f"tolerated must hold names, not {values['tolerated']!r}")
+        return cls(
+            tuple(Gate.from_dict(gate) for gate in values["gates"]),
+            _read_number(values["coverage"], most=1.0),
+            _read_number(values["candidate"], most=1.0),
+            _read_number(values["sure"], most=1.0),
+            tuple(values["tolerated"]),
+            int(_read_number(values["num_photos"])),
+            str(values["references_sha256"]),
+        )
+
+
+def _read_number(value: Any, most: float = float("inf")) -> float:
+    """A finite number; not negative and at most `most`, where that is given."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise TypeError(f"must be a number, not {value!r}")
+    if most != float("inf") and not 0 <= value <= most:
+        raise ValueError(f"must be within 0 to {most:g}, not {value!r}")
+    return float(value)
+
+
+def _read_metric(values: Mapping[str, Any]) -> Metric:
+    value, low, high = (_read_number(values[key], most=1.0) for key in ("value", "low", "high"))
+    return Metric(str(values["name"]), value, low, high, int(_read_number(values["count"])))
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """All that one must know to use a model's weights, stored beside them as card.json.
 
@@ -239,6 +342,7 @@ class ModelCard:
         shares: of an ensemble of runs, what each of its members counts in the answer; their sum
             is 1. Empty for a single run. Each member has a bundle of its own with its own card,
             by which it prepares photos and takes views; `weights_sha256` is of those cards.
+        refusal: when no class is named; None for models of before, which always name one.
     """
 
     format_version: int
@@ -259,6 +363,7 @@ class ModelCard:
     weights_sha256: str = ""
     synthetic: bool = False
     shares: tuple[float, ...] = ()
+    refusal: Refusal | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -281,6 +386,8 @@ class ModelCard:
         plain["metrics"] = tuple(Metric(**metric) for metric in plain.get("metrics", ()))
         plain["views"] = tuple(plain.get("views", ("whole",)))
         plain["shares"] = tuple(plain.get("shares", ()))
+        if plain.get("refusal") is not None:
+            plain["refusal"] = Refusal.from_dict(plain["refusal"])
         return cls(**plain)
 
 
@@ -320,6 +427,10 @@ class Predictions:
         features: [N, F] float32 of the plain view, or None if not kept; NaN rows likewise.
         status: "ok", or the reason the photo has no answer.
         classes: in the order of the logits' columns.
+        flaws: what makes each photo too poor to tell models apart by (see `photos.quality`), or
+            ""; None if that was not looked at.
+        familiarity: [N, 3] float32, FAMILIARITIES of the plain view; NaN rows where status is not
+            ok; None if not measured.
     """
 
     ids: tuple[str, ...]
@@ -327,6 +438,8 @@ class Predictions:
     features: FloatArray | None
     status: tuple[str, ...]
     classes: tuple[CarClass, ...]
+    flaws: tuple[str, ...] | None = None
+    familiarity: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.status) == len(self.logits):
@@ -334,6 +447,11 @@ class Predictions:
                 f"{len(self.ids)} ids, {len(self.status)} statuses and {len(self.logits)} rows"
                 " of logits must be equal in number"
             )
+        num_photos, scores = len(self.ids), self.familiarity
+        if self.flaws is not None and len(self.flaws) != num_photos:
+            raise ValueError(f"{len(self.flaws)} flaws for {num_photos} photos")
+        if scores is not None and scores.shape != (num_photos, len(FAMILIARITIES)):
+            raise ValueError(f"familiarity of shape {scores.shape} for {num_photos} photos")
 
     @property
     def answered(self) -> NDArray[np.bool_]:

@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "validation.npz"
 
     @property
+    def references_path(self) -> Path:
+        """What the model remembers of its training photos, to tell what is familiar to it."""
+        return self.path / "familiarity.npz"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 
@@ -222,6 +227,28 @@ class RunFolder:
             return ModelCard.from_dict(values)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{self.card_path} is damaged: {error!r}") from error
+
+    def read_references(self, sha256: str) -> bytes:
+        """The file with what the model remembers, which the card vouches for.
+
+        Raises:
+            BundleError: it is missing, or not the file that the card describes.
+        """
+        try:
+            data = self.references_path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"cannot read {self.references_path}: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise BundleError(
+                f"{self.references_path} is not the file that {self.card_path} describes (its"
+                " SHA-256 differs): it was damaged or replaced; train again or restore it"
+            )
+        return data
+
+    def write_references(self, data: bytes) -> str:
+        """Write that file, and give its SHA-256 for the card."""
+        write_bytes_atomically(self.references_path, data)
+        return hashlib.sha256(data).hexdigest()
 
     def write_card(self, card: ModelCard) -> None:
         self._write_json(self.card_path, card.to_dict())

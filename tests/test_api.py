@@ -54,6 +54,7 @@ def test_a_run_holds_all_that_the_docs_promise(trained):
     names = {path.name for path in trained.run.path.iterdir()}
     assert names == {
         "card.json",
+        "familiarity.npz",
         "findings.csv",
         "history.csv",
         "model.safetensors",

@@ -19,7 +19,11 @@ from lotlens.judge import metrics
 from lotlens.judge.compare import Comparison
 from lotlens.judge.ensemble import SMALLEST_SHARE
 from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
+from lotlens.judge.refuse import KINDS
 from lotlens.judge.tta import VIEWS
+from lotlens.photos.negatives import KINDS as NEGATIVES
+from lotlens.photos.quality import FLAWS
+from lotlens.records import METHODS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -27,6 +31,7 @@ GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
 SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
 JUDGING = (ROOT / "docs" / "guide" / "judging.md").read_text("utf-8")
 VIEWS_PAGE = (ROOT / "docs" / "guide" / "views-and-ensembles.md").read_text("utf-8")
+REFUSAL = (ROOT / "docs" / "guide" / "refusal.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -45,7 +50,7 @@ def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_python_uses_the_real_verbs():
-    for block in find_code(README + SWEEPS + VIEWS_PAGE, "python"):
+    for block in find_code(README + SWEEPS + VIEWS_PAGE + REFUSAL, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lotlens":
                 assert node.attr in lotlens.__all__
@@ -55,7 +60,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS + JUDGING + VIEWS_PAGE, "sh")
+        for block in find_code(README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -97,6 +102,13 @@ def test_the_page_on_views_names_every_view_and_the_rules_figures():
         assert f"`{view}`" in VIEWS_PAGE, view
     for figure in (f"{SMALLEST_GAIN:g} nats", f"limit: {DOUBT:g},", f"than {SMALLEST_SHARE:g} are"):
         assert figure in VIEWS_PAGE, figure
+
+
+def test_the_refusal_page_names_every_verdict_method_and_flaw():
+    for name in (*KINDS, *METHODS, *FLAWS, *NEGATIVES):
+        assert f"`{name}`" in REFUSAL, name
+    for column in ("verdict", "reason", "candidates"):
+        assert f"`{column}`" in REFUSAL, column
 
 
 def test_make_targets_in_the_docs_exist():

@@ -1,14 +1,16 @@
 """A run folder is finished or it is not, and never anything between."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import atomic_path
-from lotlens.records import CarClass, ImageSpec, Metric, ModelCard
+from lotlens.records import CarClass, Gate, ImageSpec, Metric, ModelCard, Refusal
 from lotlens.run import FORMAT_VERSION, RunFolder
 
+SHARE = Metric("share", 0.5, 0.4, 0.6, 10)
 CARD = ModelCard(
     format_version=FORMAT_VERSION,
     lotlens_version="0.1.0",
@@ -19,7 +21,19 @@ CARD = ModelCard(
     fingerprint="abc",
     views=("whole", "mirror"),
     metrics=(Metric("accuracy", 0.5, 0.4, 0.6, 10),),
+    refusal=Refusal(
+        (
+            Gate("not a car", "mahalanobis", -50.0, SHARE, SHARE),
+            Gate("unknown", "neighbours", 0.8, SHARE),
+        ),
+        candidate=0.1,
+        tolerated=("blurred",),
+        num_photos=10,
+        references_sha256="abc",
+    ),
 )
+REFUSAL = asdict(CARD.refusal)
+GATE = asdict(CARD.refusal.gates[0])
 
 
 @pytest.fixture
@@ -44,6 +58,24 @@ def test_unknown_keys_of_newer_cards_are_ignored(finished):
     assert finished.read_card() == CARD
 
 
+def test_cards_of_before_know_no_refusal(finished):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    del values["refusal"]
+    finished.card_path.write_text(json.dumps(values))
+    assert finished.read_card() == replace(CARD, refusal=None)
+
+
+def test_what_is_remembered_is_vouched_for(finished):
+    sha256 = finished.write_references(b"what is remembered")
+    assert finished.read_references(sha256) == b"what is remembered"
+    finished.references_path.write_bytes(b"something else")
+    with pytest.raises(BundleError, match="SHA-256 differs"):
+        finished.read_references(sha256)
+    finished.references_path.unlink()
+    with pytest.raises(BundleError, match=r"cannot read .*familiarity\.npz"):
+        finished.read_references(sha256)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -55,6 +87,26 @@ def test_unknown_keys_of_newer_cards_are_ignored(finished):
         {"metrics": 5},
         {"views": 5},
         {"shares": 5},
+        {"refusal": 5},
+        {"refusal": []},
+        {"refusal": "never"},
+        {"refusal": {}},
+        {"refusal": REFUSAL | {"gates": {}}},
+        {"refusal": REFUSAL | {"gates": [5]}},
+        {"refusal": REFUSAL | {"gates": [GATE | {"method": "guess"}]}},
+        {"refusal": REFUSAL | {"gates": [GATE | {"method": ["energy"]}]}},
+        {"refusal": REFUSAL | {"gates": [GATE | {"refuses": "everything"}]}},
+        {"refusal": REFUSAL | {"gates": [GATE | {"threshold": "0.5"}]}},
+        {"refusal": REFUSAL | {"gates": [GATE | {"threshold": float("nan")}]}},
+        {"refusal": REFUSAL | {"gates": [GATE | {"known": None}]}},
+        {"refusal": REFUSAL | {"gates": [GATE | {"strangers": {"value": 1}}]}},
+        {"refusal": REFUSAL | {"sure": 5}},
+        {"refusal": REFUSAL | {"candidate": None}},
+        {"refusal": REFUSAL | {"coverage": True}},
+        {"refusal": REFUSAL | {"tolerated": "blurred"}},
+        {"refusal": REFUSAL | {"tolerated": [1]}},
+        {"refusal": REFUSAL | {"num_photos": "many"}},
+        {"refusal": REFUSAL | {"num_photos": float("inf")}},
     ],
 )
 def test_damaged_cards_are_bundle_errors(finished, change):

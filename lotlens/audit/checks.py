@@ -16,22 +16,15 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lotlens.photos.quality import BLURRED, DARK, FLAT, TINY
 from lotlens.photos.reading import NO_FILE
 from lotlens.photos.tables import list_some
 from lotlens.records import OK, CarClass, Finding
 
 PartName = Literal["train", "test"]
 
-TINY = 64
-"""Pixels of the shorter side below which a photo is tiny."""
 EXTREME_ASPECT = 4.0
 """Longer over shorter side from which an aspect is extreme."""
-DARK = 40
-"""Grey level below which all but a hundredth of a dark photo lie, of 255."""
-FLAT = 12
-"""Grey levels that all but two hundredths of a flat photo lie within."""
-BLURRED = 0.5
-"""Sharpness (see `scan.Signs`) below which a photo is blurred."""
 GREY = 8
 """Span between channels that all but a hundredth of the pixels of a grey photo lie within."""
 _SMALL_SHARE = 0.1  # of the median class

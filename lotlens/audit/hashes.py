@@ -79,7 +79,7 @@ def hash_frame(frame: NDArray[np.uint8]) -> NDArray[np.float16]:
     """The hash [16, 16] of a square grey frame; without its mean, so brightness is out.
 
     Args:
-        frame: [side, side] of `likeness.frame_photo`, a multiple of 64 pixels a side.
+        frame: [side, side] of `quality.frame_photo`, a multiple of 64 pixels a side.
     """
     waves = _frame_waves(len(frame))
     amplitudes: NDArray[np.float32] = np.matmul(np.matmul(waves.T, frame, dtype=np.float32), waves)

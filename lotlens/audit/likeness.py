@@ -13,12 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 _Pixel = TypeVar("_Pixel", np.float32, np.bool_)
-
-FRAME = 128
-"""Photos are compared as grey squares of so many pixels a side, whatever their aspect."""
 
 SAME = 0.93
 """Likeness from which two photos count as one picture (measured: docs/LOG.md, issue 3)."""
@@ -35,12 +31,6 @@ _NOISE = 4.0  # variance that compression alone leaves in an even square
 _HOPELESS = 0.8  # likeness at the coarsest level below which finer ones are not tried
 
 
-def frame_photo(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A photo [H, W, 3] as the grey square [128, 128] that is compared."""
-    grey = Image.fromarray(photo).convert("L")
-    return np.asarray(grey.resize((FRAME, FRAME), Image.Resampling.BILINEAR))
-
-
 def measure_likeness(
     outer: NDArray[np.uint8],
     inner: NDArray[np.uint8],
@@ -51,7 +41,7 @@ def measure_likeness(
     """How far the inner picture is a copy of a part of the outer one.
 
     Args:
-        outer: of `frame_photo`.
+        outer: of `quality.frame_photo`.
         inner: likewise; flip one of the two to compare mirror images.
         box: where to start: left, right, top and bottom of the inner photo within the outer one,
             as shares of its sides.

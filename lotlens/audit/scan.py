@@ -18,10 +18,11 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 
 from lotlens.audit.hashes import HASH_SIDE, hash_frame
-from lotlens.audit.likeness import FRAME, frame_photo, measure_likeness
+from lotlens.audit.likeness import measure_likeness
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode, decode_sized
+from lotlens.photos.quality import FRAME, find_levels, frame_photo, measure_quality
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import OK, Photo
 
@@ -48,9 +49,7 @@ class Signs:
         size: width and height of the upright photo in pixels.
         hash: [16, 16] perceptual hash (see `hashes.hash_frame`).
         tones: 1st, 50th and 99th percentile of the grey levels, 0 to 255.
-        sharpness: standard deviation of the Laplacian over the root mean square gradient, in a
-            frame of 128 x 128 pixels (measures of this family: Pertuz et al. 2013). About 1 for a
-            sharp photo, 0.4 for one blurred over 1 % of its width, whatever its contrast.
+        sharpness: see `quality.measure_sharpness`.
         colour: 99th percentile of the span between a pixel's channels, 0 to 255.
     """
 
@@ -121,34 +120,16 @@ def _look(reader: PhotoReader, photo: Photo) -> Signs:
     # Every fourth pixel in rows and columns is enough for the colours, and 16 times faster.
     red, green, blue = np.moveaxis(pixels[::4, ::4], 2, 0)
     span = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    quality = measure_quality(frame, size)
     return Signs(
         OK,
         digest,
         size,
         hash_frame(frame),
-        _find_levels(frame[::2, ::2], 0.01, 0.5, 0.99),
-        _measure_sharpness(frame.astype(np.float32)),
-        *_find_levels(span, 0.99),
+        quality.tones,
+        quality.sharpness,
+        *find_levels(span, 0.99),
     )
-
-
-def _find_levels(values: NDArray[np.uint8], *shares: float) -> tuple[int, ...]:
-    """Quantiles of 8-bit values, by counting: many times faster than sorting."""
-    counts = np.bincount(values.ravel(), minlength=256).cumsum()
-    return tuple(np.searchsorted(counts, counts[-1] * np.array(shares)).tolist())
-
-
-def _measure_sharpness(frame: NDArray[np.float32]) -> float:
-    across, down = np.diff(frame, axis=1)[1:-1], np.diff(frame, axis=0)[:, 1:-1]
-    laplacian = (np.diff(across, axis=1) + np.diff(down, axis=0)).ravel()
-    # Central differences, twice the slope.
-    slopes = ((across[:, 1:] + across[:, :-1]).ravel(), (down[1:] + down[:-1]).ravel())
-    gradient = np.sqrt(sum(float(slope @ slope) for slope in slopes) / laplacian.size / 2)
-    deviation = np.sqrt(
-        float(laplacian @ laplacian) / laplacian.size - float(laplacian.mean()) ** 2
-    )
-    noise = 1.0  # grey levels; keeps an even picture from being called sharp
-    return float(deviation / (gradient + noise))
 
 
 def _compare(reader: PhotoReader, pair: Pair) -> float:

@@ -17,6 +17,7 @@ from scipy.special import log_softmax, softmax
 
 from lotlens.errors import InputError
 from lotlens.judge.gain import DOUBT, Gain, measure_gain
+from lotlens.judge.predict import select_predictions
 from lotlens.records import OK, FloatArray, Predictions
 from lotlens.temperature import fit_temperature, measure_losses
 
@@ -124,27 +125,7 @@ def blend_predictions(parts: Sequence[Predictions], shares: Sequence[float]) -> 
     ]
     logits = blend_logits([part.logits for part in aligned], shares)
     logits[np.array([reason != OK for reason in status], bool)] = np.nan
-    return Predictions(first.ids, logits, None, tuple(status), first.classes)
-
-
-def select_predictions(predictions: Predictions, ids: Sequence[str]) -> Predictions:
-    """The answers to these photos, in this order, without features.
-
-    Raises:
-        ValueError: an id is not among them.
-    """
-    row_of = {id_: row for row, id_ in enumerate(predictions.ids)}
-    missing = [id_ for id_ in ids if id_ not in row_of]
-    if missing:
-        raise ValueError(f"no answer to {len(missing)} photos, such as {missing[0]!r}")
-    rows = [row_of[id_] for id_ in ids]
-    return Predictions(
-        tuple(ids),
-        predictions.logits[rows],
-        None,
-        tuple(predictions.status[row] for row in rows),
-        predictions.classes,
-    )
+    return Predictions(first.ids, logits, None, tuple(status), first.classes, first.flaws)
 
 
 def fit_shares(logits: Sequence[FloatArray], targets: NDArray[np.int64]) -> Shares:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -58,8 +58,8 @@ def predict(
         progress: called with (photos done, photos in all) after every batch.
 
     Returns:
-        every id once, in catalog order; a photo without an answer has the reason as its status.
-        The logits are raw: the temperature of the card is not applied.
+        every id once, in catalog order; a photo without an answer has the reason as its status,
+        and a poor one its flaw. The logits are raw: the temperature of the card is not applied.
 
     Raises:
         InputError: an unknown view.
@@ -78,7 +78,7 @@ def predict(
     )
     first = by_view[names[0]]
     logits = average_views([by_view[name].logits for name in names])
-    return Predictions(first.ids, logits, first.features, first.status, first.classes)
+    return replace(first, logits=logits)
 
 
 def predict_views(
@@ -103,7 +103,7 @@ def predict_views(
     num_photos, num_classes = len(catalog), len(card.classes)
     logits = {name: np.full((num_photos, num_classes), np.nan, np.float32) for name in names}
     features: FloatArray | None = None
-    status = [OK] * num_photos
+    status, flaws = [OK] * num_photos, [""] * num_photos
     rows: list[int] = []
     waiting: list[NDArray[np.uint8]] = []
 
@@ -126,15 +126,18 @@ def predict_views(
         waiting.clear()
 
     stream = read_ahead(
-        catalog.photos, card.image, num_workers=num_workers, num_ahead=2 * batch_size
+        catalog.photos,
+        card.image,
+        num_workers=num_workers,
+        num_ahead=2 * batch_size,
+        find_flaws=True,
     )
     with closing(stream):  # so that the threads end here, whatever the model raises
         for row, loaded in enumerate(stream):
-            if isinstance(loaded, str):
-                status[row] = loaded
-            else:
+            status[row], flaws[row] = loaded.status, loaded.flaw
+            if loaded.pixels is not None:
                 rows.append(row)
-                waiting.append(loaded)
+                waiting.append(loaded.pixels)
             is_last = row == num_photos - 1
             if waiting and (is_last or len(waiting) == batch_size):
                 answer()
@@ -156,6 +159,7 @@ def predict_views(
             features if name == names[0] else None,
             tuple(status),
             card.classes,
+            tuple(flaws),
         )
         for name in names
     }
@@ -175,6 +179,7 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Predictions of several sets of photos, no photo in two, as one.
 
     Features of several models cannot be compared: those of a single part are kept, else none.
+    Flaws and familiarity are kept if all parts have them.
 
     Raises:
         ValueError: parts of different classes, or a photo in two.
@@ -185,12 +190,15 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     ids = tuple(id_ for part in parts for id_ in part.ids)
     if len(set(ids)) < len(ids) or any(part.classes != first.classes for part in parts):
         raise ValueError("predictions to be joined must share their classes and no photo")
+    scores = [part.familiarity for part in parts]
     return Predictions(
         ids,
         np.concatenate([part.logits for part in parts]),
         None,
         tuple(status for part in parts for status in part.status),
         first.classes,
+        _join(part.flaws for part in parts),
+        None if any(s is None for s in scores) else np.concatenate(scores),  # type: ignore[arg-type]
     )
 
 
@@ -198,17 +206,22 @@ def select_predictions(predictions: Predictions, ids: Sequence[str]) -> Predicti
     """The answers to these photos, in the order of `ids`.
 
     Raises:
-        KeyError: an id is not among them.
+        ValueError: an id is not among them.
     """
-    position = {id_: row for row, id_ in enumerate(predictions.ids)}
-    rows = [position[id_] for id_ in ids]
-    features = predictions.features
-    return Predictions(
-        tuple(ids),
-        predictions.logits[rows],
-        None if features is None else features[rows],
-        tuple(predictions.status[row] for row in rows),
-        predictions.classes,
+    row_of = {id_: row for row, id_ in enumerate(predictions.ids)}
+    missing = [id_ for id_ in ids if id_ not in row_of]
+    if missing:
+        raise ValueError(f"no answer to {len(missing)} photos, such as {missing[0]!r}")
+    rows = [row_of[id_] for id_ in ids]
+    features, flaws, scores = predictions.features, predictions.flaws, predictions.familiarity
+    return replace(
+        predictions,
+        ids=tuple(ids),
+        logits=predictions.logits[rows],
+        features=None if features is None else features[rows],
+        status=tuple(predictions.status[row] for row in rows),
+        flaws=None if flaws is None else tuple(flaws[row] for row in rows),
+        familiarity=None if scores is None else scores[rows],
     )
 
 
@@ -221,6 +234,15 @@ def order_classes(predictions: Predictions, classes: Sequence[CarClass]) -> Pred
     position = {car.label: column for column, car in enumerate(predictions.classes)}
     columns = [position[car.label] for car in classes]
     return replace(predictions, logits=predictions.logits[:, columns], classes=tuple(classes))
+
+
+def _join(flaws: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    joined: list[str] = []
+    for part in flaws:
+        if part is None:
+            return None
+        joined.extend(part)
+    return tuple(joined)
 
 
 def probabilities(predictions: Predictions, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -281,6 +303,10 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
     }
     if predictions.features is not None:
         arrays["features"] = predictions.features
+    if predictions.flaws is not None:
+        arrays["flaws"] = np.array(predictions.flaws, dtype=np.str_)
+    if predictions.familiarity is not None:
+        arrays["familiarity"] = predictions.familiarity
     with atomic_path(path) as part_path, part_path.open("xb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -301,6 +327,8 @@ def load_predictions(path: Path) -> Predictions:
                 arrays.get("features"),
                 tuple(arrays["status"].tolist()),
                 tuple(CarClass(label, name) for label, name in classes),
+                tuple(map(str, arrays["flaws"].tolist())) if "flaws" in arrays else None,
+                np.asarray(arrays["familiarity"], np.float32) if "familiarity" in arrays else None,
             )
     except (
         OSError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from joblib import cpu_count
@@ -12,19 +13,40 @@ from numpy.typing import NDArray
 
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decode import decode
+from lotlens.photos.decode import decode_sized
 from lotlens.photos.prepare import decode_size, fit_photo
-from lotlens.records import ImageSpec, Photo
+from lotlens.photos.quality import find_flaw, frame_photo, measure_quality
+from lotlens.records import OK, ImageSpec, Photo
 
 NO_FILE = "no file"
 """The reason given for a photo that the CSV names and no file matches."""
 _MOST_WORKERS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedPhoto:
+    """A photo ready for a network, or why not.
+
+    Attributes:
+        status: "ok", or the reason why there are no pixels.
+        pixels: fitted, [height, width, 3] uint8; None unless the status is "ok".
+        flaw: what makes it too poor to tell models apart by (see `quality.find_flaw`), or "".
+    """
+
+    status: str
+    pixels: NDArray[np.uint8] | None = None
+    flaw: str = ""
+
+
 def read_ahead(
-    photos: Sequence[Photo], spec: ImageSpec, *, num_workers: int | None = None, num_ahead: int = 64
-) -> Generator[NDArray[np.uint8] | str, None, None]:
-    """Fitted photos [height, width, 3] uint8, or the reason why not (text), in order.
+    photos: Sequence[Photo],
+    spec: ImageSpec,
+    *,
+    num_workers: int | None = None,
+    num_ahead: int = 64,
+    find_flaws: bool = False,
+) -> Generator[LoadedPhoto, None, None]:
+    """Fitted photos, or the reason why not, in order.
 
     Threads read, decode and resize (Pillow does so outside the interpreter's lock) while the
     caller works on earlier photos; memory is bounded by `num_ahead`. Close the generator to end
@@ -35,31 +57,34 @@ def read_ahead(
         spec: the frame to fit them to.
         num_workers: threads; 0 to read in the caller's, None for one per core.
         num_ahead: the most photos that wait to be taken.
+        find_flaws: also judge their quality, for about a millisecond each.
     """
     if num_workers is None:
         num_workers = min(_MOST_WORKERS, cpu_count())
     with PhotoReader() as reader:
         if num_workers == 0:
-            yield from (_read(reader, photo, spec) for photo in photos)
+            yield from (_read(reader, photo, spec, find_flaws) for photo in photos)
             return
-        queue: deque[Future[NDArray[np.uint8] | str]] = deque()
+        queue: deque[Future[LoadedPhoto]] = deque()
         pool = ThreadPoolExecutor(num_workers, thread_name_prefix="photos")
         try:
             for photo in photos:
                 if len(queue) == num_ahead:
                     yield queue.popleft().result()
-                queue.append(pool.submit(_read, reader, photo, spec))
+                queue.append(pool.submit(_read, reader, photo, spec, find_flaws))
             while queue:
                 yield queue.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(reader: PhotoReader, photo: Photo, spec: ImageSpec) -> NDArray[np.uint8] | str:
+def _read(reader: PhotoReader, photo: Photo, spec: ImageSpec, find_flaws: bool) -> LoadedPhoto:
     if photo.locator is None:
-        return NO_FILE
+        return LoadedPhoto(NO_FILE)
     try:
         data = reader.read(photo.locator)
-        return fit_photo(decode(data, min_size=decode_size(spec)), spec)
+        pixels, size = decode_sized(data, min_size=decode_size(spec))
     except UnreadablePhoto as error:
-        return error.reason
+        return LoadedPhoto(error.reason)
+    flaw = find_flaw(measure_quality(frame_photo(pixels), size)) if find_flaws else ""
+    return LoadedPhoto(OK, fit_photo(pixels, spec), flaw)

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
-from lotlens.records import OK, Catalog, FloatArray, ImageSpec
+from lotlens.records import Catalog, FloatArray, ImageSpec
 from lotlens.vision.augment import PhotoAugmenter
 
 _MOST_BYTES_IN_MEMORY = 3 * 2**30
@@ -81,11 +81,9 @@ def decode_photos(
     kept: list[int] = []
     for row, loaded in enumerate(read_ahead(catalog.photos, spec)):
         id_ = catalog.photos[row].id
-        if isinstance(loaded, str):
-            status[id_] = loaded
-        else:
-            status[id_] = OK
-            pixels[len(kept)] = loaded
+        status[id_] = loaded.status
+        if loaded.pixels is not None:
+            pixels[len(kept)] = loaded.pixels
             kept.append(row)
             ids.append(id_)
         if progress is not None:

@@ -12,8 +12,8 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from lotlens.audit import hashes
 from lotlens.audit.hashes import HASH_SIDE, find_lookalikes, hash_frame
-from lotlens.audit.likeness import frame_photo
 from lotlens.photos.drawing import add_watermark
+from lotlens.photos.quality import frame_photo
 
 SIGNS = np.where(np.arange(HASH_SIDE) % 2, -1, 1)
 NUM_PICTURES, NUM_COPIES = 150, 100

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from lotlens.audit.likeness import FRAME, SAME, frame_photo, measure_likeness
+from lotlens.audit.likeness import SAME, measure_likeness
 from lotlens.photos.drawing import add_watermark
+from lotlens.photos.quality import FRAME, frame_photo
 
 
 @pytest.fixture(scope="module")

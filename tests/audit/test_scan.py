@@ -14,8 +14,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from lotlens.audit import scan
 from lotlens.audit.hashes import hash_frame
-from lotlens.audit.likeness import SAME, frame_photo
+from lotlens.audit.likeness import SAME
 from lotlens.audit.scan import NO_HASH, Pair, Signs, compare_photos, scan_photos
+from lotlens.photos.quality import frame_photo
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import Locator, Photo
 

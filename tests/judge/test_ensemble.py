@@ -14,7 +14,6 @@ from lotlens.judge.ensemble import (
     blend_logits,
     blend_predictions,
     fit_shares,
-    select_predictions,
     try_blend,
 )
 from lotlens.judge.predict import predict
@@ -296,10 +295,3 @@ def test_a_photo_without_an_answer_of_any_model_has_none():
 def test_answers_that_do_not_belong_together_are_not_blended(other):
     with pytest.raises(ValueError, match=r"same photos and classes|no answer to 1 photos"):
         blend_predictions([make_predictions("ab", np.ones((2, 3))), other], (0.5, 0.5))
-
-
-def test_some_answers_are_taken_in_the_order_asked_for():
-    given_ = make_predictions("abc", [[1, 0, 0], [2, 0, 0], [3, 0, 0]], [OK, OK, "torn"])
-    taken = select_predictions(given_, ["c", "a"])
-    assert (taken.ids, taken.status) == (("c", "a"), ("torn", OK))
-    assert taken.logits[:, 0].tolist() == [3, 1]

@@ -3,6 +3,7 @@
 import io
 import threading
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from lotlens.judge.predict import (
     NO_NUMBER,
     join_predictions,
     load_predictions,
+    order_classes,
     predict,
     predict_views,
     probabilities,
     save_predictions,
+    select_predictions,
     to_frame,
 )
 from lotlens.photos.reading import NO_FILE
@@ -180,7 +183,7 @@ def test_unknown_views_are_refused(locators, views):
 def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
     num_loaded = 0
     lock = threading.Lock()
-    real = reading_module.decode
+    real = reading_module.decode_sized
 
     def count(*args, **options):
         nonlocal num_loaded
@@ -188,7 +191,7 @@ def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
             num_loaded += 1
         return real(*args, **options)
 
-    monkeypatch.setattr(reading_module, "decode", count)
+    monkeypatch.setattr(reading_module, "decode_sized", count)
     ahead = []
 
     class Slow(ColourPredictor):
@@ -306,6 +309,37 @@ def test_no_predictions_at_all_can_be_kept(tmp_path):
     assert load_predictions(tmp_path / "p.npz").ids == ()
 
 
+def test_flaws_and_familiarity_are_kept_with_predictions(tmp_path):
+    scores = np.array([[1, 2, 3], [np.nan] * 3], np.float32)
+    found = replace(
+        make_predictions([[1, 2, 3], [np.nan] * 3], [OK, "torn"]),
+        flaws=("too small: 9 x 9 pixels", ""),
+        familiarity=scores,
+    )
+    save_predictions(tmp_path / "p.npz", found)
+    again = load_predictions(tmp_path / "p.npz")
+    assert again.flaws == found.flaws
+    np.testing.assert_array_equal(again.familiarity, scores)
+    other = replace(found, ids=("a", "b"))
+    joined = join_predictions([found, other])
+    assert joined.flaws == found.flaws * 2
+    np.testing.assert_array_equal(joined.familiarity, np.concatenate([scores, scores]))
+    bare = join_predictions([found, replace(other, flaws=None, familiarity=None)])
+    assert bare.flaws is bare.familiarity is None
+
+
+@pytest.mark.parametrize("changes", [{"flaws": ("",)}, {"familiarity": np.zeros((2, 2))}])
+def test_flaws_and_familiarity_belong_to_the_photos(changes):
+    with pytest.raises(ValueError, match="for 2 photos"):
+        replace(make_predictions([[1, 2, 3], [3, 2, 1]]), **changes)
+
+
+def test_poor_photos_are_answered_and_their_flaw_is_told(locators):
+    found = predict(ColourPredictor(), make_catalog(locators, ["0", "text"]))
+    assert found.status[0] == OK
+    assert found.flaws == ("too small: 8 x 6 pixels", "")
+
+
 def make_damaged(kind):
     buffer = io.BytesIO()
     if kind == "pickled":
@@ -369,3 +403,22 @@ def test_joined_predictions_keep_every_row_with_its_id():
 def test_predictions_that_do_not_belong_together_are_not_joined(other):
     with pytest.raises(ValueError, match="must share their classes"):
         join_predictions([make_part("a", "b"), other])
+
+
+def test_some_answers_are_taken_in_the_order_asked_for_with_all_that_belongs_to_them():
+    classes = (CarClass("0", "Niva"), CarClass("1", "Kalina"))
+    numbers = np.arange(6, dtype=np.float32).reshape(3, 2)
+    scores = np.arange(9, dtype=np.float32).reshape(3, 3)
+    status, flaws = (OK, OK, "torn"), ("", "blurred", "")
+    given_ = Predictions(("a", "b", "c"), numbers, numbers + 1, status, classes, flaws, scores)
+    taken = select_predictions(given_, ["c", "b"])
+    assert (taken.ids, taken.status, taken.flaws) == (("c", "b"), ("torn", OK), ("", "blurred"))
+    np.testing.assert_array_equal(taken.logits, numbers[[2, 1]])
+    np.testing.assert_array_equal(taken.features, numbers[[2, 1]] + 1)
+    np.testing.assert_array_equal(taken.familiarity, scores[[2, 1]])
+    with pytest.raises(ValueError, match="no answer to 1 photos, such as 'd'"):
+        select_predictions(given_, ["a", "d"])
+    turned = order_classes(given_, classes[::-1])
+    np.testing.assert_array_equal(turned.logits, numbers[:, ::-1])
+    assert turned.classes == classes[::-1]
+    assert turned.familiarity is scores

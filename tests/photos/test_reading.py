@@ -1,0 +1,61 @@
+"""Photos are read in order by any number of threads, each with its status and its flaw."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lotlens.photos.reading import NO_FILE, read_ahead
+from lotlens.records import OK, ImageSpec, Locator, Photo
+
+SPEC = ImageSpec(48, 64)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    sound = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    for name, pixels in {
+        "sound": sound,
+        "small": sound[:30],
+        "dark": sound // 16,
+        "turned": sound[:, :40],
+    }.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    found = [Photo(path.stem, Locator(path)) for path in sorted(tmp_path.iterdir())]
+    return [*found, Photo("gone", None)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_each_photo_has_a_status_and_a_flaw(photos, num_workers):
+    loaded = list(read_ahead(photos, SPEC, num_workers=num_workers, num_ahead=2, find_flaws=True))
+    by_id = {photo.id: one for photo, one in zip(photos, loaded, strict=True)}
+    assert by_id["sound"].status == OK
+    assert by_id["sound"].flaw == ""
+    assert by_id["small"].flaw == "too small: 160 x 30 pixels"
+    assert by_id["turned"].flaw == "too small: 40 x 120 pixels"
+    assert by_id["dark"].flaw.startswith("too dark")
+    for id_ in ("sound", "small", "dark"):
+        assert by_id[id_].pixels.shape == (48, 64, 3)
+    assert by_id["gone"].status == NO_FILE
+    assert by_id["torn"].status not in (OK, NO_FILE)
+    assert by_id["torn"].pixels is None
+    assert by_id["gone"].flaw == by_id["torn"].flaw == ""
+
+
+def test_flaws_are_looked_for_only_where_wanted(photos):
+    plain = list(read_ahead(photos, SPEC))
+    judged = list(read_ahead(photos, SPEC, find_flaws=True))
+    assert {one.flaw for one in plain} == {""}
+    for one, other in zip(plain, judged, strict=True):
+        assert one.status == other.status
+        if one.pixels is not None:
+            assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_the_size_told_is_that_of_the_file_not_of_what_was_decoded(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    photo = Photo("a", Locator(tmp_path / "a.jpg"))
+    (loaded,) = read_ahead([photo], ImageSpec(16, 16), find_flaws=True)
+    assert loaded.flaw == ""
