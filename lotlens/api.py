@@ -907,7 +907,7 @@ def _report(
     predictions, card = evaluation.predictions, model.card
     targets = align_targets(predictions, catalog)
     answers = list_answers(predictions, targets, temperature=card.temperature)
-    errors = find_worst_errors(predictions, targets, temperature=card.temperature)
+    errors = find_worst_errors(predictions, targets, temperature=card.temperature, limit=8)
     confusions = count_confusions(predictions, targets)
     curve = trace_refusals(*judge_confidence(predictions, targets, card.temperature))
     unreadable = [
@@ -984,7 +984,8 @@ def _explain(
         # Out of fold, the one member that answered is asked.
         asked = network if member is None else network.members[member]
         try:
-            both = [explaining.explain(asked, batch, classes) for classes in (said, truth)]
+            mirrored = "mirror" in card.views
+            both = [explaining.explain(asked, batch, k, mirrored=mirrored) for k in (said, truth)]
         except InputError:
             return {}
         for (error, _), *own in zip(seen, *both, strict=True):

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
 SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
+REPORT = (ROOT / "docs" / "guide" / "report.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -49,7 +50,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS, "sh")
+        for block in find_code(README + SWEEPS + REPORT, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -78,6 +79,12 @@ def test_the_sweeps_page_names_every_column_and_file():
     files = {"runs.csv", "summary.csv", "comparisons.csv", "sweep.svg", "mlflow.db", "split.csv"}
     for name in columns | files:
         assert f"`{name}`" in SWEEPS, name
+
+
+def test_the_reports_page_has_a_heading_for_each_of_the_report():
+    template = (ROOT / "lotlens" / "report" / "page.html.jinja").read_text("utf-8")
+    headings = re.findall(r"<h2>{% trans %}(.*?){% endtrans %}</h2>", template)
+    assert re.findall("^## (.*)$", REPORT, re.MULTILINE) == headings
 
 
 def test_make_targets_in_the_docs_exist():

@@ -20,6 +20,7 @@ from lotlens.report.language import Language, mark
 INK, BLUE, ORANGE, GREY, LINE = "#1b2430", "#1d5fb4", "#c2500a", "#55606e", "#dde2e8"
 _COLOURS = (ORANGE, "#6b7686", "#2e7d4f", "#7a4fa3")
 _MOST_POINTS = 300
+_LEAST_SHARE = 0.15
 _COLUMNS = {
     "train_loss": mark("in training"),
     "validation_log_loss": mark("on validation"),
@@ -153,7 +154,9 @@ def draw_refusals(
             markersize=5,
         )
         axes.set_xlim(0, 1.02)
-        axes.set_ylim(top=1.005)
+        # The surest few have so wide an interval that it would flatten all the rest.
+        lows = [point.accuracy.low for point in shown if point.share >= _LEAST_SHARE]
+        axes.set_ylim(max(0.0, min(lows, default=0.0) - 0.02), 1.005)
         axes.set_xlabel(language.say("share of photos answered"))
         axes.set_ylabel(language.say("share right"))
         axes.xaxis.set_major_formatter(lambda x, _: language.percent(x))

@@ -37,7 +37,7 @@ from lotlens.judge.metrics import (
 )
 from lotlens.records import Catalog, Finding, Metric, ModelCard
 from lotlens.report.charts import draw_curve, draw_refusals, draw_reliability
-from lotlens.report.language import ENGLISH, Language, mark
+from lotlens.report.language import ENGLISH, THIN, Language, mark
 from lotlens.report.pictures import Album, HeatMaps
 
 _LARGE_SIZE = (480, 360)
@@ -48,6 +48,7 @@ _MOST_UNREADABLE = 50
 _MOST_OF_WRONG_CELL, _MOST_OF_RIGHT_CELL = 60, 6
 _MOST_OF_PAIR, _MOST_OF_CLASS = 4, 2
 _MOST_DOUBTED = 8
+_MOST_PAIRS = 6
 _MOST_LETTERS = 100
 # As text a picture takes a third more; with all else the file stays under 15 MB.
 _MOST_PICTURE_BYTES = 9_000_000
@@ -184,7 +185,7 @@ def write_report(
     with Album(catalog, most_bytes=_MOST_PICTURE_BYTES) as album:
         show = _Showing(album, answers, card, heat_maps or {})
         shown_errors = [show.show_error(error) for error in errors]
-        shown_pairs = [show.show_pair(pair) for pair in pairs]
+        shown_pairs = [show.show_pair(pair) for pair in pairs[:_MOST_PAIRS]]
         matrix = _lay_out_matrix(class_scores, confusions)
         cells = show.fill_cells(class_scores, matrix.positions, confusions)
     num_wrong = int(num_judged - confusions.trace())
@@ -271,6 +272,9 @@ def build_environment(language: Language) -> Environment:
         language.translate, language.translate_many, newstyle=True
     )
     environment.filters["percent"] = language.percent
+    environment.filters["interval"] = lambda metric, digits=0: language.interval(
+        metric.low, metric.high, digits
+    )
     environment.filters["number"] = language.number
     environment.filters["whole"] = language.whole
     environment.filters["quote"] = language.quote
@@ -287,9 +291,9 @@ def _cut(text: str) -> str:
 def _format_chance(share: float, language: Language) -> str:
     """A probability in whole per cent that never claims certainty."""
     if share < 0.005:
-        return f"< {language.percent(0.01)}"
+        return f"<{THIN}{language.percent(0.01)}"
     if share > 0.995:
-        return f"> {language.percent(0.99)}"
+        return f">{THIN}{language.percent(0.99)}"
     return language.percent(share)
 
 
@@ -303,17 +307,20 @@ def _make_svg_uri(data: bytes) -> str:
 
 def _describe(metric: Metric, language: Language) -> dict[str, str]:
     """A line of the table of figures, all as text."""
-
-    def show(value: float) -> str:
-        is_share = metric.name in _SHARES
-        return language.percent(value, 1) if is_share else language.number(value, 3)
-
+    value, interval = (
+        (language.percent(metric.value, 1), language.interval(metric.low, metric.high, 1))
+        if metric.name in _SHARES
+        else (
+            language.number(metric.value, 3),
+            f"{language.number(metric.low, 3)}–{language.number(metric.high, 3)}",
+        )
+    )
     name, meaning = _FIGURES.get(metric.name, (metric.name, ""))
     return {
         "name": language.say(name) if meaning else name,
         "meaning": language.say(meaning) if meaning else "",
-        "value": show(metric.value),
-        "interval": f"{show(metric.low)} – {show(metric.high)}",
+        "value": value,
+        "interval": interval,
         "count": language.whole(metric.count),
     }
 
@@ -428,11 +435,13 @@ class _Showing:
 
     def show_pair(self, pair: ConfusionPair) -> _Pair:
         known = [self._by_id[id_] for id_ in pair.example_ids if id_ in self._by_id]
+        photos = [_Photo(a, self._album.show(a.photo_id)) for a in known[:_MOST_OF_PAIR]]
+        num_rows = (len(photos) + 1) // 2
         return _Pair(
             pair,
-            [_Photo(a, self._album.show(a.photo_id)) for a in known[:_MOST_OF_PAIR]],
-            self._show_class(pair.true.label)[:1],
-            self._show_class(pair.predicted.label)[:1],
+            photos,
+            self._show_class(pair.true.label, num_rows),
+            self._show_class(pair.predicted.label, num_rows),
         )
 
     def fill_cells(
@@ -463,15 +472,15 @@ class _Showing:
                         cell.photos.append(_Photo(answer, self._album.show(answer.photo_id)))
         return [cell for cell, _ in cells if cell.photos]
 
-    def _show_class(self, label: str) -> list[_Photo]:
+    def _show_class(self, label: str, most: int = _MOST_OF_CLASS) -> list[_Photo]:
         """Photos of a class that were recognised most surely; those that cannot be read are not."""
         shown: list[_Photo] = []
-        for answer in self._by_cell.get((label, label), ())[: 3 * _MOST_OF_CLASS]:
+        for answer in self._by_cell.get((label, label), ())[: 3 * most]:
+            if len(shown) == most:
+                break
             thumbnail = self._album.show(answer.photo_id)
             if thumbnail is not None:
                 shown.append(_Photo(answer, thumbnail))
-            if len(shown) == _MOST_OF_CLASS:
-                break
         return shown
 
 
@@ -488,6 +497,11 @@ class _Matrix:
     names: list[str]
     rows: list[list[dict[str, Any]]]
     is_part: bool
+
+    @property
+    def cell_px(self) -> int:
+        """How wide a cell is on a large screen: few classes need not huddle in a corner."""
+        return min(54, max(34, 700 // max(1, len(self.names))))
 
 
 def _lay_out_matrix(scores: Sequence[ClassScore], confusions: NDArray[np.int64]) -> _Matrix:

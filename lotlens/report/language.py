@@ -27,6 +27,11 @@ def mark(text: str) -> str:
     return text
 
 
+def _bind(text: str) -> str:
+    """A sentence whose lines never break before a per cent sign."""
+    return text.replace(" %%", f"{THIN}%%")
+
+
 def _english_form(num: int) -> int:
     return int(num != 1)
 
@@ -67,12 +72,12 @@ class Language:
     def translate(self, text: str) -> str:
         """A sentence in this language as it stands in the table; English where it is missing."""
         found = self.texts.get(text, text)
-        return found if isinstance(found, str) else found[0]
+        return _bind(found if isinstance(found, str) else found[0])
 
     def translate_many(self, one: str, many: str, num: int) -> str:
         """The form of a sentence that fits `num`: `one` and `many` are the English forms."""
         forms = self.texts.get(one, (one, many))
-        return forms if isinstance(forms, str) else forms[_FORMS[self.code](num)]
+        return _bind(forms if isinstance(forms, str) else forms[_FORMS[self.code](num)])
 
     def whole(self, num: int) -> str:
         """A count, thousands apart (from 10,000 on in languages that do so with a space)."""
@@ -91,6 +96,10 @@ class Language:
     def percent(self, share: float, digits: int = 0) -> str:
         """A share in 0..1 as per cent."""
         return f"{self.number(100 * share, digits)}{THIN}%"
+
+    def interval(self, low: float, high: float, digits: int = 0) -> str:
+        """The two ends of an interval of shares in 0..1 as per cent: "71–94 %"."""
+        return f"{self.number(100 * low, digits)}–{self.percent(high, digits)}"
 
     def quote(self, name: str) -> str:
         """A name in quotation marks."""

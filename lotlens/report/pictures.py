@@ -26,6 +26,7 @@ _QUALITY = 82
 # From cold to hot; dark blue to light yellow is told apart by the colour-blind and in grey print.
 _HEAT = np.array([(22, 24, 66), (120, 28, 109), (222, 73, 55), (249, 160, 40), (252, 245, 150)])
 _HEAT_SHARE = 0.62
+_HOTTEST = 0.98
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def draw_heat(
 ) -> bytes:
     """A photo with a heat map over it, as a JPEG of at most `size` pixels.
 
-    The photo is seen in grey, and the heat in colours from dark blue (0) to light yellow (1).
+    The photo is seen in grey, and the heat in colours from dark blue (0) to light yellow (the
+    hottest two per cent of the photo, so that one bright corner does not hide all the rest).
 
     Args:
         photo: [H, W, 3].
@@ -69,6 +71,8 @@ def draw_heat(
     """
     small = _shrink(photo, size)
     laid = unfit_map(heat, spec, small.width, small.height)
+    top = np.quantile(laid, _HOTTEST)
+    laid = laid / top if top > 0 else laid
     places = np.linspace(0, 1, len(_HEAT))
     colours = np.stack([np.interp(laid, places, _HEAT[:, c]) for c in range(3)], axis=-1)
     grey = np.asarray(small.convert("L"), np.float64)[..., None]

@@ -15,7 +15,13 @@ from lotlens.records import FloatArray
 from lotlens.vision.classifier import Classifier, Ensemble, Network
 
 
-def explain(network: Network, photos: FloatArray, classes: NDArray[np.int64]) -> FloatArray:
+def explain(
+    network: Network,
+    photos: FloatArray,
+    classes: NDArray[np.int64],
+    *,
+    mirrored: bool = False,
+) -> FloatArray:
     """Which parts of each photo speak for a class (Grad-CAM, Selvaraju et al. 2017).
 
     The last convolutional map before pooling is weighted, channel by channel, with the mean slope
@@ -31,6 +37,8 @@ def explain(network: Network, photos: FloatArray, classes: NDArray[np.int64]) ->
         network: it is left as it was: weights, gradients and mode.
         photos: a prepared batch [N, 3, H, W].
         classes: [N] class indices.
+        mirrored: look at the mirrored photos too, as a model does that averages both views; the
+            map is then the mean of both, the second mirrored back.
 
     Returns:
         [N, H, W] in 0..1, the largest value of each 1; all zero where nothing speaks for it.
@@ -38,7 +46,7 @@ def explain(network: Network, photos: FloatArray, classes: NDArray[np.int64]) ->
     Raises:
         InputError: the backbone has no convolutional map before pooling (a vision transformer).
     """
-    members = list(network.members) if isinstance(network, Ensemble) else [network]
+    members: list[Any] = list(network.members) if isinstance(network, Ensemble) else [network]
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -47,7 +55,11 @@ def explain(network: Network, photos: FloatArray, classes: NDArray[np.int64]) ->
             device = next(network.parameters()).device
             batch = torch.from_numpy(photos).to(device, memory_format=torch.channels_last)
             wanted = torch.from_numpy(classes).to(device)
-            maps = torch.stack([_scale(_look(m, batch, wanted)) for m in members]).mean(0)  # type: ignore[arg-type]
+            looks = [_scale(_look(member, batch, wanted)) for member in members]
+            if mirrored:
+                turned = batch.flip(-1)
+                looks += [_scale(_look(m, turned, wanted)).flip(-1) for m in members]
+            maps = torch.stack(looks).mean(0)
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -108,6 +108,8 @@ def test_numbers_are_written_as_the_language_does():
     assert russian.percent(0.9412, 1) == f"94,1{THIN}%"
     assert [ENGLISH.whole(n) for n in (7, 1234, 1234567)] == ["7", "1,234", "1,234,567"]
     assert [russian.whole(n) for n in (7, 1234, 12345)] == ["7", "1234", f"12{NO_BREAK}345"]
+    assert russian.interval(0.7149, 0.94) == f"71–94{THIN}%"
+    assert russian.interval(0.7149, 0.94, 1) == f"71,5–94,0{THIN}%"
     assert russian.tick(-0.25) == "\u22120,25"
     assert (ENGLISH.quote("Niva"), russian.quote("Нива")) == ("“Niva”", "«Нива»")
 
@@ -120,7 +122,9 @@ def test_shares_differ_in_the_mark_alone(share):
 def test_a_sentence_takes_its_values():
     russian = load_language("ru")
     assert russian.say("%(what)s over the epochs", what="Точность") == "Точность по эпохам"
-    assert russian.say("95 %% interval") == "95 % интервал"
+    # A line never breaks before the sign.
+    assert russian.say("95 %% interval") == f"95{THIN}% интервал"
+    assert ENGLISH.say("95 %% interval") == f"95{THIN}% interval"
     assert russian.say("never heard of %(x)s", x=1) == "never heard of 1"
 
 

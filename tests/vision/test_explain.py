@@ -85,6 +85,17 @@ def test_an_ensembles_map_is_the_mean_of_its_members(tiny_backbone):
     assert found.max(axis=(1, 2)) == pytest.approx(1)
 
 
+def test_a_mirrored_look_is_mirrored_back(tiny_backbone):
+    model = build(tiny_backbone)
+    photos, classes = draw(3), np.array([0, 1, 2])
+    both = explain(model, photos, classes, mirrored=True)
+    turned = np.ascontiguousarray(photos[..., ::-1])
+    np.testing.assert_allclose(
+        explain(model, turned, classes, mirrored=True)[..., ::-1], both, atol=1e-5
+    )
+    assert not np.allclose(explain(model, photos, classes), both)
+
+
 def test_the_network_is_left_as_it_was(tiny_backbone):
     model = build(tiny_backbone, head=Head(kind="dense", units=24))
     model.train()
