@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import warnings
 
 import numpy as np
 import pytest
@@ -175,7 +174,7 @@ def test_a_cell_shows_its_photos_and_leads_back(open_page, code, width):
     )
     assert photos.first.bounding_box()["width"] > 140
     assert page.locator(".cell:visible").count() == 1
-    cell.locator(".back").click()
+    cell.locator(".back").first.click()
     assert not cell.is_visible()
     assert page.locator(".matrix").is_visible()
     page.go_back()
@@ -191,14 +190,12 @@ def test_a_cell_opens_from_the_keyboard(open_page):
     assert cell.is_visible()
     assert cell.evaluate("cell => cell === document.activeElement")
     page.keyboard.press("Tab")
-    assert cell.locator(".back").evaluate("link => link === document.activeElement")
+    assert cell.locator(".back").first.evaluate("link => link === document.activeElement")
 
 
 @pytest.mark.parametrize(("code", "width"), LOOKS)
 def test_axe_finds_no_serious_fault(open_page, code, width):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.sync_playwright import Axe
 
     # The page forbids scripts, axe's too; only here it may not.
     page = open_page(code, width, bypass_csp=True)
