@@ -21,6 +21,7 @@ INK, BLUE, ORANGE, GREY, LINE = "#1b2430", "#1d5fb4", "#c2500a", "#55606e", "#dd
 _COLOURS = (ORANGE, "#6b7686", "#2e7d4f", "#7a4fa3")
 _MOST_POINTS = 300
 _LEAST_SHARE = 0.15
+_LEAST_NAMED = 0.3
 _COLUMNS = {
     "train_loss": mark("in training"),
     "validation_log_loss": mark("on validation"),
@@ -197,6 +198,8 @@ def _mark_stages(
     axes: Any, spans: Sequence[tuple[str, float, float]], kinds: Sequence[str], language: Language
 ) -> None:
     """A line where each further stage begins, and above it what the stages are."""
+    first, last = axes.get_xlim()
+    is_named = False
     for number, (stage, begin, end) in enumerate(spans):
         if number:
             axes.axvline(begin, color="#9aa5b1", linewidth=0.8, linestyle=":")
@@ -208,16 +211,23 @@ def _mark_stages(
             number=int(stage) + 1,
             kind=language.say(_STAGES[kind]) if kind in _STAGES else kind,
         )
+        left, right = max(begin, first), min(end, last)
+        if len(spans) > 1 and right - left < _LEAST_NAMED * (last - first):
+            name = str(int(stage) + 1)
         axes.annotate(
             name,
-            ((begin + end) / 2, 1.0),
+            ((left + right) / 2, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, 3),
             textcoords="offset points",
             ha="center",
             color=GREY,
             fontsize=9,
-        )
+        ).set_in_layout(False)
+        is_named = True
+    if is_named:
+        # The empty title keeps the room that the names take.
+        axes.set_title(" ", fontsize=9)
 
 
 def _name_column(name: str, language: Language) -> str:

@@ -49,6 +49,19 @@ def test_curves_name_their_stages_and_lines():
     assert any(word.endswith("\u202f%") for word in words)
 
 
+def test_one_look_per_fold_and_many_short_stages_can_be_drawn():
+    folds = [{"fold": n, "stage": 1, "epoch": 1, "train_loss": n} for n in (1, 2, 3)]
+    words = read_words(draw_curve("loss", folds, ENGLISH, ("probe", "finetune")))
+    assert "stage 2: fine-tuning" in words
+    many = [
+        {"stage": stage, "epoch": epoch, "train_loss": 1} for stage in range(9) for epoch in (1, 2)
+    ]
+    words = read_words(draw_curve("loss", many, ENGLISH, ("finetune",) * 9))
+    # Names too long for their stage give way to its number.
+    assert "9" in words
+    assert "stage 9: fine-tuning" not in words
+
+
 def test_unknown_columns_and_stages_are_shown_as_they_are():
     history = [{"stage": "0", "epoch": n, "strange_loss$": n} for n in (1, 2)]
     words = read_words(draw_curve("loss", history, RUSSIAN, ("distil",)))
