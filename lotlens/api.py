@@ -537,7 +537,7 @@ def evaluate(
         source = Path(data) if data is not None else Path(model.run.read_source()["data"])
         lot = open_lot(source)
         about = f"{source}"
-    subject = Subject("other", model.run.path.name, Path(about).name or about)
+    subject = Subject("other", model.run.path.absolute().name, Path(about).absolute().name)
     catalog = lot.train.with_files()
     if not len(catalog):
         raise InputError(f"{lot.source} holds no labelled photos to judge on")
@@ -1092,10 +1092,8 @@ def _about(run: RunFolder, split: Split) -> str:
 
 
 def _name_subject(run: RunFolder, split: Split) -> Subject:
-    num_folds = count_folds(split)
-    if num_folds:
-        return Subject("folds", run.path.name, num_models=num_folds)
-    return Subject("held-out", run.path.name)
+    name, num_folds = run.path.absolute().name, count_folds(split)
+    return Subject("folds" if num_folds else "held-out", name, num_models=num_folds or 1)
 
 
 def _is_synthetic(source: Path) -> bool:
