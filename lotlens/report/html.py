@@ -96,7 +96,16 @@ _FITS = {
     "stretch": mark("whole photo, stretched"),
     "crop": mark("cropped"),
 }
-_VIEWS = {"whole": mark("whole photo"), "mirror": mark("mirrored photo")}
+_VIEWS = {
+    "whole": mark("whole photo"),
+    "mirror": mark("mirrored photo"),
+    "closer": mark("closer"),
+    "further": mark("further away"),
+    "left": mark("left part"),
+    "right": mark("right part"),
+    "brighter": mark("brighter"),
+    "darker": mark("darker"),
+}
 _CURVES = (("accuracy", mark("Accuracy")), ("loss", mark("Loss")))
 
 
