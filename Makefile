@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 SOURCES := pyproject.toml constraints.txt lotlens/version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check clean
+.PHONY: help demo test lint types layers check browser clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,8 +30,18 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev browser
 	$(BIN)/python -m pytest
+
+# The report is tested in a real browser: Debian's own, which Playwright drives; it downloads none.
+# Elsewhere the tests take what is there, and skip without one; with CI=true they fail then.
+browser: ## Install Chromium for the report's tests: on Debian as root, if there is none yet.
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release; then \
+		echo "installing Chromium for the report's tests"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes \
+			--no-install-recommends chromium fonts-dejavu-core >/dev/null || \
+			echo "Chromium could not be installed"; \
+	fi
 
 clean: ## Remove the virtual environment and what tools leave behind.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo

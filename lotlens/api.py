@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from lotlens.audit.findings import Audit, audit_lot, write_findings
@@ -38,7 +40,14 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
+from lotlens.judge.advice import advise
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
+from lotlens.judge.confidence import (
+    judge_confidence,
+    judge_reliability,
+    pick_refusals,
+    trace_refusals,
+)
 from lotlens.judge.ensemble import blend_predictions
 from lotlens.judge.familiarity import (
     Reference,
@@ -47,12 +56,14 @@ from lotlens.judge.familiarity import (
     predict_familiar,
 )
 from lotlens.judge.metrics import (
+    Answer,
     ClassScore,
     ConfusionPair,
     align_targets,
     count_confusions,
     find_confusion_pairs,
     find_worst_errors,
+    list_answers,
     measure_classes,
 )
 from lotlens.judge.metrics import (
@@ -80,6 +91,8 @@ from lotlens.judge.refuse import (
 )
 from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
 from lotlens.judge.tta import VIEWS, WHOLE, Choice, Trial, average_views, check_views, choose_views
+from lotlens.photos.prepare import normalise
+from lotlens.photos.reading import read_ahead
 from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
 from lotlens.photos.tables import read_sample, read_table
@@ -100,7 +113,9 @@ from lotlens.records import (
     watch_part,
 )
 from lotlens.report.findings import write_findings_page
-from lotlens.report.html import illustrate, write_report
+from lotlens.report.html import Subject, write_report
+from lotlens.report.language import ENGLISH, Language, load_language
+from lotlens.report.pictures import HeatMaps
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.temperature import fit_temperature
 from lotlens.version import __version__
@@ -470,6 +485,7 @@ def train(
     schedules: Mapping[str, Callable[[float], float]] | None = None,
     resume: bool = False,
     num_workers: int = 0,
+    lang: str = "en",
     watch: Watcher | None = None,
 ) -> Model:
     """Train a model and write its run folder.
@@ -494,6 +510,7 @@ def train(
         resume: go on with the training in `out`, if there is one; else begin.
         num_workers: processes that augment photos while fine-tuning; 0 does that between the
             steps. It never changes the result.
+        lang: the language of the report, "en" or "ru".
         watch: told of the work as it goes on.
 
     Returns:
@@ -505,6 +522,7 @@ def train(
         MissingExtra: lotlens[train] is not installed.
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
+    language = load_language(lang)
     processes = _import_vision("distributed")
     old = RunFolder(Path(out)) if resume and out is not None else None
     if resume and out is None:
@@ -526,7 +544,7 @@ def train(
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(_find_split, stored, usable, recipe, found))
     if run is None:
-        run = on_first(partial(_begin_run, out, data, recipe, split))
+        run = on_first(partial(_begin_run, out, data, recipe, split, usable))
     validation = usable.select(list_held_out(split))
     with run.keep_time() if is_first else nullcontext():
         try:
@@ -544,7 +562,7 @@ def train(
         finish = partial(_finish, run, recipe, trained, split, lot, validation, watch)
         model: Model = on_first(finish)
     status = {id_: why for one in trained for id_, why in one.status.items()}
-    on_first(partial(_tell_all, model, validation, split, found, status))
+    on_first(partial(_tell_all, model, validation, split, found, status, language))
     return model
 
 
@@ -556,6 +574,7 @@ def evaluate(
     photos: Path | str | None = None,
     report: Path | str | None = None,
     locked: bool = False,
+    lang: str = "en",
     watch: Watcher | None = None,
 ) -> Evaluation:
     """Judge a model on labelled photos, and write a report.
@@ -569,6 +588,7 @@ def evaluate(
         report: where the HTML report goes; None for the run's report.html.
         locked: judge on the locked part of the run's own data instead. Each time is written down
             in the run, since a choice made by its result would spoil it.
+        lang: the language of the report, "en" or "ru".
         watch: told of the work as it goes on.
 
     Raises:
@@ -576,6 +596,7 @@ def evaluate(
         BundleError: the run is missing or damaged.
         OutputError: the report cannot be written.
     """
+    language = load_language(lang)
     model = load(run)
     asked = _find_photos(model, data, labels, photos, locked=locked)
     predictions = asked.stored or model.answer(asked.catalog, watch=watch)
@@ -587,7 +608,15 @@ def evaluate(
         synthetic=_is_synthetic(asked.lot.source),
     )
     report_path = model.run.report_path if report is None else Path(report)
-    _report(model, evaluation, asked.catalog, report_path, findings=asked.lot.findings)
+    _report(
+        model,
+        evaluation,
+        asked.catalog,
+        report_path,
+        subject=asked.subject,
+        findings=asked.lot.findings,
+        language=language,
+    )
     model.run.write_metrics(evaluation.to_dict())
     if locked:
         accuracy = evaluation.accuracy
@@ -1015,7 +1044,9 @@ def _watch_part(watch: Watcher, part: str) -> Watcher:
     return lambda what, done, total: watch(f"{part}: {what}", done, total)
 
 
-def _begin_run(out: Path | str | None, data: Path, recipe: Recipe, split: Split) -> RunFolder:
+def _begin_run(
+    out: Path | str | None, data: Path, recipe: Recipe, split: Split, usable: Catalog
+) -> RunFolder:
     """A new run folder that holds what the training begins with."""
     run = (
         RunFolder.create(Path(out))
@@ -1023,13 +1054,22 @@ def _begin_run(out: Path | str | None, data: Path, recipe: Recipe, split: Split)
         else RunFolder.create_next(Path("runs"), f"{data.resolve().stem}-{recipe.name}")
     )
     run.write_recipe(recipe.to_dict())
-    run.write_source({"data": str(data.resolve()), "lotlens_version": __version__})
+    learnt = {id_ for kept, _ in pair_sides(split) for id_ in kept}
+    counts = Counter(photo.label for photo in usable.photos if photo.id in learnt)
+    run.write_source(
+        {"data": str(data.resolve()), "lotlens_version": __version__, "photos": counts}
+    )
     write_split(run.split_path, split)
     return run
 
 
 def _tell_all(
-    model: Model, validation: Catalog, split: Split, found: Audit, status: Mapping[str, str]
+    model: Model,
+    validation: Catalog,
+    split: Split,
+    found: Audit,
+    status: Mapping[str, str],
+    language: Language,
 ) -> None:
     """Write the findings and the report of a training that is done."""
     run = model.run
@@ -1039,7 +1079,16 @@ def _tell_all(
     predictions = load_predictions(run.validation_path)
     about, is_synthetic = _about(run, split), model.card.synthetic
     evaluation = _judge(model.card, predictions, validation, about, synthetic=is_synthetic)
-    _report(model, evaluation, validation, run.report_path, findings=findings)
+    _report(
+        model,
+        evaluation,
+        validation,
+        run.report_path,
+        subject=_name_subject(run, split),
+        findings=findings,
+        sizes=found.sizes,
+        language=language,
+    )
 
 
 def is_first_process() -> bool:
@@ -1151,7 +1200,14 @@ def tell_again(
     """Write report and metrics of a run whose answers on validation are new."""
     about, is_synthetic = _about(model.run, split), model.card.synthetic
     evaluation = _judge(model.card, predictions, validation, about, synthetic=is_synthetic)
-    _report(model, evaluation, validation, model.run.report_path, findings=lot.findings)
+    _report(
+        model,
+        evaluation,
+        validation,
+        model.run.report_path,
+        subject=_name_subject(model.run, split),
+        findings=lot.findings,
+    )
     model.run.write_metrics(evaluation.to_dict())
 
 
@@ -1207,6 +1263,7 @@ class _Judged:
         lot: that they are from.
         catalog: the photos.
         about: what they are, in words.
+        subject: the same for the report, which words it in its language.
         is_own: whether the run held them out of its own training.
         stored: answers that are there already and must be taken, since each photo was learnt by
             all members but one.
@@ -1215,6 +1272,7 @@ class _Judged:
     lot: Lot
     catalog: Catalog
     about: str
+    subject: Subject
     is_own: bool = False
     stored: Predictions | None = None
 
@@ -1246,6 +1304,7 @@ def _find_photos(
         source = Path(data) if data is not None else Path(model.run.read_source()["data"])
         lot = open_lot(source)
         about = f"{source}"
+    subject = Subject("other", model.run.path.absolute().name, Path(about).absolute().name)
     catalog = lot.train.with_files()
     if not len(catalog):
         raise InputError(f"{lot.source} holds no labelled photos to judge on")
@@ -1255,21 +1314,22 @@ def _find_photos(
                 f"the data of this run, {lot.source}, have changed since it was trained: name the"
                 " labelled photos to judge on"
             )
-        return _Judged(lot, catalog, about)
+        return _Judged(lot, catalog, about, subject)
     # Judging on photos that the model has learnt by heart would be a lie.
     split = read_split(model.run.split_path)
     if not locked:
         is_joint = model.card.members > 1
         stored = load_predictions(model.run.validation_path) if is_joint else None
         own = catalog.select(list_held_out(split))
-        return _Judged(lot, own, _about(model.run, split), is_own=True, stored=stored)
+        about, subject = _about(model.run, split), _name_subject(model.run, split)
+        return _Judged(lot, own, about, subject, is_own=True, stored=stored)
     if LOCKED not in split.parts:
         raise InputError(
             f"{model.run.path} has no locked part: train with  --set lock=0.15  to put one aside"
         )
     catalog = catalog.select(split.parts[LOCKED])
     about = f"{model.run.path.name}: its own locked part, {len(catalog)} photos"
-    return _Judged(lot, catalog, about, is_own=True)
+    return _Judged(lot, catalog, about, replace(subject, kind="locked"), is_own=True)
 
 
 def _compare_stored(one: Model, other: Model) -> Compared:
@@ -1395,29 +1455,100 @@ def _report(
     catalog: Catalog,
     path: Path,
     *,
+    subject: Subject,
     findings: Sequence[Finding] = (),
+    sizes: Mapping[tuple[int, int], int] | None = None,
+    language: Language = ENGLISH,
 ) -> None:
-    predictions = evaluation.predictions
+    predictions, card = evaluation.predictions, model.card
     targets = align_targets(predictions, catalog)
-    wrong = find_worst_errors(predictions, targets, temperature=model.card.temperature)
+    answers = list_answers(predictions, targets, temperature=card.temperature)
+    errors = find_worst_errors(predictions, targets, temperature=card.temperature, limit=8)
+    confusions = count_confusions(predictions, targets)
+    curve = trace_refusals(*judge_confidence(predictions, targets, card.temperature))
+    unreadable = [
+        (id_, status)
+        for id_, status in zip(predictions.ids, predictions.status, strict=True)
+        if status != OK
+    ]
+    counts = model.run.read_source().get("photos") if model.run.source_path.is_file() else None
     write_report(
         path,
-        title=evaluation.about,
-        card=model.card,
+        subject=subject,
+        card=card,
         metrics=evaluation.metrics,
         class_scores=evaluation.class_scores,
-        confusions=count_confusions(predictions, targets),
+        confusions=confusions,
         pairs=evaluation.pairs,
-        history=model.run.read_history(),
-        examples=illustrate(wrong, catalog),
-        findings=findings,
-        unreadable=[
-            (id_, status)
-            for id_, status in zip(predictions.ids, predictions.status, strict=True)
-            if status != OK
+        answers=answers,
+        errors=errors,
+        catalog=catalog,
+        heat_maps=_explain(model, catalog, errors, subject),
+        reliability=[
+            judge_reliability(predictions, targets, temperature)
+            for temperature in dict.fromkeys((1.0, card.temperature))
         ],
+        refusals=curve,
+        picked_refusals=pick_refusals(curve),
+        advice=advise(
+            metrics=evaluation.metrics,
+            class_scores=evaluation.class_scores,
+            confusions=confusions,
+            answers=answers,
+            num_unreadable=len(unreadable),
+            training_counts=counts,
+        ),
+        history=model.run.read_history(),
+        findings=findings,
+        unreadable=unreadable,
+        training_counts=counts,
+        sizes=sizes,
         synthetic=evaluation.synthetic,
+        language=language,
     )
+
+
+def _explain(
+    model: Model, catalog: Catalog, errors: Sequence[Answer], subject: Subject
+) -> dict[str, HeatMaps]:
+    """Where the model looked at each photo; nothing without torch or one convolutional network."""
+    if model.members:
+        return {}
+    try:
+        bundle, explaining = _import_vision("bundle"), _import_vision("explain")
+    except MissingExtra:
+        return {}
+    members: dict[str, int] = {}
+    if subject.kind == "folds":
+        sides = pair_sides(read_split(model.run.split_path))
+        members = {id_: number for number, (_, ids) in enumerate(sides) for id_ in ids}
+    groups: dict[int | None, list[Answer]] = defaultdict(list)
+    for error in errors:
+        groups[members.get(error.photo_id)].append(error)
+    if not groups:
+        return {}
+    network, card = bundle.load_bundle(model.run)
+    position = {car.label: number for number, car in enumerate(card.classes)}
+    maps = {}
+    for member, group in groups.items():
+        photos = catalog.select([error.photo_id for error in group]).photos
+        read = zip(group, read_ahead(photos, card.image), strict=True)
+        seen = [(error, one.pixels) for error, one in read if one.pixels is not None]
+        if not seen:
+            continue
+        batch = normalise(np.stack([pixels for _, pixels in seen]), card.image)
+        said = np.array([position[error.predicted.label] for error, _ in seen])
+        truth = np.array([position[error.true.label] for error, _ in seen])
+        # Out of fold, the one member that answered is asked.
+        asked = network if member is None else network.members[member]
+        try:
+            mirrored = "mirror" in card.views
+            both = [explaining.explain(asked, batch, k, mirrored=mirrored) for k in (said, truth)]
+        except InputError:
+            return {}
+        for (error, _), *own in zip(seen, *both, strict=True):
+            maps[error.photo_id] = HeatMaps(*own)
+    return maps
 
 
 def _unreadable_findings(status: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -1516,6 +1647,11 @@ def _about(run: RunFolder, split: Split) -> str:
             f" {num_folds} models that had not seen it"
         )
     return f"{run.path.name}: its own validation part, {num_photos} photos"
+
+
+def _name_subject(run: RunFolder, split: Split) -> Subject:
+    name, num_folds = run.path.absolute().name, count_folds(split)
+    return Subject("folds" if num_folds else "held-out", name, num_models=num_folds or 1)
 
 
 def _is_synthetic(source: Path) -> bool:

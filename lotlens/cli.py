@@ -54,6 +54,7 @@ OptionalRecipe = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a key: stages.1.lr=3e-4 (repeatable).")
 ]
+Lang = Annotated[str, typer.Option("--lang", help="Language of the report: en or ru.")]
 
 
 def main() -> None:
@@ -234,6 +235,7 @@ def train(
     workers: Annotated[
         int, typer.Option(help="Processes that augment photos; 0: between the steps.", min=0)
     ] = 0,
+    lang: Lang = "en",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
     ] = False,
@@ -270,6 +272,7 @@ def train(
             split_path=split_path,
             resume=resume,
             num_workers=workers,
+            lang=lang,
             watch=watch,
         )
     if not is_first:
@@ -376,6 +379,7 @@ def evaluate(
     locked: Annotated[
         bool, typer.Option("--locked", help="Judge on the locked part; each time is written down.")
     ] = False,
+    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
     """Judge a model: accuracy with its 95 % interval, classes, confusions, a report."""
@@ -383,7 +387,14 @@ def evaluate(
 
     with _progress(quiet=as_json) as watch:
         evaluation = api.evaluate(
-            run, data, labels=labels, photos=photos, report=report, locked=locked, watch=watch
+            run,
+            data,
+            labels=labels,
+            photos=photos,
+            report=report,
+            locked=locked,
+            lang=lang,
+            watch=watch,
         )
     if as_json:
         _print_json(evaluation.to_dict())

@@ -15,12 +15,18 @@ import lotlens
 from lotlens import api
 from lotlens.audit.split import read_split
 from lotlens.errors import BundleError, InputError, MissingExtra, RecipeError
+from lotlens.judge.metrics import align_targets, find_worst_errors
 from lotlens.judge.predict import load_predictions, predict_views
 from lotlens.judge.predict import predict as predict_catalog
 from lotlens.judge.tta import VIEWS
+from lotlens.photos.prepare import normalise
+from lotlens.photos.reading import read_ahead
 from lotlens.photos.sources import open_lot
 from lotlens.recipe import parse_recipe
+from lotlens.records import Catalog, Locator
+from lotlens.report.html import Subject
 from lotlens.vision.bundle import load_bundle
+from lotlens.vision.explain import explain
 from lotlens.vision.predictor import ClassifierPredictor
 from tests.conftest import draw_photo, encode
 
@@ -265,6 +271,72 @@ def test_a_strangers_views_are_a_damaged_card(trained, spoilt_lot, tmp_path, vie
     (run_path / "card.json").write_text(json.dumps(values | {"views": views}), "utf-8")
     with pytest.raises(BundleError, match="the model's card is damaged"):
         lotlens.load(run_path).predict(spoilt_lot / "test.zip")
+
+
+def test_heat_maps_are_those_of_the_member_that_answered(folded, spoilt_lot):
+    split = read_split(folded.run.split_path)
+    stored = load_predictions(folded.run.validation_path)
+    catalog = open_lot(spoilt_lot).train
+    errors = find_worst_errors(stored, align_targets(stored, catalog), limit=8)
+    assert errors
+    maps = api._explain(folded, catalog, errors, Subject("folds", "f", num_models=3))
+    assert set(maps) == {error.photo_id for error in errors}
+    network, card = load_bundle(folded.run)
+    error = errors[0]
+    fold = next(n for n in (1, 2, 3) if error.photo_id in split.parts[f"fold-{n}"])
+    batch = normalise(
+        np.stack([next(read_ahead(catalog.select([error.photo_id]).photos, card.image)).pixels]),
+        card.image,
+    )
+    for car, found in (
+        (error.predicted, maps[error.photo_id].said),
+        (error.true, maps[error.photo_id].truth),
+    ):
+        expected = explain(network.members[fold - 1], batch, np.array([card.classes.index(car)]))
+        np.testing.assert_allclose(found, expected[0], atol=1e-4)
+    # Of photos from outside all members are asked.
+    outside = api._explain(folded, catalog, errors, Subject("other", "f", "x"))
+    assert not np.allclose(outside[error.photo_id].said, maps[error.photo_id].said)
+
+
+def test_without_torch_or_photos_the_report_has_no_heat_maps(
+    folded, spoilt_lot, tmp_path, monkeypatch
+):
+    stored = load_predictions(folded.run.validation_path)
+    catalog = open_lot(spoilt_lot).train
+    errors = find_worst_errors(stored, align_targets(stored, catalog))
+    gone = Catalog(
+        tuple(replace(photo, locator=Locator(tmp_path / "gone.jpg")) for photo in catalog.photos),
+        catalog.classes,
+    )
+    assert api._explain(folded, gone, errors, Subject("other", "f", "x")) == {}
+
+    def fail(module):
+        raise MissingExtra("train", "torch")
+
+    monkeypatch.setattr(api, "_import_vision", fail)
+    api.evaluate(folded.run.path, report=tmp_path / "own.html", lang="ru")
+    page = (tmp_path / "own.html").read_text("utf-8")
+    assert '<html lang="ru">' in page
+    assert 'class="error"' in page
+    assert "Grad-CAM" not in page
+
+
+def test_a_run_remembers_how_many_photos_of_each_class_it_was_trained_on(trained, folded):
+    kept = read_split(trained.run.split_path).parts["train"]
+    counts = trained.run.read_source()["photos"]
+    assert sum(counts.values()) == len(kept)
+    assert counts == {str(k): sum(id_[0] == str(k + 1) for id_ in kept) for k in range(3)}
+    # With folds every photo is learnt by some model.
+    assert sum(folded.run.read_source()["photos"].values()) == 35
+
+
+def test_an_unknown_language_is_refused_before_anything_is_done(trained, spoilt_lot, tmp_path):
+    with pytest.raises(InputError, match="'de': use one of en, ru"):
+        api.train(spoilt_lot, "quick", out=tmp_path / "run", lang="de")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="'de'"):
+        api.evaluate(trained.run.path, lang="de")
 
 
 def test_a_split_without_the_folds_of_the_recipe_is_refused(

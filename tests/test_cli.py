@@ -93,8 +93,9 @@ def test_train_evaluate_predict(run_path, small_lot, tmp_path):
     assert (tmp_path / "report.html").is_file()
 
     options = ("--labels", small_lot / "answers.csv", "--photos", small_lot / "test.zip")
-    done = run("evaluate", run_path, *options)
+    done = run("evaluate", run_path, *options, "--lang", "ru")
     assert done.returncode == 0, done.stderr
+    assert '<html lang="ru">' in (run_path / "report.html").read_text("utf-8")
     for words in ("accuracy", "95 % interval", "Волна", "recall", "report.html"):
         assert words in done.stdout
 
@@ -283,6 +284,7 @@ def test_bad_data_is_one_line_and_exit_code_2(small_lot, tmp_path, spoil, monkey
         ("train", "LOT", "--recipe", "standart"),
         ("train", "LOT", "--set", "stages.1.lrr=1"),
         ("train", "LOT", "--colour", "red"),
+        ("train", "LOT", "--lang", "de"),
         ("sweep", "LOT", "--vary", "optimizer=adam,nadam"),
         ("sweep", "LOT", "--vary", "lr=1e-3", "--seeds", "0"),
         ("train",),

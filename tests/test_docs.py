@@ -32,6 +32,7 @@ SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
 JUDGING = (ROOT / "docs" / "guide" / "judging.md").read_text("utf-8")
 VIEWS_PAGE = (ROOT / "docs" / "guide" / "views-and-ensembles.md").read_text("utf-8")
 REFUSAL = (ROOT / "docs" / "guide" / "refusal.md").read_text("utf-8")
+REPORT = (ROOT / "docs" / "guide" / "report.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -60,7 +61,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL, "sh")
+        for block in find_code(README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL + REPORT, "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -109,6 +110,12 @@ def test_the_refusal_page_names_every_verdict_method_and_flaw():
         assert f"`{name}`" in REFUSAL, name
     for column in ("verdict", "reason", "candidates"):
         assert f"`{column}`" in REFUSAL, column
+
+
+def test_the_reports_page_has_a_heading_for_each_of_the_report():
+    template = (ROOT / "lotlens" / "report" / "page.html.jinja").read_text("utf-8")
+    headings = re.findall(r"<h2>{% trans %}(.*?){% endtrans %}</h2>", template)
+    assert re.findall("^## (.*)$", REPORT, re.MULTILINE) == headings
 
 
 def test_make_targets_in_the_docs_exist():

@@ -5,16 +5,23 @@ It knows confidence and right or wrong alone; `judge_confidence` takes them from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lotlens.judge.metrics import Targets, bin_confidence, measure_share
+from lotlens.judge.metrics import (
+    Targets,
+    bin_confidence,
+    compute_calibration_error,
+    measure_share,
+)
 from lotlens.judge.predict import probabilities
 from lotlens.records import Metric, Predictions
 
 _NUM_BINS = 10
+_SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,21 @@ class ReliabilityBin:
     high: float
     confidence: float
     accuracy: Metric
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far stated probabilities are kept at one temperature.
+
+    Attributes:
+        temperature: that logits were divided by.
+        error: the expected calibration error (see `metrics.compute_calibration_error`).
+        bins: that hold photos, in order.
+    """
+
+    temperature: float
+    error: float
+    bins: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,21 @@ def measure_reliability(
     )
 
 
+def judge_reliability(
+    predictions: Predictions, targets: Targets, temperature: float = 1.0
+) -> Reliability:
+    """How far the probabilities of predictions are kept; some photo must have label and answer.
+
+    Args:
+        predictions: answers.
+        targets: [N] truth; photos with -1 are left out.
+        temperature: logits are divided by it.
+    """
+    confidence, is_right = judge_confidence(predictions, targets, temperature)
+    error = compute_calibration_error(confidence, is_right)
+    return Reliability(temperature, error, measure_reliability(confidence, is_right))
+
+
 def trace_refusals(
     confidence: NDArray[np.float64], is_right: NDArray[np.bool_]
 ) -> tuple[AnsweredShare, ...]:
@@ -117,3 +154,22 @@ def trace_refusals(
         for end in np.flatnonzero(is_last).tolist()
     ]
     return tuple(reversed(points))
+
+
+def pick_refusals(
+    curve: Sequence[AnsweredShare], shares: Sequence[float] = _SHARES
+) -> tuple[AnsweredShare, ...]:
+    """Of a curve, the point nearest below each share answered; each point once.
+
+    Args:
+        curve: as `trace_refusals` gives it.
+        shares: of the photos, in 0..1, the largest first.
+    """
+    picked = {}
+    for share in shares:
+        # Sums of shares are not exact: 0.7 may stand there as 0.7000000000000001.
+        below = [point for point in curve if point.share <= share + 1e-9]
+        if below:
+            best = max(below, key=lambda point: point.share)
+            picked[best.share] = best
+    return tuple(picked.values())

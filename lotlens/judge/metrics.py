@@ -78,8 +78,8 @@ class ConfusionPair:
 
 
 @dataclass(frozen=True)
-class WrongAnswer:
-    """One photo that was taken for something else.
+class Answer:
+    """What the model said of one photo whose class is known.
 
     Attributes:
         photo_id: the photo.
@@ -93,6 +93,10 @@ class WrongAnswer:
     predicted: CarClass
     probability: float
     true_probability: float
+
+    @property
+    def is_right(self) -> bool:
+        return self.true == self.predicted
 
 
 def align_targets(predictions: Predictions, catalog: Catalog) -> Targets:
@@ -257,19 +261,27 @@ def find_confusion_pairs(
     )
 
 
+def list_answers(
+    predictions: Predictions, targets: Targets, *, temperature: float = 1.0
+) -> tuple[Answer, ...]:
+    """What was said of every photo that has a label and an answer, in the photos' order."""
+    chances = probabilities(predictions, temperature)
+    rows = np.flatnonzero((targets >= 0) & predictions.answered)
+    return tuple(
+        _build_answer(predictions, chances, row, int(targets[row]), predicted)
+        for row, predicted in zip(
+            rows.tolist(), predictions.logits[rows].argmax(axis=1).tolist(), strict=True
+        )
+    )
+
+
 def find_worst_errors(
     predictions: Predictions, targets: Targets, *, temperature: float = 1.0, limit: int = 12
-) -> tuple[WrongAnswer, ...]:
+) -> tuple[Answer, ...]:
     """The wrong answers that gave the truth the least chance, the worst first."""
     chances = probabilities(predictions, temperature)
     return tuple(
-        WrongAnswer(
-            predictions.ids[row],
-            predictions.classes[true],
-            predictions.classes[predicted],
-            float(chances[row, predicted]),
-            float(chances[row, true]),
-        )
+        _build_answer(predictions, chances, row, true, predicted)
         for row, true, predicted in _rank_errors(predictions, targets, temperature)[:limit]
     )
 
@@ -370,6 +382,18 @@ def _turn(metric: Metric) -> Metric:
 
 def _answer(predictions: Predictions, keep: NDArray[np.bool_]) -> Targets:
     return np.asarray(predictions.logits[keep].argmax(axis=1), dtype=np.int64)
+
+
+def _build_answer(
+    predictions: Predictions, chances: NDArray[np.float64], row: int, true: int, predicted: int
+) -> Answer:
+    return Answer(
+        predictions.ids[row],
+        predictions.classes[true],
+        predictions.classes[predicted],
+        float(chances[row, predicted]),
+        float(chances[row, true]),
+    )
 
 
 def _rank_errors(

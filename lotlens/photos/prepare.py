@@ -82,10 +82,7 @@ def fit_photo(photo: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
         box = (max(left, 0.0), max(top, 0.0), min(width - left, width), min(height - top, height))
         return np.array(image.resize(frame, resample, box=box))
     if spec.fit == "pad":
-        scale = min(spec.width / width, spec.height / height)
-        inner_width = min(max(round(width * scale), 1), spec.width)
-        inner_height = min(max(round(height * scale), 1), spec.height)
-        left, top = (spec.width - inner_width) // 2, (spec.height - inner_height) // 2
+        left, top, inner_width, inner_height = _place_inside(width, height, spec.width, spec.height)
         canvas = np.empty((spec.height, spec.width, 3), dtype=np.uint8)
         canvas[:] = np.clip(np.rint(np.array(spec.mean) * 255), 0, 255).astype(np.uint8)
         canvas[top : top + inner_height, left : left + inner_width] = np.asarray(
@@ -93,6 +90,37 @@ def fit_photo(photo: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
         )
         return canvas
     raise ValueError(f"unknown fit {spec.fit!r}; known: pad, stretch, crop")
+
+
+def unfit_map(values: FloatArray, spec: ImageSpec, width: int, height: int) -> FloatArray:
+    """A map over the network's frame, laid back over the photo that was fitted to it.
+
+    What "pad" added is cut off; what "crop" cut away is zero.
+
+    Args:
+        values: [spec.height, spec.width], such as a heat map.
+        spec: how the photo was fitted.
+        width: of the photo in pixels, at any scale.
+        height: likewise.
+
+    Returns:
+        [height, width] float32.
+    """
+    image = Image.fromarray(np.asarray(values, np.float32))
+    resample = Image.Resampling.BILINEAR
+    if spec.fit == "stretch":
+        return np.array(image.resize((width, height), resample))
+    if spec.fit == "pad":
+        left, top, *inner = _place_inside(width, height, spec.width, spec.height)
+        # Cut off before: a box given to `resize` lets in what lies beyond its edge.
+        image = image.crop((left, top, left + inner[0], top + inner[1]))
+        return np.array(image.resize((width, height), resample))
+    left, top, inner_width, inner_height = _place_inside(spec.width, spec.height, width, height)
+    whole = np.zeros((height, width), np.float32)
+    whole[top : top + inner_height, left : left + inner_width] = np.asarray(
+        image.resize((inner_width, inner_height), resample)
+    )
+    return whole
 
 
 def normalise(photos: NDArray[np.uint8], spec: ImageSpec) -> FloatArray:
@@ -116,6 +144,17 @@ def normalise(photos: NDArray[np.uint8], spec: ImageSpec) -> FloatArray:
             np.multiply(photo[:, :, channel], scale[channel], out=ready[channel])
             ready[channel] += shift[channel]
     return batch
+
+
+def _place_inside(
+    width: int, height: int, frame_width: int, frame_height: int
+) -> tuple[int, int, int, int]:
+    """Left, top, width and height, in a frame, of what fits whole in its middle."""
+    scale = min(frame_width / width, frame_height / height)
+    inner_width = min(max(round(width * scale), 1), frame_width)
+    inner_height = min(max(round(height * scale), 1), frame_height)
+    left, top = (frame_width - inner_width) // 2, (frame_height - inner_height) // 2
+    return left, top, inner_width, inner_height
 
 
 def _check(what: str, array: Any, axes: str, num_axes: int) -> None:

@@ -18,7 +18,8 @@ from lotlens.audit.findings import Audit
 from lotlens.files import write_text_atomically
 from lotlens.photos.archives import PhotoReader
 from lotlens.records import Catalog, Finding, Lot
-from lotlens.report.html import read_thumbnail, render_page
+from lotlens.report.html import render_page
+from lotlens.report.pictures import read_thumbnail
 
 _THUMBNAIL_SIZE = (200, 150)
 _MOST_FINDINGS = 40  # per check

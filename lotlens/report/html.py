@@ -1,26 +1,26 @@
 """Figures, confusions and pictures become one HTML file; it computes none of the figures.
 
 The file stands alone: styles and pictures lie within it, and a content security policy forbids it
-to fetch or run anything. Class names and photo ids are strangers' text and are always escaped.
+to fetch or run anything. What can be clicked are links to places within the page. Class names and
+photo ids are strangers' text: always escaped, and cut where they are endless.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
-from PIL import Image
 
-from lotlens.errors import UnreadablePhoto
 from lotlens.files import write_text_atomically
+from lotlens.judge.advice import Advice
+from lotlens.judge.confidence import AnsweredShare, Reliability
 from lotlens.judge.metrics import (
     ACCURACY,
     BALANCED,
@@ -31,113 +31,158 @@ from lotlens.judge.metrics import (
     STRICT_ACCURACY,
     TOP_2,
     UNANSWERED,
+    Answer,
     ClassScore,
     ConfusionPair,
-    WrongAnswer,
 )
-from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decode import decode
-from lotlens.records import Catalog, Finding, Locator, Metric, ModelCard
+from lotlens.records import Catalog, Finding, Metric, ModelCard
+from lotlens.report.charts import draw_curve, draw_refusals, draw_reliability
+from lotlens.report.language import ENGLISH, THIN, Language, mark
+from lotlens.report.pictures import Album, HeatMaps
 
-_THUMBNAIL_SIZE = (320, 240)
+_LARGE_SIZE = (480, 360)
 _MOST_MATRIX_CLASSES = 30
 _MOST_CLASS_ROWS = 40
 _MOST_FINDINGS = 20
 _MOST_UNREADABLE = 50
+_MOST_OF_WRONG_CELL, _MOST_OF_RIGHT_CELL = 60, 6
+_MOST_OF_PAIR, _MOST_OF_CLASS = 4, 2
+_MOST_DOUBTED = 8
+_MOST_PAIRS = 6
+_MOST_LETTERS = 100
+# As text a picture takes a third more; with all else the file stays under 15 MB.
+_MOST_PICTURE_BYTES = 9_000_000
 
-_MEANINGS = {
-    STRICT_ACCURACY: "share right when a photo without an answer counts as wrong",
-    UNANSWERED: "share of photos that could not be read",
-    TOP_2: "share whose truth is the likeliest class or the second",
-    BALANCED: "mean share recognised, every class weighing the same",
-    BRIER: "squared distance of the probabilities from the truth; 0 is perfect, 2 the worst",
-    MACRO_F1: "precision and recall in one, every class weighing the same; 1 is perfect",
-    LOG_LOSS: "how little the truth was expected, in nats; 0 is perfect, lower is better",
-    CALIBRATION_ERROR: "how far stated probabilities are from the share that is right",
+_FIGURES = {
+    STRICT_ACCURACY: (
+        mark("accuracy, unanswered as wrong"),
+        mark("share right when a photo without an answer counts as wrong"),
+    ),
+    UNANSWERED: (mark("unanswered"), mark("share of photos that could not be read")),
+    TOP_2: (
+        mark("top-2 accuracy"),
+        mark("share whose truth is the likeliest class or the second"),
+    ),
+    BALANCED: (
+        mark("balanced accuracy"),
+        mark("mean share recognised, every class weighing the same"),
+    ),
+    BRIER: (
+        mark("Brier score"),
+        mark("squared distance of the probabilities from the truth; 0 is perfect, 2 the worst"),
+    ),
+    MACRO_F1: (
+        mark("macro F1"),
+        mark("precision and recall in one, every class weighing the same; 1 is perfect"),
+    ),
+    LOG_LOSS: (
+        mark("log loss"),
+        mark("how little the truth was expected, in nats; 0 is perfect, lower is better"),
+    ),
+    CALIBRATION_ERROR: (
+        mark("calibration error"),
+        mark("how far stated probabilities are from the share that is right"),
+    ),
 }
 _SHARES = {STRICT_ACCURACY, UNANSWERED, TOP_2, BALANCED, CALIBRATION_ERROR}
-
-_INK, _BLUE, _ORANGE = "#1b2430", "#1d5fb4", "#c2500a"
+_TITLES = {
+    "held-out": mark("%(run)s: judged on validation photos"),
+    "folds": mark("%(run)s: cross-validation"),
+    "locked": mark("%(run)s: judged on locked photos"),
+    "other": mark("%(run)s: judged on %(data)s"),
+}
+_FITS = {
+    "pad": mark("whole photo, padded"),
+    "stretch": mark("whole photo, stretched"),
+    "crop": mark("cropped"),
+}
+_VIEWS = {
+    "whole": mark("whole photo"),
+    "mirror": mark("mirrored photo"),
+    "closer": mark("closer"),
+    "further": mark("further away"),
+    "left": mark("left part"),
+    "right": mark("right part"),
+    "brighter": mark("brighter"),
+    "darker": mark("darker"),
+}
+_CURVES = (("accuracy", mark("Accuracy")), ("loss", mark("Loss")))
 
 
 @dataclass(frozen=True)
-class WrongExample:
-    """A wrong answer and its picture.
+class Subject:
+    """What a report judges.
 
     Attributes:
-        answer: what was said and what is true.
-        thumbnail: a small JPEG, or None if there is no picture to show.
+        kind: "held-out": the run's own validation part; "folds": all its labelled photos, each
+            answered by the model that had not seen it; "locked": its locked part; "other": photos
+            that it knows nothing of.
+        run: the run's name.
+        data: the name of other photos.
+        num_models: that were trained, one per fold.
     """
 
-    answer: WrongAnswer
-    thumbnail: bytes | None
-
-
-def illustrate(answers: Sequence[WrongAnswer], catalog: Catalog) -> tuple[WrongExample, ...]:
-    """Find the picture for each answer; one that cannot be read stays without."""
-    locators = {photo.id: photo.locator for photo in catalog.photos}
-    examples = []
-    with PhotoReader() as reader:
-        for answer in answers:
-            thumbnail = read_thumbnail(locators.get(answer.photo_id), reader)
-            examples.append(WrongExample(answer, thumbnail))
-    return tuple(examples)
-
-
-def read_thumbnail(
-    locator: Locator | None, reader: PhotoReader, size: tuple[int, int] = _THUMBNAIL_SIZE
-) -> bytes | None:
-    """A photo where it lies, as `draw_thumbnail` draws it; None if it cannot be read."""
-    if locator is None:
-        return None
-    try:
-        return draw_thumbnail(decode(reader.read(locator), min_size=size), size)
-    except UnreadablePhoto:
-        return None
-
-
-def draw_thumbnail(photo: NDArray[np.uint8], size: tuple[int, int] = _THUMBNAIL_SIZE) -> bytes:
-    """A photo [H, W, 3] as a JPEG of at most `size` (width, height) pixels, its aspect kept."""
-    image = Image.fromarray(photo)
-    image.thumbnail(size)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82)
-    return buffer.getvalue()
+    kind: Literal["held-out", "folds", "locked", "other"]
+    run: str
+    data: str = ""
+    num_models: int = 1
 
 
 def write_report(
     path: Path,
     *,
-    title: str,
+    subject: Subject,
     card: ModelCard,
     metrics: Sequence[Metric],
     class_scores: Sequence[ClassScore],
     confusions: NDArray[np.int64],
     pairs: Sequence[ConfusionPair],
+    answers: Sequence[Answer] = (),
+    errors: Sequence[Answer] = (),
+    catalog: Catalog = Catalog((), ()),
+    heat_maps: Mapping[str, HeatMaps] | None = None,
+    reliability: Sequence[Reliability] = (),
+    refusals: Sequence[AnsweredShare] = (),
+    picked_refusals: Sequence[AnsweredShare] = (),
+    advice: Sequence[Advice] = (),
     history: Sequence[Mapping[str, Any]] = (),
-    examples: Sequence[WrongExample] = (),
     findings: Sequence[Finding] = (),
     unreadable: Sequence[tuple[str, str]] = (),
-    facts: Sequence[tuple[str, str]] = (),
+    training_counts: Mapping[str, int] | None = None,
+    sizes: Mapping[tuple[int, int], int] | None = None,
     synthetic: bool,
+    language: Language = ENGLISH,
 ) -> None:
-    """Write the report as one HTML file, whole or not at all.
+    """Write the report as one HTML file under 15 MB, whole or not at all.
+
+    Pictures are drawn in the order of their importance while a budget of 9 MB of JPEG lasts: the
+    worst errors, the commonest confusions, what else was taken for something else (the surest
+    first), some of what was right. The page says how many wrong answers it does not show.
 
     Args:
         path: the file to write.
-        title: what was judged, such as "Validation of runs/standard-1".
+        subject: what was judged.
         card: the model's.
         metrics: as `judge.metrics.evaluate` gives them.
         class_scores: one per class, in class order.
         confusions: [K, K] photos per true (rows) and predicted (columns) class.
         pairs: the commonest confusions.
-        history: one row per epoch, numbers or their text; columns whose name holds "loss" or
-            "accuracy" are drawn. Empty for a model without epochs.
-        examples: the worst errors, the worst first.
+        answers: all that were judged; the photos behind each cell of the table of confusions.
+        errors: the worst of them, the worst first.
+        catalog: where the photos lie; one that is not there, or cannot be read, is said to be so.
+        heat_maps: photo id -> where the model looked, for some of `errors`.
+        reliability: at one temperature or more, the one in use last.
+        refusals: accuracy against the share answered, all of the curve.
+        picked_refusals: the points of it that a table shows.
+        advice: what to do next, the most useful first.
+        history: one row per look at validation, numbers or their text; columns whose name holds
+            "loss" or "accuracy" are drawn. Empty for a model without epochs.
         findings: what is odd with the photos.
         unreadable: (photo id, reason) of photos without an answer.
-        facts: further (name, value) lines on the data, shown as they are.
+        training_counts: class label -> photos trained on, if that is known.
+        sizes: (width, height) -> photos, if that is known.
         synthetic: whether the photos judged were drawn; the report then says so at its top.
+        language: what it is written in. Reasons and findings stay in English.
 
     Raises:
         OutputError: the file cannot be written.
@@ -145,70 +190,147 @@ def write_report(
     by_name = {metric.name: metric for metric in metrics}
     ranked = _rank_scores(class_scores)
     num_judged = int(confusions.sum())
+    stages = [str(stage.get("kind", "")) for stage in card.recipe.get("stages", ())]
+    with Album(catalog, most_bytes=_MOST_PICTURE_BYTES) as album:
+        show = _Showing(album, answers, card, heat_maps or {})
+        shown_errors = [show.show_error(error) for error in errors]
+        shown_pairs = [show.show_pair(pair) for pair in pairs[:_MOST_PAIRS]]
+        matrix = _lay_out_matrix(class_scores, confusions)
+        cells = show.fill_cells(class_scores, matrix.positions, confusions)
+    num_wrong = int(num_judged - confusions.trace())
     page = render_page(
         "page.html.jinja",
-        title=title,
+        language=language,
+        title=language.say(_TITLES[subject.kind], run=subject.run, data=subject.data),
+        subject=subject,
         card=card,
         synthetic=synthetic or card.synthetic,
         trained_on_synthetic=card.synthetic,
         accuracy=by_name.get(ACCURACY),
         num_judged=num_judged,
+        num_right=num_judged - num_wrong,
         chance=confusions.sum(axis=1).max() / num_judged if num_judged else None,
-        figures=[_describe(metric) for metric in metrics if metric.name != ACCURACY],
+        figures=[_describe(metric, language) for metric in metrics if metric.name != ACCURACY],
         main_scores=ranked[:_MOST_CLASS_ROWS],
         more_scores=ranked[_MOST_CLASS_ROWS:],
-        matrix=_lay_out_matrix(class_scores, confusions),
+        matrix=matrix,
+        cells=cells,
+        cell_ids={(score.car.label): k + 1 for k, score in enumerate(class_scores)},
+        shown_cells={cell.id for cell in cells},
+        num_unseen=num_wrong - sum(len(cell.photos) for cell in cells if not cell.is_right),
         num_classes=len(class_scores),
-        pairs=pairs,
-        curves=_draw_curves(history),
-        examples=examples,
+        pairs=shown_pairs,
+        errors=shown_errors,
+        has_heat=any(error.said_heat for error in shown_errors),
+        advice=advice,
+        most_doubted=_MOST_DOUBTED,
+        reliability=[
+            (one, _make_svg_uri(draw_reliability(one.bins, language))) for one in reliability
+        ],
+        refusals=picked_refusals,
+        refusal_curve=_make_svg_uri(draw_refusals(refusals, picked_refusals, language))
+        if refusals
+        else None,
+        curves=_draw_curves(history, language, stages),
         unreadable=unreadable[:_MOST_UNREADABLE],
         num_unreadable=len(unreadable),
         findings=_group_findings(findings),
-        facts=[*facts, *_list_facts(card)],
+        judged_extremes=_find_extremes(
+            [(score.car.name, score.num_photos) for score in class_scores]
+        ),
+        num_training=sum((training_counts or {}).values()),
+        training_extremes=_find_extremes(
+            [
+                (score.car.name, training_counts[score.car.label])
+                for score in class_scores
+                if score.car.label in training_counts
+            ]
+            if training_counts
+            else []
+        ),
+        sizes=_describe_sizes(sizes or {}),
+        facts=_list_facts(card, language),
     )
     write_text_atomically(path, page)
 
 
-def render_page(template_name: str, **values: Any) -> str:
+def render_page(template_name: str, *, language: Language = ENGLISH, **values: Any) -> str:
     """A template of this folder, filled in; every value is escaped.
 
     Args:
         template_name: such as "page.html.jinja"; it extends "frame.html.jinja".
+        language: of the sentences that the template marks with `trans`.
         values: what the template names, all of it; the frame names `title` and `synthetic`.
     """
+    environment = build_environment(language)
+    return environment.get_template(template_name).render(values, language=language)
+
+
+def build_environment(language: Language) -> Environment:
+    """What renders the templates of this folder in a language."""
     environment = Environment(
         loader=PackageLoader("lotlens", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
-    environment.filters["percent"] = _format_percent
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        language.translate, language.translate_many, newstyle=True
+    )
+    environment.filters["percent"] = language.percent
+    environment.filters["interval"] = lambda metric, digits=0: language.interval(
+        metric.low, metric.high, digits
+    )
+    environment.filters["number"] = language.number
+    environment.filters["whole"] = language.whole
+    environment.filters["quote"] = language.quote
+    environment.filters["chance"] = lambda share: _format_chance(share, language)
+    environment.filters["name"] = _cut
     environment.filters["jpeg"] = lambda data: _make_data_uri("image/jpeg", data)
-    return environment.get_template(template_name).render(values)
+    return environment
 
 
-def _format_percent(share: float, digits: int = 0) -> str:
-    return f"{100 * share:.{digits}f}\u202f%"
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+
+
+def _format_chance(share: float, language: Language) -> str:
+    """A probability in whole per cent that never claims certainty."""
+    if share < 0.005:
+        return f"<{THIN}{language.percent(0.01)}"
+    if share > 0.995:
+        return f">{THIN}{language.percent(0.99)}"
+    return language.percent(share)
 
 
 def _make_data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _describe(metric: Metric) -> dict[str, str]:
+def _make_svg_uri(data: bytes) -> str:
+    return _make_data_uri("image/svg+xml", data)
+
+
+def _describe(metric: Metric, language: Language) -> dict[str, str]:
     """A line of the table of figures, all as text."""
-
-    def show(value: float) -> str:
-        return _format_percent(value, 1) if metric.name in _SHARES else f"{value:.3f}"
-
+    value, interval = (
+        (language.percent(metric.value, 1), language.interval(metric.low, metric.high, 1))
+        if metric.name in _SHARES
+        else (
+            language.number(metric.value, 3),
+            f"{language.number(metric.low, 3)}–{language.number(metric.high, 3)}",
+        )
+    )
+    name, meaning = _FIGURES.get(metric.name, (metric.name, ""))
     return {
-        "name": metric.name,
-        "meaning": _MEANINGS.get(metric.name, ""),
-        "value": show(metric.value),
-        "interval": f"{show(metric.low)} – {show(metric.high)}",
-        "count": str(metric.count),
+        "name": language.say(name) if meaning else name,
+        "meaning": language.say(meaning) if meaning else "",
+        "value": value,
+        "interval": interval,
+        "count": language.whole(metric.count),
     }
 
 
@@ -224,13 +346,171 @@ def _rank_scores(scores: Sequence[ClassScore]) -> list[ClassScore]:
     )
 
 
+def _find_extremes(counts: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The largest and the smallest class, as (name, photos); none of fewer than two."""
+    if len(counts) < 2:
+        return []
+    return [max(counts, key=lambda row: row[1]), min(counts, key=lambda row: row[1])]
+
+
+def _describe_sizes(sizes: Mapping[tuple[int, int], int]) -> list[str]:
+    """The smallest, the largest and the commonest size; nothing if none is known."""
+    if not sizes:
+        return []
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    commonest = max(by_area, key=lambda size: sizes[size])
+    return [f"{width} × {height}" for width, height in (by_area[0], by_area[-1], commonest)]
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photo as the page shows it: what was said of it, and its picture if there is one."""
+
+    answer: Answer
+    thumbnail: bytes | None
+
+
+@dataclass(frozen=True)
+class _Error:
+    """A wrong answer, where the model looked, and rightly recognised photos of both classes."""
+
+    answer: Answer
+    picture: bytes | None
+    said_heat: bytes | None
+    truth_heat: bytes | None
+    of_true: Sequence[_Photo]
+    of_predicted: Sequence[_Photo]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A common confusion: its photos, and rightly recognised ones of both classes."""
+
+    pair: ConfusionPair
+    photos: Sequence[_Photo]
+    of_true: Sequence[_Photo]
+    of_predicted: Sequence[_Photo]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What stands behind one number of the table of confusions."""
+
+    id: str
+    true: str
+    predicted: str
+    is_right: bool
+    count: int
+    photos: list[_Photo]
+
+
+class _Showing:
+    """Takes pictures out of an album for each part of the page."""
+
+    def __init__(
+        self,
+        album: Album,
+        answers: Sequence[Answer],
+        card: ModelCard,
+        heat_maps: Mapping[str, HeatMaps],
+    ) -> None:
+        self._album = album
+        self._card = card
+        self._heat_maps = heat_maps
+        self._by_id = {answer.photo_id: answer for answer in answers}
+        self._by_cell: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+        for answer in answers:
+            self._by_cell[answer.true.label, answer.predicted.label].append(answer)
+        for group in self._by_cell.values():
+            group.sort(key=lambda answer: -answer.probability)
+
+    def show_error(self, answer: Answer) -> _Error:
+        maps = self._heat_maps.get(answer.photo_id)
+
+        def show_heat(which: str) -> bytes | None:
+            if maps is None:
+                return None
+            heat = maps.said if which == "said" else maps.truth
+            return self._album.show_heat(answer.photo_id, heat, self._card.image, _LARGE_SIZE)
+
+        return _Error(
+            answer,
+            self._album.show(answer.photo_id, _LARGE_SIZE),
+            show_heat("said"),
+            show_heat("truth"),
+            self._show_class(answer.true.label),
+            self._show_class(answer.predicted.label),
+        )
+
+    def show_pair(self, pair: ConfusionPair) -> _Pair:
+        known = [self._by_id[id_] for id_ in pair.example_ids if id_ in self._by_id]
+        photos = [_Photo(a, self._album.show(a.photo_id)) for a in known[:_MOST_OF_PAIR]]
+        num_rows = (len(photos) + 1) // 2
+        return _Pair(
+            pair,
+            photos,
+            self._show_class(pair.true.label, num_rows),
+            self._show_class(pair.predicted.label, num_rows),
+        )
+
+    def fill_cells(
+        self,
+        scores: Sequence[ClassScore],
+        positions: Sequence[int],
+        confusions: NDArray[np.int64],
+    ) -> list[_Cell]:
+        """The cells that have photos; the photos go round the wrong ones first."""
+        cells = []
+        for i in positions:
+            for j in positions:
+                count = int(confusions[i, j])
+                true, predicted = scores[i].car, scores[j].car
+                group = self._by_cell.get((true.label, predicted.label), [])
+                if not count or not group:
+                    continue
+                # Of what is right, the least sure is nearest to an error.
+                ranked = group[::-1] if i == j else group
+                cell = _Cell(_name_cell(i, j), true.name, predicted.name, i == j, count, [])
+                cells.append((cell, ranked))
+        for is_right, most in ((False, _MOST_OF_WRONG_CELL), (True, _MOST_OF_RIGHT_CELL)):
+            turns = [row for row in cells if row[0].is_right == is_right]
+            for rank in range(most):
+                for cell, ranked in turns:
+                    if rank < len(ranked) and not self._album.is_full:
+                        answer = ranked[rank]
+                        cell.photos.append(_Photo(answer, self._album.show(answer.photo_id)))
+        return [cell for cell, _ in cells if cell.photos]
+
+    def _show_class(self, label: str, most: int = _MOST_OF_CLASS) -> list[_Photo]:
+        """Photos of a class that were recognised most surely; those that cannot be read are not."""
+        shown: list[_Photo] = []
+        for answer in self._by_cell.get((label, label), ())[: 3 * most]:
+            if len(shown) == most:
+                break
+            thumbnail = self._album.show(answer.photo_id)
+            if thumbnail is not None:
+                shown.append(_Photo(answer, thumbnail))
+        return shown
+
+
+def _name_cell(true: int, predicted: int) -> str:
+    """The place of a cell in the page; classes are counted from 1."""
+    return f"cell-{true + 1}-{predicted + 1}"
+
+
 @dataclass(frozen=True)
 class _Matrix:
     """What the page shows of the confusions: per class its number and name, per cell a colour."""
 
+    positions: list[int]
     names: list[str]
     rows: list[list[dict[str, Any]]]
     is_part: bool
+
+    @property
+    def cell_px(self) -> int:
+        """How wide a cell is on a large screen: few classes need not huddle in a corner."""
+        return min(54, max(34, 700 // max(1, len(self.names))))
 
 
 def _lay_out_matrix(scores: Sequence[ClassScore], confusions: NDArray[np.int64]) -> _Matrix:
@@ -249,14 +529,14 @@ def _lay_out_matrix(scores: Sequence[ClassScore], confusions: NDArray[np.int64])
             share = count / totals[i] if totals[i] else 0.0
             cells.append(
                 {
+                    "id": _name_cell(i, j),
                     "count": count,
                     "style": _colour_cell(share, i == j) if count else "",
-                    "hint": f"{scores[i].car.name} taken for {scores[j].car.name}: {count}",
                 }
             )
         rows.append(cells)
     names = [scores[i].car.name for i in shown.tolist()]
-    return _Matrix(names, rows, len(shown) < len(scores))
+    return _Matrix(shown.tolist(), names, rows, len(shown) < len(scores))
 
 
 def _colour_cell(share: float, is_right: bool) -> str:
@@ -283,119 +563,36 @@ def _group_findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def _list_facts(card: ModelCard) -> list[tuple[str, str]]:
-    image = card.image
-    how = {
-        "pad": "whole photo, padded",
-        "stretch": "whole photo, stretched",
-        "crop": "cropped",
-    }
+def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
+    image, say = card.image, language.say
+    views = [say(_VIEWS[view]) if view in _VIEWS else view for view in card.views]
     facts = [
-        ("Backbone", card.backbone),
-        ("Input", f"{image.width} × {image.height} pixels, {how[image.fit]}"),
-        ("Views averaged", ", ".join(card.views)),
-        ("Weights", card.chosen),
-        ("Temperature", f"{card.temperature:.3g}"),
-        ("Fingerprint of training data", card.fingerprint),
+        (say("Backbone"), card.backbone),
+        (
+            say("Input"),
+            say(
+                "%(width)s × %(height)s pixels, %(fit)s",
+                width=image.width,
+                height=image.height,
+                fit=say(_FITS[image.fit]),
+            ),
+        ),
+        (say("Models that answer together"), str(card.members) if card.members > 1 else ""),
+        (say("Views averaged"), ", ".join(views)),
+        (say("Temperature"), language.number(card.temperature, 3)),
+        (say("Fingerprint of training data"), card.fingerprint),
         ("lotlens", card.lotlens_version),
     ]
     return [(name, value) for name, value in facts if value]
 
 
-def _draw_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """One picture each for losses and accuracies, as SVG data URIs; none without two epochs."""
+def _draw_curves(
+    history: Sequence[Mapping[str, Any]], language: Language, stages: Sequence[str]
+) -> list[dict[str, str]]:
+    """One picture each for accuracies and losses, as data URIs; none without two epochs."""
     curves = []
-    for word, caption in (("accuracy", "Accuracy"), ("loss", "Loss")):
-        names = list(dict.fromkeys(name for row in history for name in row if word in name.lower()))
-        lines = {name: [_read_number(row.get(name)) for row in history] for name in names}
-        lines = {name: line for name, line in lines.items() if np.isfinite(line).sum() > 1}
-        if lines:
-            picture = _draw_lines(lines, *_place_looks(history), word)
-            curves.append(
-                {
-                    "caption": caption,
-                    "image": _make_data_uri("image/svg+xml", picture),
-                    "text": f"{caption} per epoch: {', '.join(lines)}",
-                }
-            )
+    for word, caption in _CURVES:
+        picture = draw_curve(word, history, language, stages)  # type: ignore[arg-type]
+        if picture is not None:
+            curves.append({"caption": language.say(caption), "image": _make_svg_uri(picture)})
     return curves
-
-
-def _place_looks(
-    history: Sequence[Mapping[str, Any]],
-) -> tuple[list[list[int]], list[float], list[float]]:
-    """Where a history's rows stand: stages one after another, folds one over another.
-
-    Returns:
-        rows of each fold; the epoch of each row, counted over all stages; where stages begin, but
-        for the first.
-    """
-    folds: dict[str, list[int]] = defaultdict(list)
-    done: dict[str, float] = defaultdict(float)
-    epochs: list[float] = []
-    begins: set[float] = set()
-    for number, row in enumerate(history):
-        fold = str(row.get("fold", ""))
-        if folds[fold] and row.get("stage") != history[folds[fold][-1]].get("stage"):
-            done[fold] = epochs[folds[fold][-1]]
-            begins.add(done[fold])
-        # Validation may be looked at in some epochs only: the rows then say which.
-        epochs.append(done[fold] + _read_number(row.get("epoch", number + 1)))
-        folds[fold].append(number)
-    return list(folds.values()), epochs, sorted(begins)
-
-
-def _draw_lines(
-    lines: Mapping[str, Sequence[float]],
-    folds: Sequence[Sequence[int]],
-    epochs: Sequence[float],
-    begins: Sequence[float],
-    word: str,
-) -> bytes:
-    # Matplotlib takes a while to load, which pages without curves need not wait for.
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    buffer = io.BytesIO()
-    # The salt makes equal figures equal files.
-    with mpl.rc_context({"svg.hashsalt": "lotlens", "font.size": 11, "text.color": _INK}):
-        figure = Figure(figsize=(5.2, 3.0), layout="constrained")
-        axes = figure.add_subplot()
-        colours = [_ORANGE, "#6b7686", "#2e7d4f", "#7a4fa3"]
-        for name, line in lines.items():
-            is_validation = "val" in name.lower()
-            colour = _BLUE if is_validation else colours.pop(0) if colours else "#999999"
-            for rows in folds:
-                axes.plot(
-                    [epochs[row] for row in rows],
-                    [line[row] for row in rows],
-                    label=name.replace("_", " ") if rows is folds[0] else None,
-                    color=colour,
-                    linewidth=2.2 if is_validation else 1.6,
-                    marker="o",
-                    markersize=3.5,
-                    alpha=1.0 if len(folds) == 1 else 0.6,
-                )
-        for begin in begins:
-            axes.axvline(begin, color="#9aa5b1", linewidth=0.8, linestyle=":")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if word == "accuracy":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.grid(axis="y", color="#dde2e8", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-        figure.savefig(
-            buffer,
-            format="svg",
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
-    return buffer.getvalue()
-
-
-def _read_number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from lotlens.judge.confidence import judge_confidence, measure_reliability, trace_refusals
+from lotlens.judge.confidence import (
+    judge_confidence,
+    judge_reliability,
+    measure_reliability,
+    pick_refusals,
+    trace_refusals,
+)
 from lotlens.judge.metrics import compute_calibration_error
 from lotlens.records import OK, CarClass, Predictions
 
@@ -66,3 +72,27 @@ def test_nothing_judged_gives_nothing():
     predictions = Predictions((), logits, None, (), (CarClass("0", "a"), CarClass("1", "b")))
     confidence, is_right = judge_confidence(predictions, np.zeros(0, np.int64))
     assert measure_reliability(confidence, is_right) == trace_refusals(confidence, is_right) == ()
+
+
+def test_a_few_points_of_the_curve_are_picked():
+    confidence = np.arange(1, 11) / 10
+    curve = trace_refusals(confidence, confidence > 0.3)
+    picked = pick_refusals(curve, (1.0, 0.95, 0.7, 0.35, 0.05))
+    assert [point.share for point in picked] == pytest.approx([1.0, 0.9, 0.7, 0.3])
+    assert pick_refusals(curve, (0.95, 0.94)) == pick_refusals(curve, (0.95,))
+    assert pick_refusals((), (1.0,)) == ()
+
+
+def test_reliability_is_that_of_the_temperature():
+    rng = np.random.default_rng(0)
+    targets = rng.integers(2, size=300)
+    logits = rng.normal(size=(300, 2)) + 2 * np.eye(2)[targets]
+    classes = (CarClass("0", "a"), CarClass("1", "b"))
+    ids = tuple(map(str, range(300)))
+    predictions = Predictions(ids, logits.astype(np.float32), None, (OK,) * 300, classes)
+    for temperature in (1.0, 0.2):
+        found = judge_reliability(predictions, targets, temperature)
+        confidence, is_right = judge_confidence(predictions, targets, temperature)
+        assert found.temperature == temperature
+        assert found.error == compute_calibration_error(confidence, is_right)
+        assert found.bins == measure_reliability(confidence, is_right)

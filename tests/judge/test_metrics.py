@@ -31,6 +31,7 @@ from lotlens.judge.metrics import (
     find_chance_error,
     find_confusion_pairs,
     find_worst_errors,
+    list_answers,
     measure_classes,
 )
 from lotlens.judge.predict import probabilities
@@ -368,3 +369,19 @@ def test_a_label_the_model_does_not_know_is_named():
     catalog = Catalog((Photo("0.jpg", None, "9"),), (CarClass("9", "Nine"),))
     with pytest.raises(InputError, match=r"label 9: its labels are 0, 1"):
         align_targets(certain([0], 2), catalog)
+
+
+def test_answers_are_those_of_every_photo_judged_and_agree_with_the_errors():
+    predictions, targets = draw_predictions(0, unanswered=0.1)
+    targets = np.where(np.arange(len(targets)) % 7 == 0, -1, targets)
+    answers = list_answers(predictions, targets, temperature=2.0)
+    judged = (targets >= 0) & predictions.answered
+    assert [a.photo_id for a in answers] == [
+        id_ for id_, known in zip(predictions.ids, judged, strict=True) if known
+    ]
+    wrong = [answer for answer in answers if not answer.is_right]
+    errors = find_worst_errors(predictions, targets, temperature=2.0, limit=1000)
+    assert sorted(wrong, key=lambda a: a.photo_id) == sorted(errors, key=lambda a: a.photo_id)
+    assert (
+        sum(answer.is_right for answer in answers) == count_confusions(predictions, targets).trace()
+    )

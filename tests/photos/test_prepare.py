@@ -13,7 +13,14 @@ from PIL import Image
 
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.decode import decode
-from lotlens.photos.prepare import decode_size, fit_photo, normalise, prepare, prepare_bytes
+from lotlens.photos.prepare import (
+    decode_size,
+    fit_photo,
+    normalise,
+    prepare,
+    prepare_bytes,
+    unfit_map,
+)
 from lotlens.records import ImageSpec
 
 IMAGENET = ImageSpec(height=48, width=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -159,3 +166,20 @@ def test_unknown_fit_and_filter_are_named() -> None:
         fit_photo(paint(9, 9), replace(IMAGENET, fit="zoom"))
     with pytest.raises(ValueError, match="unknown interpolation 'cubic'"):
         fit_photo(paint(9, 9), replace(IMAGENET, interpolation="cubic"))
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch", "crop"])
+@pytest.mark.parametrize("size", [(200, 100), (90, 150), (64, 48)])
+def test_a_map_is_laid_back_over_the_photo(fit: str, size: tuple[int, int]) -> None:
+    """What the network saw of a smooth photo, laid back, is that photo where it was seen."""
+    width, height = size
+    spec = replace(IMAGENET, fit=fit)
+    across, down = np.meshgrid(np.linspace(20, 200, width), np.linspace(0, 40, height))
+    photo = np.repeat(np.rint(across + down).astype(np.uint8)[..., None], 3, axis=2)
+    seen = fit_photo(photo, spec)[..., 0].astype(np.float32)
+    back = unfit_map(seen, spec, width, height)
+    assert back.shape == (height, width)
+    assert back.dtype == np.float32
+    was_seen = back > 0
+    assert was_seen.mean() > (0.4 if fit == "crop" else 0.99)
+    assert np.abs(back - photo[..., 0])[was_seen].max() < 12

@@ -1,0 +1,161 @@
+"""Photos as small JPEGs for a page: thumbnails, heat maps over photos, within a budget of bytes.
+
+It knows catalogs and arrays, not pages or figures.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lotlens.errors import UnreadablePhoto
+from lotlens.photos.archives import PhotoReader
+from lotlens.photos.decode import decode
+from lotlens.photos.prepare import unfit_map
+from lotlens.records import Catalog, FloatArray, ImageSpec, Locator
+
+Pixels = NDArray[np.uint8]
+
+THUMBNAIL_SIZE = (320, 240)
+_QUALITY = 82
+# From cold to hot; dark blue to light yellow is told apart by the colour-blind and in grey print.
+_HEAT = np.array([(22, 24, 66), (120, 28, 109), (222, 73, 55), (249, 160, 40), (252, 245, 150)])
+_HEAT_SHARE = 0.62
+_HOTTEST = 0.98
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """Where a model looked at one photo, over the frame of the network's input.
+
+    Attributes:
+        said: [height, width] in 0..1, what speaks for the answer.
+        truth: likewise for the true class.
+    """
+
+    said: FloatArray
+    truth: FloatArray
+
+
+def read_thumbnail(
+    locator: Locator | None, reader: PhotoReader, size: tuple[int, int] = THUMBNAIL_SIZE
+) -> bytes | None:
+    """A photo where it lies, as `draw_thumbnail` draws it; None if it cannot be read."""
+    photo = _read(locator, reader, size)
+    return None if photo is None else draw_thumbnail(photo, size)
+
+
+def draw_thumbnail(photo: Pixels, size: tuple[int, int] = THUMBNAIL_SIZE) -> bytes:
+    """A photo [H, W, 3] as a JPEG of at most `size` (width, height) pixels, its aspect kept."""
+    return _encode(_shrink(photo, size))
+
+
+def draw_heat(
+    photo: Pixels, heat: FloatArray, spec: ImageSpec, size: tuple[int, int] = THUMBNAIL_SIZE
+) -> bytes:
+    """A photo with a heat map over it, as a JPEG of at most `size` pixels.
+
+    The photo is seen in grey, and the heat in colours from dark blue (0) to light yellow (the
+    hottest two per cent of the photo, so that one bright corner does not hide all the rest).
+
+    Args:
+        photo: [H, W, 3].
+        heat: [spec.height, spec.width] in 0..1, over the frame that the photo was fitted to.
+        spec: how it was fitted.
+        size: (width, height) in pixels.
+    """
+    small = _shrink(photo, size)
+    laid = unfit_map(heat, spec, small.width, small.height)
+    top = np.quantile(laid, _HOTTEST)
+    laid = laid / top if top > 0 else laid
+    places = np.linspace(0, 1, len(_HEAT))
+    colours = np.stack([np.interp(laid, places, _HEAT[:, c]) for c in range(3)], axis=-1)
+    grey = np.asarray(small.convert("L"), np.float64)[..., None]
+    mixed = (1 - _HEAT_SHARE) * grey + _HEAT_SHARE * colours
+    return _encode(Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8)))
+
+
+class Album:
+    """Photos of a catalog drawn small, one after another, until a budget of bytes is spent.
+
+    Whoever asks first is served first: ask in the order of importance. Use it in a `with` block,
+    which closes the archives it opens.
+
+    Attributes:
+        num_left_out: how many photos were asked for in vain because the budget was spent.
+    """
+
+    def __init__(self, catalog: Catalog, *, most_bytes: int) -> None:
+        self._locators = {photo.id: photo.locator for photo in catalog.photos}
+        self._reader = PhotoReader()
+        self._bytes_left = most_bytes
+        self._drawn: dict[tuple[str, tuple[int, int]], bytes | None] = {}
+        self.num_left_out = 0
+
+    def __enter__(self) -> Album:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the budget is spent."""
+        return self._bytes_left <= 0
+
+    def show(self, photo_id: str, size: tuple[int, int] = THUMBNAIL_SIZE) -> bytes | None:
+        """The photo as a JPEG; None if it cannot be read, or nothing more may be shown."""
+        if self.is_full:
+            self.num_left_out += 1
+            return None
+        key = (photo_id, size)
+        if key not in self._drawn:
+            locator = self._locators.get(photo_id)
+            self._drawn[key] = read_thumbnail(locator, self._reader, size)
+        return self._count(self._drawn[key])
+
+    def show_heat(
+        self, photo_id: str, heat: FloatArray, spec: ImageSpec, size: tuple[int, int]
+    ) -> bytes | None:
+        """The photo under a heat map (see `draw_heat`); None as for `show`."""
+        photo = None if self.is_full else self._read(photo_id, size)
+        return None if photo is None else self._count(draw_heat(photo, heat, spec, size))
+
+    def _read(self, photo_id: str, size: tuple[int, int]) -> Pixels | None:
+        return _read(self._locators.get(photo_id), self._reader, size)
+
+    def _count(self, picture: bytes | None) -> bytes | None:
+        # Counted each time it is shown: a page holds it as often.
+        self._bytes_left -= len(picture or b"")
+        return picture
+
+
+def _read(locator: Locator | None, reader: PhotoReader, size: tuple[int, int]) -> Pixels | None:
+    if locator is None:
+        return None
+    try:
+        return decode(reader.read(locator), min_size=size)
+    except UnreadablePhoto:
+        return None
+
+
+def _shrink(photo: Pixels, size: tuple[int, int]) -> Image.Image:
+    image = Image.fromarray(photo)
+    image.thumbnail(size)
+    return image
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()

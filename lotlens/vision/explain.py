@@ -1,0 +1,99 @@
+"""Where a network looked: Grad-CAM heat maps of what speaks for a class; it knows arrays alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lotlens.errors import InputError
+from lotlens.records import FloatArray
+from lotlens.vision.classifier import Classifier, Ensemble, Network
+
+
+def explain(
+    network: Network,
+    photos: FloatArray,
+    classes: NDArray[np.int64],
+    *,
+    mirrored: bool = False,
+) -> FloatArray:
+    """Which parts of each photo speak for a class (Grad-CAM, Selvaraju et al. 2017).
+
+    The last convolutional map before pooling is weighted, channel by channel, with the mean slope
+    of the class's logit over that channel; what is positive in the sum speaks for the class. Where
+    the head sees several levels of the backbone, this is the last one alone: lower levels reach
+    the head without passing it, and their share in the answer does not show. An ensemble's map is
+    the mean of its members' maps, each scaled to 1 first.
+
+    Every map is scaled by its own maximum. Maps of two classes say where the network looked for
+    each, not which of the two is the likelier.
+
+    Args:
+        network: it is left as it was: weights, gradients and mode.
+        photos: a prepared batch [N, 3, H, W].
+        classes: [N] class indices.
+        mirrored: look at the mirrored photos too, as a model does that averages both views; the
+            map is then the mean of both, the second mirrored back.
+
+    Returns:
+        [N, H, W] in 0..1, the largest value of each 1; all zero where nothing speaks for it.
+
+    Raises:
+        InputError: the backbone has no convolutional map before pooling (a vision transformer).
+    """
+    members: list[Any] = list(network.members) if isinstance(network, Ensemble) else [network]
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        # Tensors made in inference_mode, which the caller may be in, know no slopes.
+        with torch.inference_mode(False):
+            device = next(network.parameters()).device
+            batch = torch.from_numpy(photos).to(device, memory_format=torch.channels_last)
+            wanted = torch.from_numpy(classes).to(device)
+            looks = [_scale(_look(member, batch, wanted)) for member in members]
+            if mirrored:
+                turned = batch.flip(-1)
+                looks += [_scale(_look(m, turned, wanted)).flip(-1) for m in members]
+            maps = torch.stack(looks).mean(0)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    large = functional.interpolate(
+        maps[:, None], size=photos.shape[2:], mode="bilinear", align_corners=False
+    )[:, 0]
+    result: FloatArray = _scale(large).cpu().numpy()
+    return result
+
+
+def _look(classifier: Classifier, photos: Tensor, classes: Tensor) -> Tensor:
+    """Unscaled maps [N, h, w] of one classifier in inference mode."""
+    backbone: Any = classifier.backbone
+    with torch.no_grad():
+        if classifier.num_levels == 1:
+            last, lower = backbone.forward_features(photos), []
+        else:
+            last, lower = backbone.forward_intermediates(photos, indices=classifier.num_levels - 1)
+    if last.ndim != 4 or last.shape[1] != backbone.num_features:
+        raise InputError(
+            f"no heat maps: the backbone {type(backbone).__name__} gives features of shape"
+            f" {list(last.shape[1:])} before pooling, and Grad-CAM needs a convolutional map"
+        )
+    # A leaf of its own: weights that need no gradient need none now, and none is left in them.
+    last = last.detach().requires_grad_()
+    with torch.enable_grad():
+        levels = [backbone.forward_head(last, pre_logits=True), *(m.mean((2, 3)) for m in lower)]
+        logits = classifier.head(torch.cat(levels, dim=1))
+        (slopes,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), last)
+    weights = slopes.mean((2, 3), keepdim=True)
+    return functional.relu((weights * last.detach()).sum(1)).float()
+
+
+def _scale(maps: Tensor) -> Tensor:
+    """Maps [N, h, w] of numbers from 0 up, each divided by its maximum."""
+    most = maps.amax((1, 2), keepdim=True)
+    return torch.where(most > 0, maps / most.clamp_min(torch.finfo(maps.dtype).tiny), maps)

@@ -1,0 +1,220 @@
+"""The report in a real browser: it fits a phone, its cells open, and it can be used by all."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from lotlens.judge.advice import advise
+from lotlens.judge.confidence import (
+    judge_confidence,
+    judge_reliability,
+    pick_refusals,
+    trace_refusals,
+)
+from lotlens.judge.metrics import (
+    count_confusions,
+    evaluate,
+    find_confusion_pairs,
+    find_worst_errors,
+    list_answers,
+    measure_classes,
+)
+from lotlens.records import OK, CarClass, Catalog, Finding, ImageSpec, Locator, ModelCard, Photo
+from lotlens.records import Predictions as Answers
+from lotlens.report.html import Subject, write_report
+from lotlens.report.language import load_language
+from lotlens.report.pictures import HeatMaps
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+if BROWSER is None and os.environ.get("CI") != "true":
+    pytest.skip("no Chromium here: see  make browser", allow_module_level=True)
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NAMES = ("Волна", "Heron 4", "Clover", "Hyundai Elantra Touring Hatchback", "Жук-2121")
+LOOKS = [(code, width) for code in ("en", "ru") for width in (390, 1280)]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory, photo_drawer):
+    """Language -> a report with everything in it: errors, heat maps, advice, curves, odd photos."""
+    folder = tmp_path_factory.mktemp("reports")
+    classes = tuple(CarClass(str(k), name) for k, name in enumerate(NAMES))
+    rng = np.random.default_rng(0)
+    targets = rng.integers(len(NAMES), size=80)
+    logits = rng.normal(size=(80, len(NAMES))) + 2.2 * np.eye(len(NAMES))[targets]
+    photos = []
+    for number, target in enumerate(targets):
+        path = folder / f"{number}.jpg"
+        photo_drawer(int(target) % 3, number, (160, 120)).save(path)
+        photos.append(Photo(path.name, Locator(path), str(target)))
+    ids = tuple(photo.id for photo in photos)
+    answers = Answers(ids, logits.astype(np.float32), None, (OK,) * 80, classes)
+    errors = find_worst_errors(answers, targets)
+    assert len(errors) > 4
+    heat = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(48, 64)
+    judged = {
+        "metrics": evaluate(answers, targets, temperature=1.4),
+        "class_scores": measure_classes(answers, targets),
+        "confusions": count_confusions(answers, targets),
+        "answers": list_answers(answers, targets, temperature=1.4),
+    }
+    counts = {car.label: 40 + 10 * number for number, car in enumerate(classes)}
+    curve = trace_refusals(*judge_confidence(answers, targets, 1.4))
+    stages = [{"kind": "probe"}, {"kind": "finetune"}, {"kind": "finetune"}]
+    history = [
+        {"stage": stage, "epoch": epoch, "train_loss": 2 / epoch, "validation_accuracy": 0.7}
+        for stage in (1, 2)
+        for epoch in (1, 2, 3)
+    ]
+    paths = {}
+    for code in ("en", "ru"):
+        paths[code] = folder / f"{code}.html"
+        write_report(
+            paths[code],
+            subject=Subject("held-out", "standard-1"),
+            card=ModelCard(
+                1,
+                "0.1",
+                classes,
+                ImageSpec(48, 64, "pad"),
+                "lite0",
+                {"stages": stages},
+                "f00d",
+                temperature=1.4,
+                chosen="probe 0.8; " * 20,
+            ),
+            **judged,
+            pairs=find_confusion_pairs(answers, targets),
+            errors=errors,
+            catalog=Catalog(tuple(photos), classes),
+            heat_maps={error.photo_id: HeatMaps(heat, heat[::-1]) for error in errors},
+            reliability=[judge_reliability(answers, targets, one) for one in (1.0, 1.4)],
+            refusals=curve,
+            picked_refusals=pick_refusals(curve),
+            advice=advise(**judged, num_unreadable=2, training_counts=counts),
+            history=history,
+            findings=[Finding("1.jpg", "near-duplicate", 0.9, ("2.jpg",), "A copy of 2.jpg.")],
+            unreadable=[("a.jpg", "truncated JPEG"), ("b.jpg", "empty file (0 bytes)")],
+            training_counts=counts,
+            sizes={(160, 120): 80, (64, 48): 2},
+            synthetic=True,
+            language=load_language(code),
+        )
+    return paths
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    assert BROWSER, "CI must test the report in a browser: `make browser` installs Chromium"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, reports):
+    """A function that opens a report; at the end nothing may have been fetched or complained of."""
+    contexts, fetched, complaints = [], [], []
+
+    def open_(code, width, **options):
+        context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: fetched.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(reports[code].as_uri())
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not [url for url in fetched if not url.startswith(("file:", "data:"))]
+    assert complaints == []
+
+
+@pytest.mark.parametrize(("code", "width"), LOOKS)
+def test_the_page_fits_its_screen(open_page, code, width):
+    page = open_page(code, width)
+    assert page.locator("html").get_attribute("lang") == code
+    # Only the table of confusions may be scrolled, within itself.
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    broken = "[...document.images].filter(i => i.checkVisibility() && !i.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+
+
+@pytest.mark.parametrize(("code", "width"), LOOKS)
+def test_a_cell_shows_its_photos_and_leads_back(open_page, code, width):
+    page = open_page(code, width)
+    link = page.locator(".matrix td:not(.right) a").first
+    cell = page.locator(link.get_attribute("href"))
+    assert not cell.is_visible()
+    count = int(link.inner_text())
+    link.click()
+    assert cell.is_visible()
+    photos = cell.locator("img")
+    assert photos.count() == count
+    photos.first.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "i => i.complete && i.naturalWidth > 0", arg=photos.first.element_handle()
+    )
+    assert photos.first.bounding_box()["width"] > 140
+    assert page.locator(".cell:visible").count() == 1
+    cell.locator(".back").first.click()
+    assert not cell.is_visible()
+    assert page.locator(".matrix").is_visible()
+    page.go_back()
+    assert cell.is_visible()
+
+
+def test_a_cell_opens_from_the_keyboard(open_page):
+    page = open_page("en", 1280)
+    link = page.locator(".matrix td.right a").first
+    link.focus()
+    page.keyboard.press("Enter")
+    cell = page.locator(link.get_attribute("href"))
+    assert cell.is_visible()
+    assert cell.evaluate("cell => cell === document.activeElement")
+    page.keyboard.press("Tab")
+    assert cell.locator(".back").first.evaluate("link => link === document.activeElement")
+
+
+@pytest.mark.parametrize(("code", "width"), LOOKS)
+def test_axe_finds_no_serious_fault(open_page, code, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    # The page forbids scripts, axe's too; only here it may not.
+    page = open_page(code, width, bypass_csp=True)
+    page.locator(".matrix td:not(.right) a").first.click()
+    found = Axe().run(page).response
+    grave = [
+        (rule["id"], rule["nodes"][0]["html"][:200], rule["nodes"][0]["failureSummary"])
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert grave == []
+    assert len(found["passes"]) > 10
+
+
+def test_cells_are_not_printed(open_page):
+    page = open_page("ru", 1280)
+    page.locator(".matrix td:not(.right) a").first.click()
+    assert page.locator(".cell:visible").count() == 1
+    page.emulate_media(media="print")
+    assert page.locator(".cell:visible").count() == 0
+    assert page.locator(".error").first.is_visible()
+    assert page.pdf(format="A4").startswith(b"%PDF")
