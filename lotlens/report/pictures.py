@@ -85,9 +85,6 @@ class Album:
 
     Whoever asks first is served first: ask in the order of importance. Use it in a `with` block,
     which closes the archives it opens.
-
-    Attributes:
-        num_left_out: how many photos were asked for in vain because the budget was spent.
     """
 
     def __init__(self, catalog: Catalog, *, most_bytes: int) -> None:
@@ -95,7 +92,6 @@ class Album:
         self._reader = PhotoReader()
         self._bytes_left = most_bytes
         self._drawn: dict[tuple[str, tuple[int, int]], bytes | None] = {}
-        self.num_left_out = 0
 
     def __enter__(self) -> Album:
         return self
@@ -116,7 +112,6 @@ class Album:
     def show(self, photo_id: str, size: tuple[int, int] = THUMBNAIL_SIZE) -> bytes | None:
         """The photo as a JPEG; None if it cannot be read, or nothing more may be shown."""
         if self.is_full:
-            self.num_left_out += 1
             return None
         key = (photo_id, size)
         if key not in self._drawn:
