@@ -131,6 +131,8 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     write_split(run.split_path, split)
     for number, source in enumerate(kept):
         run.add_member(number, models[source].run)
+        # A member is never asked whether to refuse, so that what it remembers stays behind.
+        run.member(number).write_card(replace(models[source].card, refusal=None))
     predictions = replace(blend_predictions(answers, blend.shares), logits=blend.logits)
     card = replace(
         models[blend.best].card,
@@ -166,6 +168,8 @@ def _check_joinable(models: Sequence[api.Model]) -> None:
     seen: dict[str, Path] = {}
     for model in models:
         path, card = model.run.path, model.card
+        if model.members:
+            raise InputError(f"{path} is an ensemble itself: name its runs instead")
         if card.members != 1:
             raise InputError(
                 f"{path} has folds: each of its validation answers is one member's, and it answers"
@@ -173,8 +177,6 @@ def _check_joinable(models: Sequence[api.Model]) -> None:
                 " runs; name runs without folds"
             )
         mark = str(card.weights_sha256)
-        if model.members:
-            raise InputError(f"{path} is an ensemble itself: name its runs instead")
         if mark in seen:
             raise InputError(f"{seen[mark]} and {path} hold the same model: name it once")
         seen[mark] = path

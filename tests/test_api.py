@@ -211,7 +211,7 @@ def test_a_finished_run_takes_a_useful_view_and_leaves_useless_ones(
     report_path = tmp_path / "again.html"
     if kind == "folded":
         assert api.evaluate(run_path, report=report_path).metrics == card.metrics
-    assert (run_path / "report.html").read_text("utf-8").count("whole, mirror")
+    assert (run_path / "report.html").read_text("utf-8").count("whole photo, mirrored photo")
     assert api.adopt_views(run_path, ["whole"]).model.card.views == ("whole",)
 
 
@@ -640,7 +640,9 @@ def test_single_photos_are_answered_with_names(trained, photo_drawer, tmp_path):
     frame = lotlens.load(trained.run.path).predict(paths)
     assert list(frame["id"]) == [path.name for path in paths]
     assert set(frame["name"]) <= {"Волна", "Heron 4", "Clover"}
-    assert ((frame["probability"] > 0) & (frame["probability"] <= 1)).all()
+    # A photo that is refused is given no probability.
+    is_refused = frame["verdict"].isin(["unknown", "not a car"])
+    assert (frame["probability"].between(0, 1) ^ is_refused).all()
     assert len(lotlens.load(trained.run.path).predict(str(paths[0]))) == 1
 
 

@@ -16,7 +16,7 @@ from lotlens.audit.split import list_held_out, read_split
 from lotlens.ensemble import build_ensemble
 from lotlens.errors import BundleError, InputError
 from lotlens.judge.ensemble import blend_logits
-from lotlens.judge.predict import load_predictions, save_predictions
+from lotlens.judge.predict import load_predictions, save_predictions, select_predictions
 from lotlens.photos.sources import open_lot
 from lotlens.recipe import parse_recipe
 from lotlens.records import OK
@@ -249,7 +249,7 @@ def test_data_that_changed_or_are_gone_are_refused(copied, lot, tmp_path):
 
 def test_answers_of_another_run_are_refused(copied, tmp_path):
     stored = load_predictions(copied / "b" / "validation.npz")
-    few = replace(stored, ids=stored.ids[:-1], status=stored.status[:-1], logits=stored.logits[:-1])
+    few = select_predictions(stored, stored.ids[:-1])
     save_predictions(copied / "b" / "validation.npz", few)
     with pytest.raises(BundleError, match="is not of this run's split"):
         build_ensemble([copied / "a", copied / "b"], tmp_path / "joined")
