@@ -244,7 +244,7 @@ class Model:
     def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
         """Predictions for every photo of a catalog, in its order.
 
-        With their familiarity, but for an ensemble of runs, whose scores have no common scale.
+        With their familiarity, where the model was taught to refuse.
         """
         if self.members:
             parts = []
@@ -904,6 +904,8 @@ def set_refusal(
         OutputError: the card cannot be written.
     """
     model = load(run)
+    if model.members:
+        raise InputError(f"{run} is an ensemble of runs: set this for its runs, then make it anew")
     references = model.read_references()
     if not references:
         raise BundleError(f"{run} remembers nothing of its training photos: train it again")

@@ -131,8 +131,6 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     write_split(run.split_path, split)
     for number, source in enumerate(kept):
         run.add_member(number, models[source].run)
-        # A member is never asked whether to refuse, so that what it remembers stays behind.
-        run.member(number).write_card(replace(models[source].card, refusal=None))
     predictions = replace(blend_predictions(answers, blend.shares), logits=blend.logits)
     card = replace(
         models[blend.best].card,
@@ -148,7 +146,6 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     )
     save_predictions(run.validation_path, predictions)
     card = api.calibrate(card, predictions, validation)
-    # By its probabilities alone: the familiarities of several runs have no common scale.
     targets = align_targets(predictions, validation)
     run.write_card(replace(card, refusal=learn_refusal(predictions, targets, card.temperature)))
     model = api.Model(run)

@@ -171,7 +171,7 @@ class RunFolder:
         return RunFolder(self.path / "members" / str(number))
 
     def add_member(self, number: int, run: RunFolder) -> None:
-        """Copy the bundle of a run: weights, then card.
+        """Copy the bundle of a run: weights, what it remembers of its photos, then the card.
 
         Raises:
             BundleError: the run's files cannot be read.
@@ -180,9 +180,12 @@ class RunFolder:
         own = self.member(number)
         for source, target in (
             (run.weights_path, own.weights_path),
+            (run.references_path, own.references_path),
             (run.card_path, own.card_path),
         ):
-            write_bytes_atomically(target, _read_bytes(source))
+            # Runs of before remember nothing.
+            if source != run.references_path or source.is_file():
+                write_bytes_atomically(target, _read_bytes(source))
 
     def hash_members(self, num_members: int) -> str:
         """SHA-256 of the members' cards, each of which vouches for its weights.

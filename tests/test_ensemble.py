@@ -108,6 +108,15 @@ def test_it_answers_as_its_members_do_with_their_shares(trial, parents, lot):
     members = [lotlens.load(parents / name).answer(catalog) for name in "ab"]
     found = trial.model.answer(catalog)
     assert found.ids == catalog.ids
+    # How familiar a photo looks is said by the member that counts most.
+    most = members[int(np.argmax(trial.model.card.shares))]
+    np.testing.assert_allclose(found.familiarity, most.familiarity, rtol=1e-4)
+    assert {gate.method for gate in trial.model.card.refusal.gates} == {
+        "neighbours",
+        "max probability",
+    }
+    with pytest.raises(InputError, match="set this for its runs"):
+        api.set_refusal(trial.model.run.path)
     assert found.status == members[0].status
     assert found.status.count(OK) == 11
     expected = blend_logits([member.logits for member in members], trial.model.card.shares)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,8 @@ def blend_predictions(parts: Sequence[Predictions], shares: Sequence[float]) -> 
         shares: one per model.
 
     Returns:
-        in the first part's order, without features.
+        in the first part's order, without features; how familiar a photo looks is what the model
+        with the largest share says, since several models' scores have no common scale.
 
     Raises:
         ValueError: the models differ in their photos or classes.
@@ -125,7 +126,8 @@ def blend_predictions(parts: Sequence[Predictions], shares: Sequence[float]) -> 
     ]
     logits = blend_logits([part.logits for part in aligned], shares)
     logits[np.array([reason != OK for reason in status], bool)] = np.nan
-    return Predictions(first.ids, logits, None, tuple(status), first.classes, first.flaws)
+    largest = aligned[int(np.argmax(shares))]
+    return replace(largest, logits=logits, features=None, status=tuple(status))
 
 
 def fit_shares(logits: Sequence[FloatArray], targets: NDArray[np.int64]) -> Shares:
