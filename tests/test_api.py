@@ -176,14 +176,17 @@ def test_a_folded_run_is_judged_out_of_fold_and_answers_as_an_ensemble(
 
 
 @pytest.fixture
-def planted(monkeypatch):
-    """Answers in views by plan: "mirror" knows the truth, "darker" nothing, "closer" the same."""
+def planted(monkeypatch, trained, folded):
+    """Answers in views by plan: "mirror" knows the truth, "darker" nothing, "closer" the same.
+
+    It asks for the runs so that they are trained before, with answers of their own.
+    """
 
     def plant(predictor, catalog, **options):
         found = predict_views(predictor, catalog, **options)
         truth = np.eye(3)[catalog.targets()]
         rng = np.random.default_rng(0)
-        whole = (truth + rng.normal(size=truth.shape)).astype(np.float32)
+        whole = (0.1 * truth + 0.3 * rng.normal(size=truth.shape)).astype(np.float32)
         by_plan = {
             "mirror": (4 * truth + 0.3 * rng.normal(size=truth.shape)).astype(np.float32),
             "darker": rng.normal(size=truth.shape).astype(np.float32),
