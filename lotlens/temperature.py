@@ -23,8 +23,7 @@ Logits = FloatArray | NDArray[np.float64]
 def fit_temperature(logits: Logits, targets: NDArray[np.int64]) -> float:
     """The temperature that makes probabilities fit the truth best (Guo et al. 2017).
 
-    The truth is softened as Platt (1999) does it for his scaling: it counts 1 - 1 / (N + 2), the
-    rest is shared among the other classes. Where a model is right on every one of a few photos
+    The truth is softened (see `soften_truth`). Where a model is right on every one of a few photos
     the best fit would else be certainty, which those photos do not show.
 
     Args:
@@ -37,11 +36,22 @@ def fit_temperature(logits: Logits, targets: NDArray[np.int64]) -> float:
     num_photos, num_classes = logits.shape
     if not num_photos or num_classes < 2:
         return 1.0
-    other = 1 / (num_photos + 2) / (num_classes - 1)
-    truth = np.full((num_photos, num_classes), other)
-    truth[np.arange(num_photos), targets] = 1 - (num_classes - 1) * other
+    truth = soften_truth(targets, num_classes)
     wide = np.asarray(logits, np.float64)
     return _find_least(lambda t: float(-(truth * log_softmax(wide / t, axis=1)).sum(axis=1).mean()))
+
+
+def soften_truth(targets: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
+    """What a fit should aim at, [N, K], of class indices [N]; rows sum to 1.
+
+    As Platt (1999) does it for his scaling, the true class counts 1 - 1 / (N + 2), and the rest is
+    shared among the others.
+    """
+    num_photos = len(targets)
+    other = 1 / (num_photos + 2) / max(1, num_classes - 1)
+    truth = np.full((num_photos, num_classes), other)
+    truth[np.arange(num_photos), targets] = 1 - (num_classes - 1) * other
+    return truth
 
 
 def measure_losses(

@@ -16,10 +16,10 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from lotlens.errors import InputError
-from lotlens.judge.gain import DOUBT, Gain, measure_gain
+from lotlens.judge.gain import Gain, adopt_in_turn, measure_gain
 from lotlens.judge.predict import select_predictions
 from lotlens.records import OK, FloatArray, Predictions
-from lotlens.temperature import fit_temperature, measure_losses
+from lotlens.temperature import fit_temperature, measure_losses, soften_truth
 
 SMALLEST_SHARE = 0.05
 """A model with a smaller share of the answer is not worth being asked."""
@@ -185,35 +185,29 @@ def try_blend(
     part_of = _part(np.array(ids, dtype=object)[usable].tolist())
     alone = [_cross(chances[[number]], known, part_of) for number in range(len(chances))]
     best = int(np.argmin([own.losses.mean() for own in alone]))
-    chosen, before = [best], alone[best]
-    left = [number for number in range(len(chances)) if number != best]
-    adopted: list[Trial] = []
-    tried: list[Trial] = []
-    while left:
-        limit = DOUBT / len(left)
-        after = {number: _cross(chances[[*chosen, number]], known, part_of) for number in left}
-        gains = {number: before.compare(own, known) for number, own in after.items()}
-        tried = [Trial(n, gain, limit, gain.is_enough(limit)) for n, gain in gains.items()]
-        tried.sort(key=lambda trial: -trial.gain.value)
-        found = next((trial for trial in tried if trial.is_adopted), None)
-        if found is None:
-            break
-        adopted.append(found)
-        chosen.append(found.number)
-        before = after[found.number]
-        left.remove(found.number)
-        tried = []
+
+    def measure(adopted: Sequence[int], left: Sequence[int]) -> list[Gain]:
+        before = _cross(chances[[best, *adopted]], known, part_of)
+        return [
+            before.compare(_cross(chances[[best, *adopted, number]], known, part_of), known)
+            for number in left
+        ]
+
+    others = [number for number in range(len(chances)) if number != best]
+    trials = tuple(Trial(*one) for one in adopt_in_turn(others, measure))
+    chosen = [best, *(trial.number for trial in trials if trial.is_adopted)]
+    joined = _cross(chances[chosen], known, part_of)
     shares = np.zeros(len(chances))
     shares[chosen] = _fit(chances[chosen], known)
     answers = np.full(logits[0].shape, np.nan, np.float32)
-    answers[usable] = before.pooled
+    answers[usable] = joined.pooled
     return Blend(
         tuple(shares.tolist()),
         best,
         tuple(float((own.argmax(axis=1) == known).mean()) for own in chances),
         tuple(float(own.losses.mean()) for own in alone),
-        alone[best].compare(before, known),
-        (*adopted, *tried),
+        alone[best].compare(joined, known),
+        trials,
         answers,
     )
 
@@ -268,9 +262,7 @@ def _fit(chances: _Chances, targets: NDArray[np.int64]) -> Shares:
 def _fit_trust(chances: _Chances, targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Weights of 0 or more, [M], of log-probabilities [M, N, K]; M and N are 1 or more."""
     num_models, num_photos, num_classes = chances.shape
-    other = 1 / (num_photos + 2) / max(1, num_classes - 1)
-    truth = np.full((num_photos, num_classes), other)
-    truth[np.arange(num_photos), targets] = 1 - (num_classes - 1) * other
+    truth = soften_truth(targets, num_classes)
 
     def measure(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         pooled = np.tensordot(weights, chances, axes=1)

@@ -5,7 +5,9 @@ The one rule by which views of a photo and ensembles are adopted.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ DOUBT = 0.1
 SMALLEST_GAIN = 1e-3
 """A gain in log loss (nats per photo) below this is not worth another run of a model."""
 _CONFIDENCE = 0.95
+
+Name = TypeVar("Name", str, int)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,40 @@ def measure_gain(
         p,
         num_photos,
     )
+
+
+def adopt_in_turn(
+    names: Sequence[Name], measure: Callable[[Sequence[Name], Sequence[Name]], Sequence[Gain]]
+) -> list[tuple[Name, Gain, float, bool]]:
+    """Adopt what helps beyond noise, the most helpful first, until nothing left does.
+
+    What is left is tried anew beside all that was adopted before. The limit for p is `DOUBT` over
+    the number that are still tried (Holm 1979).
+
+    Args:
+        names: of what may be adopted.
+        measure: given those adopted so far and those left, what each of the latter adds.
+
+    Returns:
+        (name, gain, limit, whether it was adopted) for each: the adopted ones in their order, then
+        the others, the most helpful first.
+    """
+    adopted: list[tuple[Name, Gain, float, bool]] = []
+    left = list(names)
+    while left:
+        limit = DOUBT / len(left)
+        gains = measure([name for name, *_ in adopted], left)
+        tried: list[tuple[Name, Gain, float, bool]] = [
+            (name, gain, limit, gain.is_enough(limit))
+            for name, gain in zip(left, gains, strict=True)
+        ]
+        tried.sort(key=lambda one: (-one[1].value, one[0]))
+        best = next((one for one in tried if one[3]), None)
+        if best is None:
+            return adopted + tried
+        adopted.append(best)
+        left.remove(best[0])
+    return adopted
 
 
 def describe_gain(gain: Gain) -> str:

@@ -18,7 +18,7 @@ from lotlens.judge.familiarity import (
     predict_familiar,
     sample_references,
 )
-from lotlens.judge.predict import predict
+from lotlens.judge.predict import predict, select_predictions
 from lotlens.judge.refuse import Group, Strangers
 from lotlens.judge.tta import WHOLE
 from lotlens.photos.negatives import make_negatives
@@ -95,15 +95,12 @@ def meet_made(
             seed=seed,
         )
         found = predict_familiar(predictor, references, catalog, progress=progress)
-    kinds = [photo.extra["kind"] for photo in catalog.photos]
+    ids_by_kind: dict[str, list[str]] = {}
+    for photo in catalog.photos:
+        ids_by_kind.setdefault(photo.extra["kind"], []).append(photo.id)
     return tuple(
-        Strangers(
-            f"{kind} (made)",
-            "not a car",
-            False,
-            _select(found, [row for row, own in enumerate(kinds) if own == kind]),
-        )
-        for kind in dict.fromkeys(kinds)
+        Strangers(f"{kind} (made)", "not a car", False, select_predictions(found, ids))
+        for kind, ids in ids_by_kind.items()
     )
 
 
@@ -127,17 +124,3 @@ def meet_given(
             f" {found.status[0] if found.status else 'there are none'}"
         )
     return Strangers(f"{group} (given)", group, True, found)
-
-
-def _select(predictions: Predictions, rows: Sequence[int]) -> Predictions:
-    places = list(rows)
-    scores, flaws = predictions.familiarity, predictions.flaws
-    return Predictions(
-        tuple(predictions.ids[row] for row in rows),
-        predictions.logits[places],
-        None,
-        tuple(predictions.status[row] for row in rows),
-        predictions.classes,
-        None if flaws is None else tuple(flaws[row] for row in rows),
-        None if scores is None else scores[places],
-    )

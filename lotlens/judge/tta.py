@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from lotlens.errors import InputError
-from lotlens.judge.gain import DOUBT, Gain, measure_gain
+from lotlens.judge.gain import Gain, adopt_in_turn, measure_gain
 from lotlens.records import FloatArray, ImageSpec
 from lotlens.temperature import calibrated_losses
 
@@ -222,29 +222,22 @@ def choose_views(logits_by_view: Mapping[str, FloatArray], targets: NDArray[np.i
     if len(known) < 2:
         return Choice((WHOLE,))
     by_view = {view: logits[usable] for view, logits in logits_by_view.items()}
-    left = [view for view in by_view if view != WHOLE]
-    chosen = [WHOLE]
-    adopted: list[Trial] = []
-    while left:
-        limit = DOUBT / len(left)
-        before = average_views([by_view[name] for name in chosen])
-        losses_before = calibrated_losses(before, known)
-        is_right_before = before.argmax(axis=1) == known
-        tried = []
+
+    def measure(adopted: Sequence[str], left: Sequence[str]) -> list[Gain]:
+        chosen = [by_view[WHOLE], *(by_view[view] for view in adopted)]
+        before = average_views(chosen)
+        losses_before, is_right_before = calibrated_losses(before, known), _hit(before, known)
+        gains = []
         for view in left:
-            after = average_views([by_view[name] for name in (*chosen, view)])
-            gain = measure_gain(
-                losses_before,
-                calibrated_losses(after, known),
-                is_right_before,
-                after.argmax(axis=1) == known,
-            )
-            tried.append(Trial(view, gain, limit, gain.is_enough(limit)))
-        tried.sort(key=lambda trial: (-trial.gain.value, trial.view))
-        best = next((trial for trial in tried if trial.is_adopted), None)
-        if best is None:
-            return Choice(tuple(chosen), (*adopted, *tried))
-        adopted.append(best)
-        chosen.append(best.view)
-        left.remove(best.view)
-    return Choice(tuple(chosen), tuple(adopted))
+            after = average_views([*chosen, by_view[view]])
+            losses, is_right = calibrated_losses(after, known), _hit(after, known)
+            gains.append(measure_gain(losses_before, losses, is_right_before, is_right))
+        return gains
+
+    further = [view for view in by_view if view != WHOLE]
+    trials = tuple(Trial(*one) for one in adopt_in_turn(further, measure))
+    return Choice((WHOLE, *(trial.view for trial in trials if trial.is_adopted)), trials)
+
+
+def _hit(logits: FloatArray, targets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return np.asarray(logits.argmax(axis=1) == targets)
