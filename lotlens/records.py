@@ -146,6 +146,30 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A labelled photo that is worth a second look.
+
+    Attributes:
+        photo_id: the photo.
+        label: the one it has.
+        suggested: the label that the model would rather give it.
+        probability: calibrated, of `suggested`.
+        own_probability: calibrated, of `label`.
+        score: 0 to 1, by which doubts are ranked, the most doubtful first.
+        reasons: why (see `improve.doubts.REASONS`), each with a score of 0 to 1, the strongest
+            first.
+    """
+
+    photo_id: str
+    label: str
+    suggested: str
+    probability: float
+    own_probability: float
+    score: float
+    reasons: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Lot:
     """What a data source holds.
 

@@ -1,0 +1,1 @@
+"""Pages served on this machine, and what is entered on them."""
