@@ -1,1 +1,1 @@
-"""What to do about a model's errors: doubtful photos, outside photos, and a gate for what is new."""
+"""What to do about a model's errors: doubtful photos, outside photos, and a gate."""
