@@ -9,7 +9,7 @@ import math
 import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +40,7 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
+from lotlens.improve.doubts import read_doubts
 from lotlens.judge.advice import advise
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
 from lotlens.judge.confidence import (
@@ -91,6 +92,7 @@ from lotlens.judge.refuse import (
 )
 from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
 from lotlens.judge.tta import VIEWS, WHOLE, Choice, Trial, average_views, check_views, choose_views
+from lotlens.photos.decisions import decisions_path
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
 from lotlens.photos.sample import draw_lot, is_sample_lot
@@ -960,6 +962,67 @@ class Demonstration:
     submission_path: Path
 
 
+@dataclass(frozen=True)
+class Served:
+    """A page that is served now.
+
+    Attributes:
+        address: to open in a browser.
+        num_doubts: that the run has.
+        is_open_to_network: whether others than this machine can open it.
+    """
+
+    address: str
+    num_doubts: int
+    is_open_to_network: bool
+
+
+def review(
+    run: Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    ready: Callable[[Served], None] | None = None,
+) -> Path:
+    """Serve the page on which a run's doubts are reviewed, until Ctrl-C.
+
+    Args:
+        run: a run folder with doubts.csv.
+        host: address to listen at; others than loopback let the network in.
+        port: 0 for any that is free.
+        ready: told once the page can be opened.
+
+    Returns:
+        the file of decisions, beside the data.
+
+    Raises:
+        BundleError: the folder is missing, or holds no finished model.
+        InputError: there are no doubts, the data cannot be read, or the port is taken.
+        MissingExtra: lotlens[web] is not installed.
+    """
+    folder = RunFolder.open(Path(run))
+    pages = _import_extra("lotlens.web.review", "web")
+    if not folder.doubts_path.is_file():
+        raise InputError(f"{folder.path} has no doubts.csv: run  lotlens doubts {folder.path}")
+    doubts = read_doubts(folder.doubts_path)
+    data = Path(folder.read_source()["data"])
+    path = decisions_path(data)
+    is_open = not pages.is_loopback(host)
+    app = pages.build_review(
+        doubts,
+        open_lot(data).train,
+        path,
+        is_open_to_network=is_open,
+        synthetic=_is_synthetic(data),
+    )
+    listener = pages.open_socket(host, port)
+    with suppress(KeyboardInterrupt):  # which is how a server ends: no failure
+        if ready is not None:
+            ready(Served(pages.name_address(listener, host), len(doubts), is_open))
+        pages.serve(app, listener)
+    return path
+
+
 def demonstrate(
     out: Path | str = "demo",
     *,
@@ -1669,11 +1732,20 @@ def _paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:
 
 def _import_vision(module: str) -> Any:
     """A module of vision/, which needs packages that a plain install lacks."""
+    return _import_extra(f"lotlens.vision.{module}", "train")
+
+
+def _import_extra(module: str, extra: str) -> Any:
+    """A module that needs an optional part of lotlens.
+
+    Raises:
+        MissingExtra: that part is not installed.
+    """
     import importlib
 
     try:
-        return importlib.import_module(f"lotlens.vision.{module}")
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("lotlens"):
             raise
-        raise MissingExtra("train", error.name) from error
+        raise MissingExtra(extra, error.name) from error

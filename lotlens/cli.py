@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -599,6 +600,46 @@ def refusal(
         )
     _out.print(f"one model     is named with a probability above {chosen.refusal.sure:.2f}")
     _out.print(f"card          {run / 'card.json'}")
+
+
+@app.command()
+def review(
+    run: Annotated[Path, typer.Argument(help="Run folder with doubts.csv.")],
+    port: Annotated[
+        int, typer.Option(help="Port to serve at; 0 for any that is free.", min=0, max=65535)
+    ] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to serve at; others than the default let the network in.")
+    ] = "127.0.0.1",
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address, open nothing.")
+    ] = False,
+) -> None:
+    """Review doubts on a local page, by keyboard; decisions lie beside the data."""
+    from lotlens import api
+
+    def tell(page: api.Served) -> None:
+        if page.is_open_to_network:
+            _err.print(
+                f"warning: served at {escape(host)}, so whoever reaches this machine over the"
+                " network sees the photos and can decide on them; there is no password",
+                soft_wrap=True,
+            )
+        _out.print(f"doubts     {page.num_doubts}")
+        _out.print(f"page       {page.address}", soft_wrap=True)
+        _out.print("Ctrl-C ends it; every decision is saved as it is taken.")
+        sys.stdout.flush()  # a program that waits for the address reads it through a pipe
+        if not no_browser and _has_screen():
+            webbrowser.open(page.address)
+
+    path = api.review(run, host=host, port=port, ready=tell)
+    _out.print(f"decisions  {path}", soft_wrap=True)
+
+
+def _has_screen() -> bool:
+    """Whether a browser can open; without a screen one of text would take over this terminal."""
+    is_x = os.name == "posix" and sys.platform != "darwin"
+    return not is_x or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @contextmanager

@@ -88,6 +88,11 @@ class RunFolder:
         return self.path / "findings.csv"
 
     @property
+    def doubts_path(self) -> Path:
+        """Photos worth a second look, the most doubtful first."""
+        return self.path / "doubts.csv"
+
+    @property
     def openings_path(self) -> Path:
         """When the locked part was judged on, and with what result: one row each time."""
         return self.path / "locked-openings.csv"

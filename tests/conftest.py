@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -16,6 +17,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 settings.register_profile("lotlens", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lotlens")
 
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NAMES = ("Волна", "Heron 4", "Clover")
 COLOURS = ((200, 40, 40), (40, 170, 60), (50, 60, 200))
 
@@ -134,3 +147,17 @@ def tiny_recipe(tiny_backbone):
 def photo_drawer():
     """The function that draws one photo of a class, for tests that need photos of their own."""
     return draw_photo
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's Chromium, which Playwright drives; tests skip without one, and fail in CI."""
+    if BROWSER is None and os.environ.get("CI") != "true":
+        pytest.skip("no Chromium here: see  make browser")
+    assert BROWSER, "CI must test pages in a browser: `make browser` installs Chromium"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()

@@ -21,7 +21,7 @@ from lotlens.errors import InputError, Stopped
 
 COMMANDS = (
     *("demo", "sample", "audit", "split", "lr-find", "train", "sweep", "evaluate", "compare"),
-    *("predict", "views", "ensemble", "refusal"),
+    *("predict", "views", "ensemble", "refusal", "review"),
 )
 
 

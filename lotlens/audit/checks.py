@@ -65,6 +65,11 @@ CHECKS: Mapping[str, Check] = {
         Check("no-row", "warning", ("drop",), "a photo that the table does not name"),
         Check("no-label", "warning", ("drop",), "a row without a label"),
         Check("duplicate-row", "warning", ("keep",), "the table names it twice with one label"),
+        Check(
+            "stale-decision", "warning", ("keep",), "decided in review on data that have changed"
+        ),
+        Check("relabelled", "warning", ("keep",), "given another label in review"),
+        Check("left-out", "warning", ("drop",), "dropped in review, or not a car"),
         Check("rare-class", "warning", ("keep",), "a class with too few different cars"),
         Check("imbalance", "warning", ("keep",), "a class far smaller than the others"),
         Check("tiny", "warning", ("keep", "drop"), "too small to tell models apart"),

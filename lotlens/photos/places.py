@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lotlens.errors import InputError
 from lotlens.photos.archives import PhotoReader, is_hidden
+from lotlens.photos.decisions import DECISIONS_SUFFIX
 from lotlens.photos.tables import list_some
 from lotlens.records import Locator
 
@@ -113,8 +114,14 @@ def open_zip(locator: Locator, reader: PhotoReader) -> Place:
     files = (
         File(member.name, Locator(locator.path, (*locator.members, member.raw)))
         for member in reader.list_members(locator)
+        if not _holds_decisions(member.name)
     )
     return Place(str(locator), tuple(sorted(files, key=lambda file: file.name)))
+
+
+def _holds_decisions(name: str) -> bool:
+    """Whether it is a file of decisions: those of a source lie in the folder that it lies in."""
+    return name.lower().endswith(DECISIONS_SUFFIX)
 
 
 def descend(place: Place, reader: PhotoReader) -> Place:
@@ -252,6 +259,6 @@ def _walk(folder: Path) -> Iterator[File]:
         for name in names:
             path = Path(root, name)
             # os.walk counts pipes, sockets and dangling links as files.
-            if not is_hidden(name) and path.is_file():
+            if not is_hidden(name) and not _holds_decisions(name) and path.is_file():
                 shown = name if inside == "." else f"{inside}/{name}"
                 yield File(restore_name(shown), Locator(path))

@@ -44,7 +44,9 @@ class Table:
         return next((known.index(name) for name in names if name in known), None)
 
 
-def read_table(source: Path | bytes, name: str | None = None) -> Table:
+def read_table(
+    source: Path | bytes, name: str | None = None, *, may_lack_rows: bool = False
+) -> Table:
     """Reads a CSV: UTF-8 with or without BOM, else cp1251; comma, semicolon or tab.
 
     The separator is the one by which the header falls into the most known columns; then the one
@@ -53,6 +55,7 @@ def read_table(source: Path | bytes, name: str | None = None) -> Table:
     Args:
         source: the file, or its bytes.
         name: how messages call it; the path's by default.
+        may_lack_rows: a header alone will do.
 
     Raises:
         InputError: missing, empty, no text, no rows, or a row with more cells than the header.
@@ -92,7 +95,7 @@ def read_table(source: Path | bytes, name: str | None = None) -> Table:
                 rows.append(tuple(padded))
     except csv.Error as error:
         raise InputError(f"{name}, line {reader.line_num}: {error}") from error
-    if not rows:
+    if not rows and not may_lack_rows:
         raise InputError(f"{name} has a header ({', '.join(columns)}) but no rows")
     return Table(name, columns, tuple(rows))
 

@@ -1,8 +1,5 @@
 """The report in a real browser: it fits a phone, its cells open, and it can be used by all."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 
@@ -27,21 +24,6 @@ from lotlens.report.html import Subject, write_report
 from lotlens.report.language import load_language
 from lotlens.report.pictures import HeatMaps
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-if BROWSER is None and os.environ.get("CI") != "true":
-    pytest.skip("no Chromium here: see  make browser", allow_module_level=True)
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NAMES = ("Волна", "Heron 4", "Clover", "Hyundai Elantra Touring Hatchback", "Жук-2121")
 LOOKS = [(code, width) for code in ("en", "ru") for width in (390, 1280)]
 
@@ -113,17 +95,6 @@ def reports(tmp_path_factory, photo_drawer):
             language=load_language(code),
         )
     return paths
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    assert BROWSER, "CI must test the report in a browser: `make browser` installs Chromium"
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,0 +1,508 @@
+"""The page on which doubts are reviewed, and the server behind it; it knows no model and no run.
+
+The server holds the truth: a decision is in the file, flushed to the disk, before the browser hears
+that it is saved. It serves people on this machine, so other websites open in the same browser must
+not steer it: requests under a foreign Host (DNS rebinding) or Origin (CSRF) are refused, and the
+page may run, show and fetch nothing but what comes from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import socket
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from lotlens.errors import InputError, LotlensError, UnreadablePhoto
+from lotlens.improve.doubts import REASONS
+from lotlens.photos.archives import PhotoReader
+from lotlens.photos.decisions import (
+    LEAVING,
+    Decision,
+    Verdict,
+    read_decisions,
+    write_decisions,
+)
+from lotlens.photos.decode import decode
+from lotlens.photos.reading import NO_FILE
+from lotlens.records import Catalog, Doubt, Photo
+from lotlens.report.pictures import THUMBNAIL_SIZE, draw_thumbnail
+
+PHOTO_SIZE = (1600, 1200)
+"""The most pixels (width, height) of the large photo; it is never enlarged."""
+NUM_EXAMPLES = 4
+"""Photos shown of a class beside a doubted one."""
+_NUM_DECODERS = 2
+_STATIC = {
+    "review.js": "text/javascript",
+    "review.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_MOST_LETTERS = 4096
+
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=_MOST_LETTERS)]
+_Next = Callable[[Request], Awaitable[Response]]
+
+
+class Unfit(LotlensError):
+    """A decision that cannot be taken: of a photo or a class that is not reviewed here."""
+
+
+class DecisionEntry(BaseModel):
+    """What the page sends for one decision."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: _Text
+    verdict: Verdict
+    label: _Text | None = None
+
+
+class TakenBack(BaseModel):
+    """What the page sends to take a decision back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: _Text
+
+
+class Decided:
+    """The decisions on the disk, changed one at a time; for many threads.
+
+    What others (a spreadsheet, a second server) wrote to the file meanwhile is read before each
+    change, never overwritten.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, ...] | None = None
+        self._decisions: dict[str, Decision] = {}
+        with self._lock:
+            self._catch_up()
+
+    def list_all(self) -> tuple[Decision, ...]:
+        """All of them, the last one taken last.
+
+        Raises:
+            InputError: the file was damaged meanwhile.
+        """
+        with self._lock:
+            self._catch_up()
+            return tuple(self._decisions.values())
+
+    def put(self, decision: Decision) -> int:
+        """Keep a decision in place of an earlier one of its photo; returns how many there are.
+
+        Raises:
+            InputError: the file was damaged meanwhile.
+            OutputError: it cannot be written. Nothing has changed then.
+        """
+        return self._change(decision.photo_id, decision)
+
+    def take_back(self, photo_id: str) -> int:
+        """Remove the decision of a photo, if there is one; returns how many are left.
+
+        Raises:
+            InputError, OutputError: as for `put`.
+        """
+        return self._change(photo_id, None)
+
+    def _change(self, photo_id: str, decision: Decision | None) -> int:
+        with self._lock:
+            self._catch_up()
+            decisions = {id_: one for id_, one in self._decisions.items() if id_ != photo_id}
+            if decision is not None:
+                decisions[photo_id] = decision
+            if decisions != self._decisions:
+                write_decisions(self.path, decisions.values())
+                self._decisions, self._stamp = decisions, self._read_stamp()
+            return len(decisions)
+
+    def _catch_up(self) -> None:
+        stamp = self._read_stamp()
+        if stamp != self._stamp:
+            self._decisions = {one.photo_id: one for one in read_decisions(self.path)}
+            self._stamp = stamp
+
+    def _read_stamp(self) -> tuple[int, ...]:
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from error
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class Review:
+    """Doubts of a catalog, and what may be decided of them.
+
+    Attributes:
+        doubts: those that still fit the catalog, in their order.
+        num_outdated: of photos or labels that the data no longer have, which are left out.
+    """
+
+    def __init__(
+        self, doubts: Sequence[Doubt], catalog: Catalog, decisions_path: Path, *, synthetic: bool
+    ) -> None:
+        self.synthetic = synthetic
+        self.decided = Decided(decisions_path)
+        self._photos = {photo.id: photo for photo in catalog.photos if photo.label is not None}
+        self._by_key = {make_key(id_): photo for id_, photo in self._photos.items()}
+        self._classes = catalog.classes
+        labels = set(catalog.labels)
+        self.doubts = tuple(
+            doubt
+            for doubt in {doubt.photo_id: doubt for doubt in doubts}.values()
+            if doubt.photo_id in self._photos and {doubt.label, doubt.suggested} <= labels
+        )
+        self.num_outdated = len(doubts) - len(self.doubts)
+        self._by_id = {doubt.photo_id: doubt for doubt in self.doubts}
+        self._examples = pick_examples(catalog.photos, self._by_id.keys())
+
+    def find_photo(self, key: str) -> Photo | None:
+        """The photo of this key (see `make_key`)."""
+        return self._by_key.get(key)
+
+    def decide(self, entry: DecisionEntry) -> tuple[Decision, int]:
+        """Keep a decision; returns it, and how many there are.
+
+        The label that the page shows is the one that was doubted. A model that learnt from earlier
+        decisions doubts their labels, not those in the data; so to keep what is shown may mean to
+        relabel, and to put the label of the data back means to keep it.
+
+        Raises:
+            Unfit: no such doubt, no such class, or a new label without need, or none.
+            InputError, OutputError: as `Decided.put`.
+        """
+        doubt = self._by_id.get(entry.id)
+        if doubt is None:
+            raise Unfit(f"photo {entry.id!r} is not among the doubts: reload the page")
+        was = self._photos[entry.id].label or ""
+        label = doubt.label if entry.verdict == "keep" else entry.label
+        if entry.verdict in LEAVING:
+            label = ""
+        elif label not in {car.label for car in self._classes}:
+            raise Unfit(f"a photo cannot be relabelled {label!r}, which is no class")
+        verdict = entry.verdict
+        if verdict not in LEAVING:
+            verdict = "keep" if label == was else "relabel"
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        decision = Decision(entry.id, verdict, label or "", was, time)
+        return decision, self.decided.put(decision)
+
+    def describe(self) -> dict[str, Any]:
+        """All that the page shows, as plain values."""
+        counts = Counter(car.name for car in self._classes)
+        names = {
+            car.label: car.name if counts[car.name] == 1 else car.shown for car in self._classes
+        }
+        return {
+            "path": str(self.decided.path),
+            "synthetic": self.synthetic,
+            "outdated": self.num_outdated,
+            "reasons": dict(REASONS),
+            "classes": [
+                {
+                    "label": car.label,
+                    "name": names[car.label],
+                    "shown": car.shown,
+                    "examples": self._examples[car.label],
+                }
+                for car in self._classes
+            ],
+            "doubts": [
+                {
+                    "id": doubt.photo_id,
+                    "key": make_key(doubt.photo_id),
+                    "label": doubt.label,
+                    "suggested": None if doubt.suggested == doubt.label else doubt.suggested,
+                    "probability": doubt.probability,
+                    "own": doubt.own_probability,
+                    "reasons": list(doubt.reasons),
+                    "data": ""
+                    if self._photos[doubt.photo_id].label == doubt.label
+                    else names[self._photos[doubt.photo_id].label or ""],
+                }
+                for doubt in self.doubts
+            ],
+            **self.describe_decisions(),
+        }
+
+    def describe_decisions(self) -> dict[str, Any]:
+        """The decisions of these doubts, the last one taken last, as plain values."""
+        return {
+            "decisions": [
+                self.describe_decision(decision)
+                for decision in self.decided.list_all()
+                if decision.photo_id in self._by_id
+            ]
+        }
+
+    def describe_decision(self, decision: Decision) -> dict[str, str]:
+        """One decision as the page shows it: a label that is shown and stays is "keep"."""
+        doubt = self._by_id[decision.photo_id]
+        verdict: Verdict = decision.verdict
+        if verdict not in LEAVING:
+            verdict = "keep" if decision.label == doubt.label else "relabel"
+        return {"id": decision.photo_id, "verdict": verdict, "label": decision.label}
+
+
+def make_key(photo_id: str) -> str:
+    """What stands for a photo in an address; ids are strangers' text, and may be paths."""
+    return hashlib.sha256(photo_id.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def pick_examples(
+    photos: Iterable[Photo], doubted: Iterable[str], num: int = NUM_EXAMPLES
+) -> Mapping[str, list[str]]:
+    """Label -> keys of a few photos that have it and are not doubted, of different adverts first.
+
+    They are spread over the class, since neighbours in a catalog are often alike.
+    """
+    doubted = set(doubted)
+    of_label: defaultdict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        if photo.label is not None and photo.locator is not None and photo.id not in doubted:
+            of_label[photo.label].append(photo)
+    picked: defaultdict[str, list[str]] = defaultdict(list)
+    for label, members in of_label.items():
+        cars = list({photo.listing or photo.id: photo for photo in members}.values())
+        cars = cars if len(cars) >= num else members
+        count = min(num, len(cars))
+        picked[label] = [make_key(cars[k * len(cars) // count].id) for k in range(count)]
+    return picked
+
+
+def build_review(
+    doubts: Sequence[Doubt],
+    catalog: Catalog,
+    decisions_path: Path,
+    *,
+    is_open_to_network: bool = False,
+    synthetic: bool = False,
+) -> FastAPI:
+    """The application: the page, its photos, and the decisions it sends.
+
+    Args:
+        doubts: the most doubtful first. Those that the catalog no longer bears out are left out.
+        catalog: labelled photos, with the labels that the data give them, no decision applied.
+        decisions_path: the file of decisions (see `photos.decisions`); made with the first one.
+        is_open_to_network: whether it may be reached under other addresses than this machine's own
+            loopback. Names other than this machine's are refused even so.
+        synthetic: whether the photos were drawn; the page then says so.
+
+    Raises:
+        InputError: the file of decisions is damaged, or there is nothing to review.
+    """
+    review = Review(doubts, catalog, decisions_path, synthetic=synthetic)
+    if not review.doubts:
+        raise InputError(
+            "there is nothing to review: "
+            + ("none of the doubts fits the data any more" if doubts else "there are no doubts")
+        )
+    reader = PhotoReader()
+    decoders = threading.BoundedSemaphore(_NUM_DECODERS)  # a photo may take 300 MB
+    page = _render_page()
+    static = {name: resources.files("lotlens.web").joinpath(name).read_bytes() for name in _STATIC}
+    app = FastAPI(title="lotlens review", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: _Next) -> Response:
+        refused = _refuse(request, is_open_to_network)
+        response = await call_next(request) if refused is None else refused
+        for name, value in _HEADERS.items():
+            response.headers[name] = value
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    @app.exception_handler(LotlensError)
+    def explain(request: Request, error: Exception) -> Response:
+        del request
+        return JSONResponse({"detail": str(error)}, 422 if isinstance(error, Unfit) else 500)
+
+    @app.get("/")
+    def get_page() -> Response:
+        return Response(page, media_type="text/html")
+
+    @app.get("/static/{name}")
+    def get_static(name: str) -> Response:
+        if name not in static:
+            return PlainTextResponse("no such file", 404)
+        return Response(static[name], media_type=_STATIC[name])
+
+    @app.get("/doubts.json")
+    def get_doubts() -> Response:
+        return _make_json(review.describe())
+
+    @app.get("/decisions.json")
+    def get_decisions() -> Response:
+        return _make_json(review.describe_decisions())
+
+    @app.get("/thumb/{key}")
+    def get_thumbnail(key: str) -> Response:
+        return show(key, THUMBNAIL_SIZE)
+
+    @app.get("/photo/{key}")
+    def get_photo(key: str) -> Response:
+        return show(key, PHOTO_SIZE)
+
+    def show(key: str, size: tuple[int, int]) -> Response:
+        """A photo as JPEG, or in plain text why there is none."""
+        photo = review.find_photo(key)
+        if photo is None:
+            return PlainTextResponse("no longer in the data", 404)
+        if photo.locator is None:
+            return PlainTextResponse(NO_FILE, 404)
+        try:
+            with decoders:
+                pixels = decode(reader.read(photo.locator), min_size=size)
+                data = draw_thumbnail(pixels, size)
+        except UnreadablePhoto as error:
+            return PlainTextResponse(error.reason, 422)
+        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
+
+    @app.post("/decisions")
+    def post_decision(entry: DecisionEntry) -> Response:
+        decision, count = review.decide(entry)
+        return _make_json({"count": count, "decision": review.describe_decision(decision)})
+
+    @app.post("/decisions/take-back")
+    def post_taken_back(entry: TakenBack) -> Response:
+        return _make_json({"count": review.decided.take_back(entry.id)})
+
+    return app
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens already, so that whoever is told its address is not turned away.
+
+    Args:
+        host: an address or a name of this machine.
+        port: 0 for any that is free.
+
+    Raises:
+        InputError: the port is taken, or the address is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(f"no address for host {host!r}: {error.strerror or error}") from error
+    try:
+        if os.name == "posix":  # elsewhere this would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot serve at {host} port {port}: {reason}. Name another with --port, or 0 for any"
+            " that is free"
+        ) from error
+    return listener
+
+
+def name_address(listener: socket.socket, host: str) -> str:
+    """The address to type into a browser on this machine."""
+    port = listener.getsockname()[1]
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def serve(app: FastAPI, listener: socket.socket) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        app: as `build_review` makes it.
+        listener: as `open_socket` makes it; closed at the end.
+
+    Raises:
+        KeyboardInterrupt: once all that was being saved is saved.
+    """
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, server_header=False
+    )
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address leads to this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(request: Request, is_open_to_network: bool) -> Response | None:
+    """The answer to a request that another website may have caused, or None."""
+    host = request.headers.get("host", "")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        name = ""
+    if not (is_loopback(name) or (is_open_to_network and _is_own_name(name))):
+        return PlainTextResponse("refused: open this page at the address that was printed", 421)
+    if request.method not in ("GET", "HEAD") and request.headers.get("origin") != (
+        f"{request.url.scheme}://{host}"
+    ):
+        return PlainTextResponse("refused: decisions are taken on this server's own page", 403)
+    return None
+
+
+def _is_own_name(name: str) -> bool:
+    """Whether a Host is an address, which no stranger's domain can pass for, or our own name."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        own = socket.gethostname().lower()
+        return name.lower() in (own, f"{own}.local", own.partition(".")[0])
+    return True
+
+
+def _render_page() -> str:
+    environment = Environment(
+        loader=PackageLoader("lotlens", "web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("review.html.jinja").render()
+
+
+def _make_json(values: Mapping[str, Any]) -> Response:
+    # Names of files may hold halves of characters, which only the escapes of ASCII can carry.
+    return Response(json.dumps(values), media_type="application/json")

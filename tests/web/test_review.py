@@ -1,0 +1,382 @@
+"""The review's server: it saves before it answers, and answers nobody but its own page."""
+
+import io
+import json
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from lotlens.errors import InputError, OutputError
+from lotlens.photos import decisions as kept
+from lotlens.photos.decisions import Decision, read_decisions, write_decisions
+from lotlens.records import Catalog, Locator, Photo
+from lotlens.web import review as reviewing
+from lotlens.web.review import (
+    Decided,
+    build_review,
+    is_loopback,
+    make_key,
+    name_address,
+    open_socket,
+    pick_examples,
+)
+
+ORIGIN = "http://127.0.0.1:8000"
+
+
+def connect(app, **headers):
+    return TestClient(
+        app,
+        base_url=ORIGIN,
+        headers={"Origin": ORIGIN, **headers},
+        raise_server_exceptions=False,
+    )
+
+
+@pytest.fixture
+def client(reviewed):
+    with connect(build_review(reviewed.doubts, reviewed.catalog, reviewed.path)) as client:
+        yield client
+
+
+def decide(client, id_, verdict, label=None):
+    body = {"id": id_, "verdict": verdict} | ({} if label is None else {"label": label})
+    return client.post("/decisions", json=body)
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def test_every_verdict_is_on_the_disk_before_the_answer(client, reviewed):
+    ids = [doubt.photo_id for doubt in reviewed.doubts]
+    suggested = reviewed.doubts[1].suggested
+    assert decide(client, ids[0], "keep").json()["count"] == 1
+    assert decide(client, ids[1], "relabel", suggested).json() == {
+        "count": 2,
+        "decision": {"id": ids[1], "verdict": "relabel", "label": suggested},
+    }
+    assert decide(client, ids[2], "drop").json()["count"] == 3
+    assert decide(client, ids[3], "not a car").json()["count"] == 4
+    assert reviewed.read() == {
+        ids[0]: ("keep", reviewed.doubts[0].label),
+        ids[1]: ("relabel", suggested),
+        ids[2]: ("drop", ""),
+        ids[3]: ("not a car", ""),
+    }
+    assert client.post("/decisions/take-back", json={"id": ids[1]}).json() == {"count": 3}
+    assert ids[1] not in reviewed.read()
+
+
+def test_the_file_is_flushed_before_the_answer(client, reviewed, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    assert decide(client, reviewed.doubts[0].photo_id, "keep").status_code == 200
+    assert len(flushed) >= 1
+
+
+def test_a_decision_is_dated_and_tells_the_label_it_was_taken_on(client, reviewed):
+    decide(client, reviewed.doubts[0].photo_id, "drop")
+    (decision,) = read_decisions(reviewed.path)
+    assert decision.was == reviewed.doubts[0].label
+    assert decision.time.endswith("+00:00")
+
+
+def test_to_decide_again_replaces_and_to_take_back_nothing_is_nothing(client, reviewed):
+    id_ = reviewed.doubts[0].photo_id
+    decide(client, id_, "drop")
+    assert decide(client, id_, "keep").json()["count"] == 1
+    assert reviewed.read() == {id_: ("keep", reviewed.doubts[0].label)}
+    assert client.post("/decisions/take-back", json={"id": "nobody"}).json() == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"id": "nobody.jpg", "verdict": "keep"},
+        {"id": "0-0.jpg", "verdict": "burn"},
+        {"id": "0-0.jpg", "verdict": "relabel"},
+        {"id": "0-0.jpg", "verdict": "relabel", "label": "no class"},
+        {"id": "0-0.jpg", "verdict": "keep", "more": 1},
+        {"id": "", "verdict": "keep"},
+        {"id": "x" * 5000, "verdict": "keep"},
+        {"verdict": "keep"},
+        [],
+    ],
+)
+def test_what_is_no_decision_is_refused_and_not_written(client, reviewed, body):
+    assert client.post("/decisions", json=body).status_code == 422
+    assert not reviewed.path.exists()
+
+
+def test_tabs_and_threads_do_not_overwrite_each_other(reviewed):
+    app = build_review(reviewed.doubts, reviewed.catalog, reviewed.path)
+    with connect(app) as client:
+        threads = [
+            threading.Thread(target=decide, args=(client, doubt.photo_id, "drop"))
+            for doubt in reviewed.doubts
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert set(reviewed.read()) == {doubt.photo_id for doubt in reviewed.doubts}
+
+
+def test_what_others_wrote_meanwhile_is_kept(client, reviewed):
+    decide(client, reviewed.doubts[0].photo_id, "keep")
+    other = Decision("2-7.jpg", "drop", "", "Clover", "")
+    write_decisions(reviewed.path, (*read_decisions(reviewed.path), other))
+    decide(client, reviewed.doubts[1].photo_id, "drop")
+    assert len(reviewed.read()) == 3
+    shown = client.get("/decisions.json").json()["decisions"]
+    assert [one["id"] for one in shown] == [doubt.photo_id for doubt in reviewed.doubts[:2]]
+
+
+def test_a_file_damaged_meanwhile_is_told_and_not_overwritten(client, reviewed):
+    reviewed.path.write_text("Id,Decision,Label,Was,Time\nx,kepe,,4,\n")
+    answer = decide(client, reviewed.doubts[0].photo_id, "keep")
+    assert answer.status_code == 500
+    assert "'kepe'" in answer.json()["detail"]
+    assert "kepe" in reviewed.path.read_text()
+
+
+def test_a_full_disk_is_told_and_nothing_counts_as_saved(client, reviewed, monkeypatch):
+    def fail(*arguments):
+        raise OutputError("cannot write x: no space is left on the disk")
+
+    monkeypatch.setattr(reviewing, "write_decisions", fail)
+    answer = decide(client, reviewed.doubts[0].photo_id, "keep")
+    assert answer.status_code == 500
+    assert "no space" in answer.json()["detail"]
+    assert client.get("/decisions.json").json() == {"decisions": []}
+    monkeypatch.setattr(reviewing, "write_decisions", kept.write_decisions)
+    assert decide(client, reviewed.doubts[0].photo_id, "keep").status_code == 200
+
+
+def test_a_restart_finds_all(client, reviewed):
+    decide(client, reviewed.doubts[0].photo_id, "drop")
+    again = connect(build_review(reviewed.doubts, reviewed.catalog, reviewed.path))
+    assert again.get("/doubts.json").json()["decisions"] == [
+        {"id": reviewed.doubts[0].photo_id, "verdict": "drop", "label": ""}
+    ]
+
+
+def test_labels_that_came_of_earlier_decisions(reviewed):
+    """The model doubts a label that a decision gave; the data still say another one."""
+    old, new = reviewed.doubts[0].label, reviewed.doubts[0].suggested
+    third = next(label for label in reviewed.catalog.labels if label not in (old, new))
+    doubts = (replace(reviewed.doubts[0], label=new, suggested=third),)
+    client = connect(build_review(doubts, reviewed.catalog, reviewed.path))
+    assert client.get("/doubts.json").json()["doubts"][0]["data"] == old
+    id_ = doubts[0].photo_id
+    assert decide(client, id_, "keep").json()["decision"]["verdict"] == "keep"
+    assert reviewed.read() == {id_: ("relabel", new)}
+    assert decide(client, id_, "relabel", old).json()["decision"]["verdict"] == "relabel"
+    assert reviewed.read() == {id_: ("keep", old)}
+
+
+def test_the_counts_of_a_store(tmp_path):
+    store = Decided(tmp_path / "x.decisions.csv")
+    assert store.list_all() == ()
+    assert store.put(Decision("a", "drop", "", "4", "")) == 1
+    assert store.put(Decision("b", "drop", "", "4", "")) == 2
+    assert store.put(Decision("a", "keep", "4", "4", "")) == 2
+    assert [one.photo_id for one in store.list_all()] == ["b", "a"]
+    assert store.take_back("b") == 1
+    (tmp_path / "x.decisions.csv").unlink()
+    assert store.list_all() == ()
+
+
+# --- what is shown -------------------------------------------------------------------------------
+
+
+def test_doubts_come_in_their_order_with_classes_and_examples(client, reviewed):
+    values = client.get("/doubts.json").json()
+    assert [one["id"] for one in values["doubts"]] == [d.photo_id for d in reviewed.doubts]
+    assert values["doubts"][3]["suggested"] is None
+    assert values["path"] == str(reviewed.path)
+    assert values["outdated"] == 0
+    doubted = {one["key"] for one in values["doubts"]}
+    for car in values["classes"]:
+        assert len(car["examples"]) == 4
+        assert not doubted & set(car["examples"])
+
+
+def test_doubts_that_the_data_do_not_bear_out_are_counted_and_left_out(reviewed):
+    doubts = (
+        *reviewed.doubts[:2],
+        replace(reviewed.doubts[2], photo_id="gone.jpg"),
+        replace(reviewed.doubts[3], suggested="no class"),
+    )
+    client = connect(build_review(doubts, reviewed.catalog, reviewed.path))
+    values = client.get("/doubts.json").json()
+    assert len(values["doubts"]) == 2
+    assert values["outdated"] == 2
+    with pytest.raises(InputError, match="none of the doubts fits"):
+        build_review(doubts[2:], reviewed.catalog, reviewed.path)
+    with pytest.raises(InputError, match="there are no doubts"):
+        build_review((), reviewed.catalog, reviewed.path)
+
+
+def test_examples_are_of_different_adverts_and_spread(tmp_path):
+    photos = [Photo(f"{k}", Locator(tmp_path), "4", listing=f"car {k // 3}") for k in range(30)]
+    assert pick_examples(photos, (), 2)["4"] == [make_key("2"), make_key("17")]
+    assert pick_examples(photos[:3], ("0",), 4)["4"] == [make_key("1"), make_key("2")]
+    assert pick_examples([replace(photos[0], locator=None)], ())["4"] == []
+
+
+@pytest.mark.parametrize(("kind", "most"), [("thumb", (320, 240)), ("photo", (1600, 1200))])
+def test_photos_are_decoded_and_come_as_jpeg(client, reviewed, kind, most):
+    path = reviewed.data / "Волна" / "0-0.jpg"
+    Image.linear_gradient("L").resize((2000, 1500)).save(path, "PNG")
+    answer = client.get(f"/{kind}/{make_key('0-0.jpg')}")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(answer.content)).size == most
+
+
+def test_a_photo_that_cannot_be_shown_says_why(client, reviewed):
+    answer = client.get(f"/photo/{make_key('2-2.jpg')}")
+    assert (answer.status_code, answer.text) == (422, "not a known photo format")
+    (reviewed.data / "Волна" / "0-0.jpg").unlink()
+    answer = client.get(f"/thumb/{make_key('0-0.jpg')}")
+    assert answer.status_code == 422
+    assert "no such file" in answer.text
+
+
+def test_a_row_without_a_file_says_so(reviewed):
+    lost = replace(reviewed.catalog.photos[0], locator=None)
+    catalog = Catalog((lost, *reviewed.catalog.photos[1:]), reviewed.catalog.classes)
+    client = connect(build_review(reviewed.doubts, catalog, reviewed.path))
+    assert client.get(f"/photo/{make_key(lost.id)}").text == "no file"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/photo/0-0.jpg",
+        "/photo/..%2f..%2fetc%2fpasswd",
+        "/photo/%2fetc%2fpasswd",
+        "/static/review.py",
+        "/static/..%2freview.py",
+        "/docs",
+        "/openapi.json",
+    ],
+)
+def test_nothing_else_is_served(client, address):
+    assert client.get(address).status_code == 404
+
+
+def test_hostile_names_are_carried_as_data(tmp_path, photo_drawer, reviewed):
+    name = '</script><img src=x onerror="alert(1)">\udcff.jpg'
+    photo = replace(reviewed.catalog.photos[0], id=name)
+    catalog = Catalog((photo, *reviewed.catalog.photos[1:]), reviewed.catalog.classes)
+    doubts = (replace(reviewed.doubts[0], photo_id=name),)
+    client = connect(build_review(doubts, catalog, reviewed.path))
+    assert json.loads(client.get("/doubts.json").content)["doubts"][0]["id"] == name
+    assert "onerror" not in client.get("/").text
+    assert client.get(f"/thumb/{make_key(name)}").status_code == 200
+
+
+# --- who may ask ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "127.1.2.3"])
+def test_own_addresses_are_answered(client, host):
+    assert client.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.5", "", "["],
+)
+def test_a_foreign_host_is_refused(client, reviewed, host):
+    assert client.get("/doubts.json", headers={"Host": host}).status_code == 421
+    body = {"id": reviewed.doubts[0].photo_id, "verdict": "drop"}
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert client.post("/decisions", json=body, headers=headers).status_code == 421
+    assert not reviewed.path.exists()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:9000",
+        "https://127.0.0.1:8000",
+        "http://localhost:8000",
+        "",
+    ],
+)
+def test_a_foreign_origin_decides_nothing(client, reviewed, origin):
+    for address in ("/decisions", "/decisions/take-back"):
+        body = {"id": reviewed.doubts[0].photo_id, "verdict": "drop"}
+        answer = client.post(address, json=body, headers={"Origin": origin})
+        assert answer.status_code == 403
+    assert not reviewed.path.exists()
+
+
+def test_a_form_of_another_site_decides_nothing(client, reviewed):
+    body = json.dumps({"id": reviewed.doubts[0].photo_id, "verdict": "drop"})
+    headers = {"Content-Type": "text/plain"}
+    assert client.post("/decisions", content=body, headers=headers).status_code == 422
+    assert not reviewed.path.exists()
+
+
+def test_a_network_may_come_by_address_or_own_name_alone(reviewed, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "Office-PC")
+    app = build_review(reviewed.doubts, reviewed.catalog, reviewed.path, is_open_to_network=True)
+    client = connect(app)
+    for host in ("192.168.0.5:8000", "office-pc:8000", "office-pc.local", "localhost"):
+        assert client.get("/", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "office-pc.evil.example"):
+        assert client.get("/", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("address", ["/", "/doubts.json", "/photo/x", "/static/review.js"])
+def test_every_answer_forbids_what_the_page_does_not_need(client, address):
+    headers = client.get(address).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_the_page_names_nothing_from_elsewhere(client):
+    for address in ("/", "/static/review.js", "/static/review.css", "/static/icon.svg"):
+        text = client.get(address).text.replace("http://www.w3.org/2000/svg", "")
+        assert "http:" not in text
+        assert "https:" not in text
+        assert "style=" not in text
+
+
+# --- the socket ----------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_told():
+    with open_socket("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert name_address(listener, "127.0.0.1") == f"http://127.0.0.1:{port}/"
+        assert name_address(listener, "0.0.0.0") == f"http://127.0.0.1:{port}/"
+        assert name_address(listener, "::1") == f"http://[::1]:{port}/"
+        with pytest.raises(InputError, match="Name another with --port"):
+            open_socket("127.0.0.1", port)
+
+
+def test_an_address_of_elsewhere_is_told():
+    with pytest.raises(InputError, match="no address for host"):
+        open_socket("no such host.invalid", 0)
+    with pytest.raises(InputError, match="cannot serve at"):
+        open_socket("192.0.2.1", 0)
+
+
+def test_loopback():
+    assert all(map(is_loopback, ("localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.5", "example.org", "")))
