@@ -1032,8 +1032,6 @@ def vet_outside(
         source=str(outside),
         target=card.classes,
         own=own,
-        known=known,
-        targets=targets,
         temperature=card.temperature,
         refusal=card.refusal,
         watch=watch,

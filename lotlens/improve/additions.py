@@ -16,7 +16,7 @@ from typing import Any
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
 from lotlens.improve.outside import Vetted
-from lotlens.judge.metrics import ClassScore
+from lotlens.judge.metrics import ClassScore, measure_share
 from lotlens.photos.tables import list_some, read_table, require_columns
 from lotlens.records import CarClass, Locator, Metric, Photo
 
@@ -59,7 +59,7 @@ class ClassPlan:
     reasons: Mapping[str, int]
     num_train: int
     recall: Metric | None
-    others_recall: float | None
+    others_recall: Metric | None
     is_failing: bool
     weight: float
     sentence: str
@@ -127,11 +127,11 @@ def plan_additions(
 ) -> AdditionPlan:
     """Which of the admitted photos are added, the failing classes first, and what they count.
 
-    A class is failing if the upper end of its recall's 95 % interval is below the recall of all
-    other classes together: with few validation photos a class must be very bad to be called so,
-    which keeps chance from steering what is learnt. Its photos count as many times as the others'
-    recall is higher than its own, but no more than MOST_WEIGHT; those of other classes count 1,
-    as training photos do.
+    A class is failing if its recall is lower than that of all other classes together, and the 95 %
+    interval of the difference leaves out 0: with few validation photos a class must be very bad to
+    be called so, which keeps chance from steering what is learnt. Its photos count as many times as
+    the others' recall is higher than its own, but no more than MOST_WEIGHT; those of other classes
+    count 1, as training photos do.
 
     Where `most` is less than what is admitted, photos are dealt out one to each class in turn, to
     the failing classes until nothing of theirs is left and then to the others. Within a class they
@@ -149,7 +149,9 @@ def plan_additions(
     if most is not None and most < 0:
         raise InputError(f"the number of photos to add must be 0 or more, not {most}")
     others = [_pool_others(scores, k) for k in range(len(scores))]
-    failing = [_is_failing(score, pooled) for score, pooled in zip(scores, others, strict=True)]
+    failing = [
+        _is_failing(score.recall, pooled) for score, pooled in zip(scores, others, strict=True)
+    ]
     admitted: dict[str, list[Vetted]] = defaultdict(list)
     refused: dict[str, Counter[str]] = defaultdict(Counter)
     unmatched: Counter[str] = Counter()
@@ -281,23 +283,28 @@ def _read_weight(text: str) -> float:
     return weight
 
 
-def _pool_others(scores: Sequence[ClassScore], own: int) -> float | None:
+def _pool_others(scores: Sequence[ClassScore], own: int) -> Metric | None:
     """The recall of the photos of all classes but one."""
     rest = [s.recall for k, s in enumerate(scores) if k != own and s.recall is not None]
     total = sum(recall.count for recall in rest)
-    return sum(recall.value * recall.count for recall in rest) / total if total else None
+    num_right = sum(round(recall.value * recall.count) for recall in rest)
+    return measure_share("recall", num_right, total) if total else None
 
 
-def _is_failing(score: ClassScore, others: float | None) -> bool:
-    return score.recall is not None and others is not None and score.recall.high < others
+def _is_failing(recall: Metric | None, others: Metric | None) -> bool:
+    if recall is None or others is None:
+        return False
+    # Newcombe (1998), method 10: the interval of a difference from the Wilson ones of the two.
+    margin = math.hypot(others.value - others.low, recall.high - recall.value)
+    return others.value - recall.value > margin
 
 
-def _choose_weight(recall: Metric | None, others: float | None) -> float:
+def _choose_weight(recall: Metric | None, others: Metric | None) -> float:
     if recall is None or others is None:
         return 1.0
-    if recall.value * MOST_WEIGHT <= others:
+    if recall.value * MOST_WEIGHT <= others.value:
         return MOST_WEIGHT
-    return round(max(others / recall.value, 1.0), 2)
+    return round(max(others.value / recall.value, 1.0), 2)
 
 
 def _share_out(
@@ -325,7 +332,9 @@ def _explain(plan: ClassPlan) -> str:
             standing = f"Its recall is {shown}"
         else:
             how = "clearly below" if plan.is_failing else "not clearly below"
-            standing = f"Its recall, {shown}, is {how} that of the others, {plan.others_recall:.2f}"
+            standing = (
+                f"Its recall, {shown}, is {how} that of the others, {plan.others_recall.value:.2f}"
+            )
     if not plan.num_offered:
         return f"{standing}; none was offered."
     if not plan.num_admitted:

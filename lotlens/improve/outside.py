@@ -23,7 +23,6 @@ from lotlens.audit.findings import find_links
 from lotlens.audit.scan import scan_photos
 from lotlens.audit.split import LOCKED, list_held_out
 from lotlens.files import write_rows_atomically
-from lotlens.judge.metrics import Targets
 from lotlens.judge.predict import probabilities
 from lotlens.judge.refuse import Verdict, decide
 from lotlens.photos.tables import list_some
@@ -67,8 +66,6 @@ REASONS: Mapping[str, str] = {
 NO_LABEL, UNKNOWN_CLASS = -1, -2
 """In place of a class index, where there is none."""
 
-MOST_WRONG = 0.05
-"""Share of wrong labels, tried on validation photos, that may pass."""
 MOST_CHANCE = 0.2
 """Share of the labels that may pass with one and the same photo."""
 _MOST_SHOWN = 20
@@ -242,45 +239,22 @@ def find_copies(
     return tuple(found)
 
 
-def choose_least(
-    chances: NDArray[np.float64],
-    targets: Targets,
-    *,
-    candidate: float = 0.0,
-    most_wrong: float = MOST_WRONG,
-    most_chance: float = MOST_CHANCE,
-) -> float:
+def choose_least(num_classes: int, candidate: float = 0.0, most: float = MOST_CHANCE) -> float:
     """The probability that a label must have to be believed.
 
-    Three things are asked of it, and the strictest decides. The label is one of the photo's
-    candidates (see `judge.conformal`). Of the wrong labels that validation photos could be given,
-    `most_wrong` pass at most. And of all labels `most_chance` at most pass with any one photo,
-    whatever it shows: probabilities sum to 1, so that no more than N labels can have more than
-    1 / (N + 1) each. That bounds the strangers that come in under a label given at random, of which
-    validation knows nothing.
+    It must be one of the photo's candidates (see `judge.conformal`). And of all labels the share
+    `most` at most, but one at least, may pass with any one photo, whatever it shows: probabilities
+    sum to 1, so that no more than N labels can have more than 1 / (N + 1) each. That holds for
+    photos that validation knows nothing of, and for bad models too: of photos under a label drawn
+    at random, `most` come in at most, on average.
 
     Args:
-        chances: [N, K] probabilities of photos that the model has not learnt.
-        targets: [N] class indices; photos with -1 are left out.
+        num_classes: of the model.
         candidate: the least probability of a candidate.
-        most_wrong: share of the wrong labels.
-        most_chance: share of the labels.
-
-    Returns:
-        the least probability; at least one label of a photo can reach it.
+        most: share of the labels.
     """
-    num_classes = chances.shape[1]
-    # Just above 1 / (N + 1), so that N + 1 labels would sum to more than 1.
-    bound = float(np.nextafter(1 / (max(int(most_chance * num_classes + 1e-9), 1) + 1), 1))
-    usable = (targets >= 0) & np.isfinite(chances).all(axis=1)
-    is_wrong = np.ones((int(usable.sum()), num_classes), bool)
-    is_wrong[np.arange(len(is_wrong)), targets[usable]] = False
-    wrong = np.sort(chances[usable][is_wrong])[::-1]
-    num_passing = int(most_wrong * len(wrong))
-    strict = float(np.nextafter(wrong[num_passing], 1)) if len(wrong) else 0.0
-    # With few photos the most probable wrong label may be all but certain; more than half is
-    # never asked, since then it is the likeliest class.
-    return max(candidate, bound, min(strict, 0.5))
+    num_passing = max(int(most * num_classes + 1e-9), 1)
+    return max(candidate, float(np.nextafter(1 / (num_passing + 1), 1)))
 
 
 def find_reasons(
@@ -327,8 +301,6 @@ def vet_photos(
     source: str,
     target: Sequence[CarClass],
     own: Sequence[tuple[Part, Photo]],
-    known: Predictions,
-    targets: Targets,
     temperature: float,
     refusal: Refusal | None = None,
     num_workers: int | None = None,
@@ -343,8 +315,6 @@ def vet_photos(
         source: where they come from.
         target: the model's classes.
         own: all photos of the run (see `list_own`).
-        known: answers to photos of the target's classes that the model has not learnt.
-        targets: [M] their class indices.
         temperature: of the model's card.
         refusal: of the model's card; without it there are no gates, and strangers are only turned
             away by the probability of their label.
@@ -366,11 +336,7 @@ def vet_photos(
     ]
     verdicts = decide(predictions, refusal, temperature)
     chances = probabilities(predictions, temperature)
-    least = choose_least(
-        probabilities(known, temperature),
-        targets,
-        candidate=0.0 if refusal is None else refusal.candidate,
-    )
+    least = choose_least(len(target), 0.0 if refusal is None else refusal.candidate)
     reasons = find_reasons(offered.ids, claimed, copies, verdicts, chances, least)
     new_ids = name_additions(offered.ids, Path(source).stem, {photo.id for _, photo in own})
     names = {car.label: car.shown for car in offered.classes}
