@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Evaluation,
         Model,
         RefusalChoice,
+        Vetting,
         adopt_views,
         compare,
         demonstrate,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         set_refusal,
         split,
         train,
+        vet_outside,
     )
     from lotlens.ensemble import build_ensemble
     from lotlens.errors import LotlensError, RecipeError
@@ -47,6 +49,7 @@ __all__ = [
     "RecipeError",
     "RefusalChoice",
     "Sweep",
+    "Vetting",
     "__version__",
     "adopt_views",
     "build_ensemble",
@@ -66,6 +69,7 @@ __all__ = [
     "set_refusal",
     "split",
     "train",
+    "vet_outside",
 ]
 
 _HOMES = {

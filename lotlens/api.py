@@ -40,7 +40,9 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
+from lotlens.improve.additions import AdditionPlan, plan_additions, read_additions, weigh_vetted
 from lotlens.improve.doubts import read_doubts
+from lotlens.improve.outside import Vetted, list_own, name_additions, vet_photos
 from lotlens.judge.advice import advise
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
 from lotlens.judge.confidence import (
@@ -943,6 +945,120 @@ def set_refusal(
     comparison = compare_methods(known, strangers, model.card.temperature, answered=answered)
     model.run.write_card(replace(model.card, refusal=refusal))
     return RefusalChoice(refusal, comparison)
+
+
+@dataclass(frozen=True)
+class Vetting:
+    """What became of an offer of outside photos, and what would be added.
+
+    Attributes:
+        vetted: one per offered photo, in their order; with the weights of the plan.
+        plan: what is added to which class, and why.
+        compared: part of the run's own photos -> how many copies were looked for among.
+        has_gates: whether the model can tell strangers; without gates they are turned away only by
+            the probability of their label.
+        findings: rows and files of the offer that do not match, which are no photos of it.
+    """
+
+    vetted: tuple[Vetted, ...]
+    plan: AdditionPlan
+    compared: Mapping[str, int]
+    has_gates: bool
+    findings: tuple[Finding, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        photos = [
+            {
+                "id": one.photo.id,
+                "offered_id": one.offered_id,
+                "claimed": one.claimed,
+                "admitted": one.admitted,
+                "reason": one.reason,
+                "sentence": one.sentence,
+                "related": list(one.related_ids),
+                "answer": None if one.answer is None else one.answer.label,
+                "probability": one.probability,
+                "weight": one.weight,
+            }
+            for one in self.vetted
+        ]
+        return {
+            "plan": self.plan.to_dict(),
+            "compared": dict(self.compared),
+            "has_gates": self.has_gates,
+            "photos": photos,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def vet_outside(
+    run: Path | str,
+    outside: Path | str,
+    *,
+    most: int | None = None,
+    watch: Watcher | None = None,
+) -> Vetting:
+    """Vet outside photos one by one, and plan which to add to a run's training; nothing is trained.
+
+    Photos are compared with all of the run's own: training, validation, locked, test, and those
+    that were added before (`RunFolder.additions_path`).
+
+    Args:
+        run: the run folder.
+        outside: photos in any form that `open_lot` knows; those without a label are turned away.
+        most: photos to add at most; the failing classes get theirs first.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: the photos cannot be used, or `most` is negative.
+        BundleError: the run is missing or damaged, or its data have changed.
+        MissingExtra: lotlens[train] is not installed.
+    """
+    model = load(run)
+    card = model.card
+    lot, split = open_own_data(model)
+    earlier = model.run.additions_path
+    additions = read_additions(earlier, card.classes) if earlier.is_file() else ()
+    outside = Path(outside)
+    offer = open_lot(outside)
+    offered = _join_offer(offer)
+    if not len(offered):
+        raise InputError(f"{outside} holds no photos")
+    own = list_own(lot, split, [one.photo for one in additions])
+    known = load_predictions(model.run.validation_path)
+    targets = align_targets(known, lot.train)
+    vetted = vet_photos(
+        offered,
+        model.answer(offered, watch=watch),
+        source=str(outside),
+        target=card.classes,
+        own=own,
+        temperature=card.temperature,
+        refusal=card.refusal,
+        watch=watch,
+    )
+    learnt = _list_learnt(split)
+    counts = Counter(photo.label for photo in lot.train.select(learnt).photos if photo.label)
+    counts.update(one.photo.label for one in additions if one.photo.label)
+    made = plan_additions(vetted, measure_classes(known, targets), counts, most=most)
+    return Vetting(
+        weigh_vetted(vetted, made),
+        made,
+        Counter(part for part, _ in own),
+        bool(card.refusal and card.refusal.gates),
+        offer.findings,
+    )
+
+
+def _join_offer(offer: Lot) -> Catalog:
+    """Labelled and unlabelled photos of an offer together; ids are told apart by the part."""
+    labelled = {photo.id for photo in offer.train.photos}
+    others = offer.test.photos
+    if labelled.intersection(offer.test.ids):
+        ids = name_additions(offer.test.ids, "test", labelled)
+        others = tuple(replace(p, id=id_) for p, id_ in zip(others, ids, strict=True))
+    return Catalog((*offer.train.photos, *others), offer.train.classes or offer.test.classes)
 
 
 @dataclass(frozen=True)

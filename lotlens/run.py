@@ -98,6 +98,16 @@ class RunFolder:
         return self.path / "locked-openings.csv"
 
     @property
+    def outside_path(self) -> Path:
+        """What became of every outside photo that was offered to it."""
+        return self.path / "outside.csv"
+
+    @property
+    def additions_path(self) -> Path:
+        """The outside photos that it was trained on, beside those of its data."""
+        return self.path / "additions.csv"
+
+    @property
     def tensorboard_path(self) -> Path:
         """A folder of TensorBoard's event files, one folder for each stage of fine-tuning."""
         return self.path / "tensorboard"

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 import lotlens
 from lotlens import cli
 from lotlens import recipe as recipes
+from lotlens.improve.additions import MOST_WEIGHT
+from lotlens.improve.outside import REASONS
 from lotlens.judge import metrics
 from lotlens.judge.compare import Comparison
 from lotlens.judge.ensemble import SMALLEST_SHARE
@@ -33,6 +35,7 @@ JUDGING = (ROOT / "docs" / "guide" / "judging.md").read_text("utf-8")
 VIEWS_PAGE = (ROOT / "docs" / "guide" / "views-and-ensembles.md").read_text("utf-8")
 REFUSAL = (ROOT / "docs" / "guide" / "refusal.md").read_text("utf-8")
 REPORT = (ROOT / "docs" / "guide" / "report.md").read_text("utf-8")
+OUTSIDE = (ROOT / "docs" / "guide" / "outside.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -51,7 +54,7 @@ def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readmes_python_uses_the_real_verbs():
-    for block in find_code(README + SWEEPS + VIEWS_PAGE + REFUSAL, "python"):
+    for block in find_code(README + SWEEPS + VIEWS_PAGE + REFUSAL + OUTSIDE, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lotlens":
                 assert node.attr in lotlens.__all__
@@ -164,3 +167,9 @@ def test_the_guide_names_every_key_of_a_recipe_and_every_choice():
             for choice in re.findall(r"'([^']+)'[],]", str(field.annotation)):
                 assert choice in named, f"{part.__name__}.{key}: {choice}"
     assert named.issuperset(recipes.OPTIMISERS)
+
+
+def test_the_page_on_outside_photos_names_every_reason():
+    for reason in REASONS:
+        assert f"`{reason}`" in OUTSIDE, reason
+    assert f", {MOST_WEIGHT:g} times at most" in " ".join(OUTSIDE.split())
