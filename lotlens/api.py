@@ -94,7 +94,12 @@ from lotlens.judge.refuse import (
 )
 from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
 from lotlens.judge.tta import VIEWS, WHOLE, Choice, Trial, average_views, check_views, choose_views
-from lotlens.photos.decisions import decisions_path
+from lotlens.photos.decisions import (
+    apply_decisions,
+    decisions_path,
+    read_decisions,
+    write_decisions,
+)
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
 from lotlens.photos.sample import draw_lot, is_sample_lot
@@ -109,6 +114,7 @@ from lotlens.records import (
     Lot,
     Metric,
     ModelCard,
+    Photo,
     Predictions,
     Predictor,
     Refusal,
@@ -239,7 +245,7 @@ class Model:
                 f"{self.run.path} is an ensemble of runs, which has no network and preprocessing of"
                 " its own: name one of its runs, or ask Model.answer in Python"
             )
-        bundle, predictor = _import_vision("bundle"), _import_vision("predictor")
+        bundle, predictor = import_vision("bundle"), import_vision("predictor")
         classifier, card = bundle.load_bundle(self.run)
         total = num_photos * len(card.views)
         result: Predictor = predictor.ClassifierPredictor(classifier, card, num_photos=total)
@@ -332,7 +338,7 @@ def run_audit(
         OutputError: a file cannot be written.
     """
     recipe = _resolve_recipe(recipe, overrides)
-    lot = open_lot(Path(data))
+    lot = open_data(Path(data))
     found = audit_lot(lot, recipe.audit, lock=recipe.lock, watch=watch)
     if out is not None:
         out = Path(out)
@@ -370,7 +376,7 @@ def split(
     """
     settings = _resolve_recipe("standard", overrides).audit
     lot, usable = _open_labelled(Path(data))
-    found = _audit_labelled(lot, usable, settings, lock, watch)
+    found = audit_labelled(lot, usable, settings, lock, watch)
     draw = (
         partial(draw_split, validation=validation)
         if num_folds is None
@@ -414,10 +420,10 @@ def plan(
     Nothing is trained. Arguments and errors are those of `train`, but for `plot`: a file (.png or
     .svg) to draw the learning rate of the stages of fine-tuning into.
     """
-    planning = _import_vision("planning")
+    planning = import_vision("planning")
     recipe = _resolve_recipe(recipe, overrides)
     lot, usable = _open_labelled(Path(data))
-    found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
+    found = audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
     stored = Path(split_path) if split_path is not None and Path(split_path).exists() else None
     split = _find_split(stored, usable, recipe, found)
     sides = pair_sides(split)
@@ -459,10 +465,10 @@ def find_rate(
         OutputError: the plot cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
-    stages, rate_finder = _import_vision("stages"), _import_vision("rate_finder")
+    stages, rate_finder = import_vision("stages"), import_vision("rate_finder")
     recipe = _resolve_recipe(recipe, overrides)
     lot, usable = _open_labelled(Path(data))
-    found = _audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
+    found = audit_labelled(lot, usable, recipe.audit, recipe.lock, watch)
     split = _find_split(None, usable, recipe, found)
     kinds = [one.kind for one in recipe.stages]
     number = stage if stage is not None else kinds.index("finetune") if "finetune" in kinds else 0
@@ -527,7 +533,7 @@ def train(
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
     language = load_language(lang)
-    processes = _import_vision("distributed")
+    processes = import_vision("distributed")
     old = RunFolder(Path(out)) if resume and out is not None else None
     if resume and out is None:
         raise InputError("to go on with a training, name its run folder with --out")
@@ -543,17 +549,79 @@ def train(
     else:
         run, recipe = None, _resolve_recipe(recipe or "standard", overrides)
     data = Path(data)
-    lot, usable = _open_labelled(data)
-    found = on_first(partial(_audit_labelled, lot, usable, recipe.audit, recipe.lock, watch))
+    # What was decided since a training began is for the next one.
+    lot, usable = _open_labelled(data, None if run is None else run.decisions_path)
+    found = on_first(partial(audit_labelled, lot, usable, recipe.audit, recipe.lock, watch))
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(_find_split, stored, usable, recipe, found))
     if run is None:
-        run = on_first(partial(_begin_run, out, data, recipe, split, usable))
+        run = on_first(partial(begin_run, out, data, recipe, split, usable))
+    return complete_training(
+        run,
+        recipe,
+        lot,
+        split,
+        found,
+        schedules=schedules,
+        num_workers=num_workers,
+        language=language,
+        watch=watch,
+    )
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a training begins with beside its data, in a round of improvement.
+
+    Attributes:
+        additions: outside photos to learn, with labels of the data's classes and ids of their own.
+        photo_weights: photo id -> how much it counts, 1 if it is not named.
+        starts: weights to begin with, of each model; none for the pretrained ones.
+    """
+
+    additions: tuple[Photo, ...] = ()
+    photo_weights: Mapping[str, float] | None = None
+    starts: tuple[Mapping[str, Any], ...] = ()
+
+
+def complete_training(
+    run: RunFolder,
+    recipe: Recipe,
+    lot: Lot,
+    split: Split,
+    found: Audit,
+    *,
+    extras: Extras = Extras(),
+    schedules: Mapping[str, Callable[[float], float]] | None = None,
+    num_workers: int = 0,
+    language: Language = ENGLISH,
+    watch: Watcher | None = None,
+) -> Model:
+    """Train, judge and report in a run folder that holds recipe, source and split.
+
+    Args:
+        run: the folder; a training in it that was stopped goes on.
+        recipe: the stages.
+        lot: the data.
+        split: of its photos.
+        found: the audit of them.
+        extras: what is learnt beside them.
+        schedules: as for `train`.
+        num_workers: as for `train`.
+        language: of the report.
+        watch: told of the work as it goes on.
+
+    Raises:
+        As `train`.
+    """
+    processes = import_vision("distributed")
+    is_first, on_first = processes.is_first(), processes.on_first
+    usable = lot.train.with_files()
     validation = usable.select(list_held_out(split))
     with run.keep_time() if is_first else nullcontext():
         try:
             trained = _train_models(
-                run, recipe, usable, split, found, schedules, num_workers, watch
+                run, recipe, usable, split, found, extras, schedules, num_workers, watch
             )
         except KeyboardInterrupt as stop:
             raise Stopped(run.path) from stop
@@ -624,7 +692,7 @@ def evaluate(
     model.run.write_metrics(evaluation.to_dict())
     if locked:
         accuracy = evaluation.accuracy
-        times = _add_opening(model.run, accuracy.value, accuracy.count)
+        times = add_opening(model.run, accuracy.value, accuracy.count)
         evaluation = replace(evaluation, times_opened=times)
     return evaluation
 
@@ -773,7 +841,7 @@ def compare(
     compared = _compare_answers((one, other), answers, catalog, asked[0].about)
     if locked:
         for model, share in ((one, compared.result.first), (other, compared.result.second)):
-            _add_opening(model.run, share, compared.result.pair.num_photos)
+            add_opening(model.run, share, compared.result.pair.num_photos)
     return compared
 
 
@@ -836,7 +904,7 @@ def adopt_views(
     names = check_views([WHOLE, *(name for name in tried if name != WHOLE)])
     lot, split = open_own_data(model)
     sides, validation = pair_sides(split), lot.train.select(list_held_out(split))
-    network, card = _import_vision("bundle").load_bundle(model.run)
+    network, card = import_vision("bundle").load_bundle(model.run)
     members = list(network.members) if card.members > 1 else [network]
     if len(members) != len(sides):
         raise BundleError(
@@ -923,7 +991,7 @@ def set_refusal(
         meet_given(predictor, references, own, group, progress=watch_part(watch, group))
         for group, own in given
     ]
-    learnt = _list_learnt(split)
+    learnt = list_learnt(split)
     strangers += meet_made(
         predictor,
         references,
@@ -997,6 +1065,7 @@ def vet_outside(
     outside: Path | str,
     *,
     most: int | None = None,
+    trust_labels: bool = False,
     watch: Watcher | None = None,
 ) -> Vetting:
     """Vet outside photos one by one, and plan which to add to a run's training; nothing is trained.
@@ -1008,6 +1077,7 @@ def vet_outside(
         run: the run folder.
         outside: photos in any form that `open_lot` knows; those without a label are turned away.
         most: photos to add at most; the failing classes get theirs first.
+        trust_labels: believe every label; copies, strangers and poor photos are turned away still.
         watch: told of the work as it goes on.
 
     Raises:
@@ -1036,9 +1106,10 @@ def vet_outside(
         own=own,
         temperature=card.temperature,
         refusal=card.refusal,
+        trust_labels=trust_labels,
         watch=watch,
     )
-    learnt = _list_learnt(split)
+    learnt = list_learnt(split)
     counts = Counter(photo.label for photo in lot.train.select(learnt).photos if photo.label)
     counts.update(one.photo.label for one in additions if one.photo.label)
     made = plan_additions(vetted, measure_classes(known, targets), counts, most=most)
@@ -1162,7 +1233,7 @@ def demonstrate(
         InputError: the folder holds something else.
         OutputError: it cannot be written.
     """
-    _import_vision("stages")
+    import_vision("stages")
     out = Path(out)
     lot_path = draw_lot(
         out / "lot",
@@ -1191,12 +1262,13 @@ def _train_models(
     usable: Catalog,
     split: Split,
     found: Audit,
+    extras: Extras,
     schedules: Mapping[str, Callable[[float], float]] | None,
     num_workers: int,
     watch: Watcher | None,
 ) -> list[Trained]:
-    """Run the recipe's stages once, or once per fold."""
-    stages = _import_vision("stages")
+    """Run the recipe's stages once, or once per fold; additions are learnt by every model."""
+    stages = import_vision("stages")
     sides = pair_sides(split)
     clusters = cluster_photos(usable, found.groups)
     trained: list[Trained] = []
@@ -1204,13 +1276,16 @@ def _train_models(
         place, log_path, told = run.checkpoint_path, run.tensorboard_path, watch
         if len(sides) > 1:
             place, log_path = place / f"fold-{number}", log_path / f"fold-{number}"
-            told = watch and _watch_part(watch, f"fold {number} of {len(sides)}")
+            told = watch_fold(watch, number, len(sides))
+        learnt = usable.select(kept)
         one: Trained = stages.run_stages(
             recipe,
-            usable.select(kept),
+            replace(learnt, photos=(*learnt.photos, *extras.additions)),
             usable.select(held_out),
             clusters=clusters,
             functions=schedules,
+            start=extras.starts[number - 1] if extras.starts else None,
+            photo_weights=extras.photo_weights,
             checkpoint_path=place,
             scratch_path=run.path,
             log_path=log_path,
@@ -1221,11 +1296,16 @@ def _train_models(
     return trained
 
 
+def watch_fold(watch: Watcher | None, number: int, num_folds: int) -> Watcher | None:
+    """Told of the work on one of several models, it passes that on with the model's number."""
+    return watch and _watch_part(watch, f"fold {number} of {num_folds}")
+
+
 def _watch_part(watch: Watcher, part: str) -> Watcher:
     return lambda what, done, total: watch(f"{part}: {what}", done, total)
 
 
-def _begin_run(
+def begin_run(
     out: Path | str | None, data: Path, recipe: Recipe, split: Split, usable: Catalog
 ) -> RunFolder:
     """A new run folder that holds what the training begins with."""
@@ -1241,6 +1321,9 @@ def _begin_run(
         {"data": str(data.resolve()), "lotlens_version": __version__, "photos": counts}
     )
     write_split(run.split_path, split)
+    decided = decisions_path(data)
+    if decided.is_file():
+        write_decisions(run.decisions_path, read_decisions(decided))
     return run
 
 
@@ -1278,7 +1361,7 @@ def is_first_process() -> bool:
     Raises:
         MissingExtra: lotlens[train] is not installed.
     """
-    is_first: bool = _import_vision("distributed").is_first()
+    is_first: bool = import_vision("distributed").is_first()
     return is_first
 
 
@@ -1295,7 +1378,7 @@ def _finish(
 
     With folds, each model answers for the fold that it has not seen.
     """
-    bundle, classifier = _import_vision("bundle"), _import_vision("classifier")
+    bundle, classifier = import_vision("bundle"), import_vision("classifier")
     sides = pair_sides(split)
     run.write_history(
         [
@@ -1304,7 +1387,7 @@ def _finish(
             for row in one.history
         ]
     )
-    learnt = _list_learnt(split)
+    learnt = list_learnt(split)
     card = ModelCard(
         format_version=FORMAT_VERSION,
         lotlens_version=__version__,
@@ -1339,7 +1422,7 @@ def _answer_views(
     watch: Watcher | None,
 ) -> dict[str, Predictions]:
     """View -> answers to the photos held out, each by the member that has not seen it."""
-    predictor = _import_vision("predictor")
+    predictor = import_vision("predictor")
     by_view: dict[str, list[Predictions]] = {name: [] for name in names}
     for member, (_, held_out) in zip(members, sides, strict=True):
         found = predict_views(
@@ -1399,7 +1482,7 @@ def open_own_data(model: Model) -> tuple[Lot, Split]:
         InputError: the data cannot be read.
         BundleError: they have changed.
     """
-    lot = open_lot(Path(model.run.read_source()["data"]))
+    lot = open_data(Path(model.run.read_source()["data"]), model.run.decisions_path)
     lot = replace(lot, train=lot.train.with_files())
     if fingerprint(lot.train) != model.card.fingerprint:
         raise BundleError(
@@ -1483,7 +1566,8 @@ def _find_photos(
         raise InputError("--photos needs --labels, the CSV with their labels")
     else:
         source = Path(data) if data is not None else Path(model.run.read_source()["data"])
-        lot = open_lot(source)
+        is_own = data is None or _is_own(model.run, source)
+        lot = open_data(source, model.run.decisions_path if is_own else None)
         about = f"{source}"
     subject = Subject("other", model.run.path.absolute().name, Path(about).absolute().name)
     catalog = lot.train.with_files()
@@ -1511,6 +1595,11 @@ def _find_photos(
     catalog = catalog.select(split.parts[LOCKED])
     about = f"{model.run.path.name}: its own locked part, {len(catalog)} photos"
     return _Judged(lot, catalog, about, replace(subject, kind="locked"), is_own=True)
+
+
+def _is_own(run: RunFolder, data: Path) -> bool:
+    """Whether a run was trained on what lies at this path."""
+    return run.source_path.is_file() and data.resolve() == Path(run.read_source()["data"])
 
 
 def _compare_stored(one: Model, other: Model) -> Compared:
@@ -1547,7 +1636,7 @@ def _compare_answers(
     return Compared(about, result, conclude(result))
 
 
-def _add_opening(run: RunFolder, accuracy: float, num_photos: int) -> int:
+def add_opening(run: RunFolder, accuracy: float, num_photos: int) -> int:
     """Write down that the locked part was judged on; returns how often it was so far."""
     time = datetime.now(UTC).isoformat(timespec="seconds")
     return run.add_opening({"time": time, "accuracy": f"{accuracy:.4f}", "photos": num_photos})
@@ -1575,7 +1664,7 @@ def _teach_refusal(
         catalog: holds all these photos.
         watch: told of the work as it goes on.
     """
-    predictor = _import_vision("predictor")
+    predictor = import_vision("predictor")
     references: list[Reference] = []
     known: list[Predictions] = []
     for member, (kept, held_out) in zip(members, sides, strict=True):
@@ -1603,7 +1692,7 @@ def _teach_refusal(
     return replace(card, refusal=refusal), predictions
 
 
-def _list_learnt(split: Split) -> list[str]:
+def list_learnt(split: Split) -> list[str]:
     """Ids of the photos that a model, or any of its members, was trained on."""
     return list(dict.fromkeys(id_ for kept, _ in pair_sides(split) for id_ in kept))
 
@@ -1696,7 +1785,7 @@ def _explain(
     if model.members:
         return {}
     try:
-        bundle, explaining = _import_vision("bundle"), _import_vision("explain")
+        bundle, explaining = import_vision("bundle"), import_vision("explain")
     except MissingExtra:
         return {}
     members: dict[str, int] = {}
@@ -1767,14 +1856,40 @@ def _resume_recipe(
     return stored
 
 
-def _open_labelled(data: Path) -> tuple[Lot, Catalog]:
-    """A lot that can be trained on, and its labelled photos that have files."""
+def open_data(data: Path, decisions: Path | None = None) -> Lot:
+    """Photos with the labels that people decided on.
+
+    Args:
+        data: in any form that `open_lot` knows.
+        decisions: a file of decisions; None for the one beside the data, if there is one.
+
+    Raises:
+        InputError: the data or the decisions cannot be read.
+    """
+    decided = read_decisions(decisions_path(data) if decisions is None else decisions)
     lot = open_lot(data)
+    return apply_decisions(lot, decided) if decided else lot
+
+
+def list_settled(model: Model) -> frozenset[str]:
+    """Ids of the photos of a run's data that people have decided on by now.
+
+    Raises:
+        InputError: the decisions cannot be read.
+        BundleError: the run does not say where its data are.
+    """
+    data = Path(model.run.read_source()["data"])
+    return frozenset(decision.photo_id for decision in read_decisions(decisions_path(data)))
+
+
+def _open_labelled(data: Path, decisions: Path | None = None) -> tuple[Lot, Catalog]:
+    """A lot that can be trained on, and its labelled photos that have files."""
+    lot = open_data(data, decisions)
     check_trainable(lot)
     return lot, lot.train.with_files()
 
 
-def _audit_labelled(
+def audit_labelled(
     lot: Lot, usable: Catalog, settings: AuditSettings, lock: float, watch: Watcher | None
 ) -> Audit:
     """The audit of what is trained on; the test part is looked at only if leaks matter."""
@@ -1846,7 +1961,7 @@ def _paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:
     return [Path(path) for path in photos]
 
 
-def _import_vision(module: str) -> Any:
+def import_vision(module: str) -> Any:
     """A module of vision/, which needs packages that a plain install lacks."""
     return _import_extra(f"lotlens.vision.{module}", "train")
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import webbrowser
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -54,6 +55,9 @@ OptionalRecipe = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a key: stages.1.lr=3e-4 (repeatable).")
+]
+Workers = Annotated[
+    int, typer.Option(help="Processes that augment photos; 0: between the steps.", min=0)
 ]
 Lang = Annotated[str, typer.Option("--lang", help="Language of the report: en or ru.")]
 
@@ -233,9 +237,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, if there is one.")
     ] = False,
-    workers: Annotated[
-        int, typer.Option(help="Processes that augment photos; 0: between the steps.", min=0)
-    ] = 0,
+    workers: Workers = 0,
     lang: Lang = "en",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
@@ -603,6 +605,153 @@ def refusal(
 
 
 @app.command()
+def doubts(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    top: Annotated[int, typer.Option(help="How many to print.", min=0)] = 10,
+    as_json: Json = False,
+) -> None:
+    """Find labelled photos worth a second look: labels that look wrong, answers that are unsure."""
+    from lotlens import evidence
+
+    with _progress(quiet=as_json, again=f"lotlens doubts {run} once more") as watch:
+        found = evidence.doubt(run, watch=watch)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    _out.print(f"answered by    {escape(found.how)}", soft_wrap=True)
+    _out.print(
+        f"out of fold    {found.accuracy:.3f} of {len(found.evidence.ids):,} photos are answered as"
+        " they are labelled",
+        soft_wrap=True,
+    )
+    _out.print(f"doubts         {len(found.doubts):,} photos")
+    for reason, count in found.count().items():
+        _out.print(f"  {reason:<22} {count:,}")
+    if found.num_settled:
+        _out.print(f"decided        {found.num_settled:,} photos, which are left out here")
+    for doubt in found.doubts[:top]:
+        _out.print(
+            f"  {escape(doubt.photo_id)}: labelled {escape(found.names[doubt.label])}"
+            f" ({doubt.own_probability:.2f}), rather {escape(found.names[doubt.suggested])}"
+            f" ({doubt.probability:.2f}); {', '.join(doubt.reasons)}",
+            soft_wrap=True,
+        )
+    _out.print(f"table          {found.path}", soft_wrap=True)
+    _out.print(f"next           lotlens review {run}", soft_wrap=True)
+
+
+@app.command()
+def improve(
+    run: Annotated[Path, typer.Argument(help="Run folder to begin with; it stays as it is.")],
+    outside: Annotated[
+        Path | None,
+        typer.Option(help="Photos to vet and add: a folder per class, a CSV with photos, a zip."),
+    ] = None,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Show the photos more often that it fails on.")
+    ] = False,
+    anew: Annotated[
+        bool | None,
+        typer.Option(
+            "--anew/--continue",
+            help="Train from the start of the recipe, or go on from the run's weights in a short"
+            " stage of a low rate. Default: anew where photos or labels change.",
+        ),
+    ] = None,
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="When the candidate is accepted: 'better', or 'failing': not worse on all photos"
+            " and better on the failing classes."
+        ),
+    ] = "better",
+    most: Annotated[int | None, typer.Option(help="Outside photos to add at most.", min=0)] = None,
+    trust_labels: Annotated[
+        bool, typer.Option("--trust-labels", help="Believe the labels of outside photos.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder of the candidate.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a round in --out that was stopped.")
+    ] = False,
+    workers: Workers = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Vet and plan; train and write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a candidate that learns more: decisions on doubts, outside photos, hard examples.
+
+    A gate compares it with the run on photos that neither has learnt, and says which to use.
+    """
+    from lotlens import rounds
+
+    wishes: dict[str, Any] = {
+        "outside": outside,
+        "hard": hard,
+        "anew": anew,
+        "rule": rule,
+        "most": most,
+        "trust_labels": trust_labels,
+    }
+    again = f"lotlens improve {run} --out {out or 'CANDIDATE'} --resume"
+    show = None if as_json else _print_round_plan
+    with _progress(quiet=as_json, again=again) as watch:
+        if dry_run:
+            plan = rounds.plan_round(run, **wishes, watch=watch)
+        else:
+            done = rounds.improve(
+                run,
+                **wishes,
+                out=out,
+                resume=resume,
+                num_workers=workers,
+                show=show,
+                watch=watch,
+            )
+    if dry_run:
+        if as_json:
+            _print_json(plan.to_dict())
+        else:
+            _print_round_plan(plan)
+        return
+    if as_json:
+        _print_json(done.to_dict())
+        return
+    _out.print(f"gate          {escape(done.judgement.sentence)}", soft_wrap=True)
+    _out.print(f"candidate     {done.model.run.path}", soft_wrap=True)
+    _out.print(f"rounds        {done.model.run.rounds_path}", soft_wrap=True)
+    _out.print(f"use           {done.best}", soft_wrap=True)
+
+
+@app.command("rounds")
+def rounds_(
+    run: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Json = False
+) -> None:
+    """Show the rounds of improvement that led to a run, and those that began with it."""
+    from lotlens import rounds
+
+    rows = rounds.list_rounds(run)
+    if as_json:
+        _print_json([dict(row) for row in rows])
+        return
+    table = Table("round", "run", "began with", "what", "before", "after", "difference", "gate")
+    for row in rows:
+        low, difference, high = (100 * float(row[key]) for key in ("Low", "Difference", "High"))
+        table.add_row(
+            row["Round"],
+            escape(row["Run"]),
+            escape(row["Parent"]),
+            escape(row["What"]),
+            row["Before"],
+            row["After"],
+            f"{difference:+.1f} points ({low:.1f} to {high:.1f})",
+            "accepted" if row["Accepted"] == "yes" else "rejected",
+        )
+    _out.print(table)
+    _out.print(f"picture       {run / 'rounds.svg'}", soft_wrap=True)
+
+
+@app.command()
 def review(
     run: Annotated[Path, typer.Argument(help="Run folder with doubts.csv.")],
     port: Annotated[
@@ -816,6 +965,42 @@ def _print_plan(planned: Any, *, as_json: bool) -> None:
     _out.print(table)
     total_s = planned.num_models * sum(stage["seconds"] for stage in stages)
     _out.print(f"about {total_s / 60:.1f} minutes in all, from a short measurement here")
+
+
+_PLAN_KEYS = ("class", "recall", "train", "offered", "admitted", "added", "weight", "why")
+_JUDGED_ON = {
+    "locked": "the locked part",
+    "folds": "the answers out of fold",
+    "validation": "the validation photos, by which the weights of both were chosen: a locked part"
+    " (train with --set lock=0.15) or folds would be untouched",
+}
+
+
+def _print_round_plan(plan: Any) -> None:
+    _out.print(f"round         {plan.number}: {plan.what}", soft_wrap=True)
+    if plan.relabelled or plan.left_out:
+        _out.print(
+            f"decisions     {len(plan.relabelled)} relabelled, {len(plan.left_out)} left out"
+        )
+    if plan.vetting is not None:
+        offered = plan.vetting.plan
+        _out.print(
+            f"outside       {offered.num_offered:,} offered, {offered.num_admitted:,} admitted,"
+            f" {len(offered.additions):,} added"
+        )
+        reasons = Counter(one.reason for one in plan.vetting.vetted if not one.admitted)
+        for reason, count in reasons.most_common():
+            _out.print(f"  {reason:<22} {count:,}")
+        table = Table(*("learnt now" if key == "train" else key for key in _PLAN_KEYS))
+        for row in offered.to_rows():
+            cells = ("" if row[key] is None else str(row[key]) for key in _PLAN_KEYS)
+            table.add_row(*map(escape, cells))
+        _out.print(table)
+    if plan.num_hard:
+        _out.print(f"hard          {plan.num_hard:,} photos are shown half again as often, or more")
+    how = "anew, by recipe" if plan.is_anew else "on from the run, by recipe"
+    _out.print(f"trained       {how} {escape(plan.recipe.name)}", soft_wrap=True)
+    _out.print(f"judged on     {_JUDGED_ON[plan.judged_on]}; rule: {plan.rule}", soft_wrap=True)
 
 
 def _print_audit(found: Any) -> None:

@@ -88,6 +88,26 @@ class RunFolder:
         return self.path / "findings.csv"
 
     @property
+    def decisions_path(self) -> Path:
+        """What people had decided of labelled photos when it was trained."""
+        return self.path / "decisions.csv"
+
+    @property
+    def photo_weights_path(self) -> Path:
+        """How much each photo counted in training, of those that did not count 1."""
+        return self.path / "photo-weights.csv"
+
+    @property
+    def round_path(self) -> Path:
+        """How a round of improvement that made this run was begun and judged."""
+        return self.path / "round.json"
+
+    @property
+    def rounds_path(self) -> Path:
+        """Rounds of improvement: those that led to this run, and those that began with it."""
+        return self.path / "rounds.csv"
+
+    @property
     def doubts_path(self) -> Path:
         """Photos worth a second look, the most doubtful first."""
         return self.path / "doubts.csv"

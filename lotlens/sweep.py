@@ -37,7 +37,7 @@ from lotlens.judge.metrics import (
     align_targets,
 )
 from lotlens.judge.predict import load_predictions
-from lotlens.photos.sources import check_trainable, open_lot
+from lotlens.photos.sources import check_trainable
 from lotlens.recipe import Finetune, Recipe, parse_recipe
 from lotlens.records import Catalog, Metric, Split, Watcher
 from lotlens.report.sweep import draw_sweep
@@ -197,7 +197,7 @@ def run_sweep(
     """
     grid = build_grid(vary, recipe, overrides, num_seeds=num_seeds)
     data = Path(data)
-    lot = open_lot(data)
+    lot = api.open_data(data)
     check_trainable(lot)
     out = Path("sweeps") / _name(data, grid) if out is None else Path(out)
     seeds = range(grid.base.seed, grid.base.seed + num_seeds)

@@ -317,7 +317,7 @@ def test_without_torch_or_photos_the_report_has_no_heat_maps(
     def fail(module):
         raise MissingExtra("train", "torch")
 
-    monkeypatch.setattr(api, "_import_vision", fail)
+    monkeypatch.setattr(api, "import_vision", fail)
     api.evaluate(folded.run.path, report=tmp_path / "own.html", lang="ru")
     page = (tmp_path / "own.html").read_text("utf-8")
     assert '<html lang="ru">' in page
@@ -704,7 +704,7 @@ def test_a_missing_part_is_told_apart_from_a_bug(monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(MissingExtra, match="timm"):
-        api._import_vision("stages")
+        api.import_vision("stages")
 
 
 def test_the_demo_goes_the_whole_way(tmp_path, tiny_recipe):

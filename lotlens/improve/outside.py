@@ -303,6 +303,7 @@ def vet_photos(
     own: Sequence[tuple[Part, Photo]],
     temperature: float,
     refusal: Refusal | None = None,
+    trust_labels: bool = False,
     num_workers: int | None = None,
     watch: Watcher | None = None,
 ) -> tuple[Vetted, ...]:
@@ -318,6 +319,7 @@ def vet_photos(
         temperature: of the model's card.
         refusal: of the model's card; without it there are no gates, and strangers are only turned
             away by the probability of their label.
+        trust_labels: believe every label, however improbable.
         num_workers: processes that look at photos.
         watch: told of the work as it goes on.
 
@@ -337,6 +339,7 @@ def vet_photos(
     verdicts = decide(predictions, refusal, temperature)
     chances = probabilities(predictions, temperature)
     least = choose_least(len(target), 0.0 if refusal is None else refusal.candidate)
+    least = 0.0 if trust_labels else least
     reasons = find_reasons(offered.ids, claimed, copies, verdicts, chances, least)
     new_ids = name_additions(offered.ids, Path(source).stem, {photo.id for _, photo in own})
     names = {car.label: car.shown for car in offered.classes}

@@ -59,7 +59,7 @@ def draw_curve(
     if not lines:
         return None
     folds, epochs, spans = place_looks(history)
-    with _draw(4.8, 3.1) as (figure, buffer):
+    with draw_figure(4.8, 3.1) as (figure, buffer):
         from matplotlib.ticker import MaxNLocator
 
         axes = figure.add_subplot()
@@ -95,7 +95,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], language: Language) -> byte
     Points on the dashed line keep what they promise; below it the model is too sure. The upright
     lines are 95 % intervals.
     """
-    with _draw(4.8, 4.3) as (figure, buffer):
+    with draw_figure(4.8, 4.3) as (figure, buffer):
         above, below = figure.subplots(
             2, 1, sharex=True, gridspec_kw={"height_ratios": (4, 1), "hspace": 0.02}
         )
@@ -135,7 +135,7 @@ def draw_refusals(
     shown = curve
     if len(curve) > _MOST_POINTS:
         shown = [curve[n] for n in np.linspace(0, len(curve) - 1, _MOST_POINTS).round().astype(int)]
-    with _draw(4.8, 3.4) as (figure, buffer):
+    with draw_figure(4.8, 3.4) as (figure, buffer):
         axes = figure.add_subplot()
         shares = [point.share for point in shown]
         axes.fill_between(
@@ -245,7 +245,7 @@ def _dress(axes: Any) -> None:
 
 
 @contextmanager
-def _draw(width: float, height: float) -> Iterator[tuple[Any, io.BytesIO]]:
+def draw_figure(width: float, height: float) -> Iterator[tuple[Any, io.BytesIO]]:
     """An empty figure of so many inches, which becomes SVG in the buffer when the block ends."""
     # Matplotlib takes a while to load, which pages without curves need not wait for.
     import matplotlib as mpl

@@ -24,6 +24,9 @@ from lotlens.vision.augment import PhotoAugmenter
 
 _MOST_BYTES_IN_MEMORY = 3 * 2**30
 
+Key = tuple[int, int, int]
+"""Epoch, row of the photo, and which of its turns in the epoch this is, all from 0."""
+
 
 @dataclass(frozen=True)
 class DecodedPhotos:
@@ -95,7 +98,7 @@ def decode_photos(
 class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
     """Batches of augmented photos, each view drawn from (seed, epoch, photo id) and nothing else.
 
-    A key is a list of (epoch, row) pairs, as `EpochBatches` gives them; an item is a batch of
+    A key is a list of (epoch, row, copy), as `EpochBatches` gives them; an item is a batch of
     photos [N, 3, h, w] uint8 and their class indices [N].
     """
 
@@ -116,18 +119,23 @@ class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._photos.ids)
 
-    def __getitem__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        photos = torch.stack([self._draw(epoch, row) for epoch, row in keys])
-        return photos, torch.from_numpy(self._photos.targets[[row for _, row in keys]])
+    def __getitem__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
+        photos = torch.stack([self._draw(*key) for key in keys])
+        return photos, torch.from_numpy(self._photos.targets[[row for _, row, _ in keys]])
 
-    def _draw(self, epoch: int, row: int) -> Tensor:
+    def _draw(self, epoch: int, row: int, copy: int) -> Tensor:
         photo = torch.from_numpy(self._photos.pixels[row]).permute(2, 0, 1)
-        seed = derive_seed(self._seed, epoch, self._photos.ids[row])
+        # A photo that an epoch shows again is to look different.
+        again = (copy,) if copy else ()
+        seed = derive_seed(self._seed, epoch, self._photos.ids[row], *again)
         return self._augmenters[epoch](photo, seed)
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Every photo once per epoch in an order drawn from (seed, epoch); keys are (epoch, row).
+class EpochBatches(Sampler[list[Key]]):
+    """Every photo once per epoch in an order drawn from (seed, epoch); keys are (epoch, row, copy).
+
+    With weights an epoch has as many photos, each in proportion to its weight: as often as that
+    says, rounded up or down (systematic resampling, Kitagawa 1996), and `copy` counts its turns.
 
     The last batch is left out when it is not full: BatchNorm would learn from too few photos, and
     another order leaves out others. A lot smaller than one batch is one batch.
@@ -137,7 +145,14 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, num_photos: int, batch_size: int, *, seed: int, rank: int = 0, num_ranks: int = 1
+        self,
+        num_photos: int,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Draw orders.
 
@@ -147,7 +162,10 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             seed: of the run.
             rank: of `num_ranks` processes that share every batch evenly, which one this is.
             num_ranks: how many they are.
+            weights: [num_photos] not negative, by which some photos are shown more often; None
+                shows each once.
         """
+        self._weights = weights
         self.batch_size = min(batch_size, num_photos)
         self._num_photos = num_photos
         self._share = (rank, num_ranks)
@@ -167,16 +185,26 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self._num_photos // self.batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         rng = np.random.default_rng([self._seed, self._epoch])
-        order = rng.permutation(self._num_photos).tolist()
+        order = rng.permutation(self._draw_rows(rng)).tolist()
         epoch, num_done = self._skipped
         rank, num_ranks = self._share
         num_rows = self.batch_size // num_ranks
         for batch in range(num_done if epoch == self._epoch else 0, len(self)):
             start = batch * self.batch_size + rank * num_rows
-            rows = order[start : start + num_rows]
-            yield [(self._epoch, row) for row in rows]
+            yield [(self._epoch, *turn) for turn in order[start : start + num_rows]]
+
+    def _draw_rows(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """[num_photos, 2] rows, and which turn of the row it is in this epoch."""
+        rows = np.arange(self._num_photos)
+        if self._weights is None:
+            return np.stack([rows, np.zeros_like(rows)], axis=1)
+        ends = np.cumsum(self._weights)
+        places = (rows + rng.random()) * (ends[-1] / self._num_photos)
+        drawn = np.minimum(np.searchsorted(ends, places, side="right"), self._num_photos - 1)
+        first = np.searchsorted(drawn, drawn, side="left")  # `drawn` ascends
+        return np.stack([drawn, rows - first], axis=1)
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -29,6 +29,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -257,6 +258,7 @@ def fine_tune(
     deterministic: bool = False,
     functions: Mapping[str, ScheduleFunction] | None = None,
     checkpointing: Checkpointing | None = None,
+    weights: NDArray[np.float64] | None = None,
     num_workers: int = 0,
     log_path: Path | None = None,
     progress: Progress | None = None,
@@ -280,6 +282,8 @@ def fine_tune(
         functions: schedules of one's own, by name.
         checkpointing: where the stage's state is kept; what is there is taken up. Without it,
             nothing is written for that.
+        weights: [N] of the training photos, by which some are shown more often (see
+            `EpochBatches`); None shows each once in an epoch.
         num_workers: processes (of each training process) that augment photos; 0 augments between
             the steps. The weights are the same bits with any number, and a stage may go on with
             another.
@@ -299,7 +303,12 @@ def fine_tune(
     # To mix photos of a batch each process needs all of them.
     share = (0, 1) if stage.augmentation.is_mixing else (rank(), world_size())
     batches = EpochBatches(
-        len(train.ids), stage.batch_size, seed=seed, rank=share[0], num_ranks=share[1]
+        len(train.ids),
+        stage.batch_size,
+        seed=seed,
+        rank=share[0],
+        num_ranks=share[1],
+        weights=weights,
     )
     check_shares(batches.batch_size)
     steps_per_epoch = -(-len(batches) // stage.accumulate)

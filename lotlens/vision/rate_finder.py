@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from lotlens.errors import InputError
 from lotlens.recipe import Constant, Finetune
-from lotlens.vision.batches import DecodedPhotos, EpochBatches, TrainingPhotos
+from lotlens.vision.batches import DecodedPhotos, EpochBatches, Key, TrainingPhotos
 from lotlens.vision.classifier import Classifier
 from lotlens.vision.finetune import FineTuning, build_augmenters, quiet_lightning
 from lotlens.vision.schedules import write_figure
@@ -80,7 +80,7 @@ def find_rate(
     num_batches = num_steps * stage.accumulate
     batches = EpochBatches(len(train.ids), stage.batch_size, seed=seed)
     num_epochs = math.ceil(num_batches / len(batches))
-    keys: list[list[tuple[int, int]]] = []
+    keys: list[list[Key]] = []
     for epoch in range(num_epochs):
         batches.set_epoch(epoch)
         keys += batches

@@ -92,6 +92,8 @@ def run_stages(
     *,
     clusters: Mapping[str, int] | None = None,
     functions: Mapping[str, Callable[[float], float]] | None = None,
+    start: Weights | None = None,
+    photo_weights: Mapping[str, float] | None = None,
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     log_path: Path | None = None,
@@ -110,6 +112,10 @@ def run_stages(
         clusters: photo id -> number of its cluster; photos of one cluster are never on both sides
             of a cross-validation. Without it each photo stands alone.
         functions: learning-rate schedules of one's own, by the name that the recipe gives them.
+        start: weights to begin with instead of the pretrained ones. They are the first candidate,
+            and fine-tuning that keeps the best tries points between them and where it ends.
+        photo_weights: photo id -> how much a training photo counts, 1 if it is not named: in a
+            probe as a weight of its loss, in fine-tuning by how often it is shown.
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
@@ -134,20 +140,30 @@ def run_stages(
     for stage in recipe.stages:
         if isinstance(stage, Finetune):
             check_shares(min(stage.batch_size, len(photos.ids)))
+    weights = None
+    if photo_weights is not None:
+        weights = np.array([photo_weights.get(id_, 1.0) for id_ in photos.ids])
+    if start is not None:
+        classifier.load_state_dict(start)
     state = _State()
     if checkpoint_path:
         state = on_first(partial(_State.load, checkpoint_path, classifier))
         share_weights(classifier)
+    if start is not None and not state.next_stage:
+        state.anchor = copy.deepcopy(classifier.state_dict())
+        state.consider(_judge("start", classifier, held_out, watch), state.anchor)
     for number, stage in enumerate(recipe.stages):
         if number < state.next_stage:
             continue
         is_stopped = False
         if isinstance(stage, Probe):
-            fit = partial(fit_probe, classifier, stage, photos, clusters=clusters)
+            fit = partial(
+                fit_probe, classifier, stage, photos, clusters=clusters, photo_weights=weights
+            )
             state.notes.append(on_first(partial(fit, seed=recipe.seed, watch=watch)))
             share_weights(classifier)
-            state.probe = copy.deepcopy(classifier.state_dict())
-            state.consider(_judge("probe", classifier, held_out, watch), state.probe)
+            state.anchor = copy.deepcopy(classifier.state_dict())
+            state.consider(_judge("probe", classifier, held_out, watch), state.anchor)
         else:
             folder = checkpoint_path / f"stage-{number}" if checkpoint_path else None
             tuned = _run_finetune(
@@ -159,6 +175,7 @@ def run_stages(
                 folder,
                 log_path / f"stage-{number}" if log_path else None,
                 functions,
+                weights,
                 num_workers,
                 watch,
             )
@@ -227,12 +244,12 @@ def _consider_tuned(
         state.consider(_judge(f"soup {number}", classifier, held_out, watch), tuned.soup)
         classifier.load_state_dict(weights)
     state.consider(_judge(name, classifier, held_out, watch), weights)
-    if stage.keep_best and state.probe is not None:
+    if stage.keep_best and state.anchor is not None:
         # From the fine-tuned end: where the first step back is worse, so were all others in every
         # training looked at, and a judgement costs as much as answering for all of validation.
         nearer = state.candidates[-1]
         for share in _WISE_SHARES:
-            between = interpolate(state.probe, weights, share)
+            between = interpolate(state.anchor, weights, share)
             classifier.load_state_dict(between)
             candidate = _judge(f"wise-ft {share:g}", classifier, held_out, watch)
             state.consider(candidate, between)
@@ -250,7 +267,7 @@ class _State:
         next_stage: the first stage that is not finished.
         candidates: all weights that were judged.
         best: those of the lowest log loss.
-        probe: the probe's, where there was one.
+        anchor: those that fine-tuning set out from: the probe's, or given ones.
         history, notes: as in `Trained`.
         is_tuned: whether a stage of fine-tuning was finished.
     """
@@ -258,7 +275,7 @@ class _State:
     next_stage: int = 0
     candidates: list[Candidate] = field(default_factory=list)
     best: Weights = field(default_factory=dict)
-    probe: Weights | None = None
+    anchor: Weights | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_tuned: bool = False
@@ -277,7 +294,7 @@ class _State:
 
     def save(self, folder: Path, classifier: Classifier) -> None:
         """Write it, and remove what belongs to the stages before."""
-        parts = {"now": classifier.state_dict(), "best": self.best, "probe": self.probe or {}}
+        parts = {"now": classifier.state_dict(), "best": self.best, "anchor": self.anchor or {}}
         tensors = {
             f"{part}/{key}": value.contiguous().clone()
             for part, weights in parts.items()
@@ -312,7 +329,7 @@ class _State:
             return cls()
         try:
             values = json.loads(path.read_text("utf-8"))
-            parts: dict[str, Weights] = {"now": {}, "best": {}, "probe": {}}
+            parts: dict[str, Weights] = {"now": {}, "best": {}, "anchor": {}}
             for key, value in load((folder / values["weights"]).read_bytes()).items():
                 part, _, name = key.partition("/")
                 parts[part][name] = value
@@ -321,7 +338,7 @@ class _State:
                 values["next_stage"],
                 [Candidate(**candidate) for candidate in values["candidates"]],
                 parts["best"],
-                parts["probe"] or None,
+                parts["anchor"] or None,
                 values["history"],
                 values["notes"],
                 values["is_tuned"],
@@ -409,6 +426,7 @@ def fit_probe(
     photos: DecodedPhotos,
     *,
     clusters: Mapping[str, int] | None = None,
+    photo_weights: NDArray[np.float64] | None = None,
     seed: int,
     watch: Watcher | None = None,
 ) -> str:
@@ -416,7 +434,7 @@ def fit_probe(
 
     Features are brought to comparable scales first (a feature that hardly ever varies is not
     blown up: half the mean deviation is added in squares to each deviation) and the scaling is
-    folded back into the head.
+    folded back into the head. `photo_weights` [N] weigh the photos' losses, if they are given.
 
     Returns:
         what was done, in words.
@@ -427,12 +445,15 @@ def fit_probe(
     centre, deviation = features.mean(axis=0), features.std(axis=0)
     scale = np.sqrt(deviation**2 + (0.5 * deviation.mean()) ** 2) + 1e-12
     scaled = (features - centre) / scale
+    weights = None
+    if photo_weights is not None:
+        weights = np.tile(photo_weights / photo_weights.mean(), len(targets) // len(photos.ids))
     _tell(watch, "fitting the probe", 0, 1)
     # BLAS threads that wait for each other by spinning made this 6 to 15 times slower on a busy
     # two-core machine (measured): one thread a fit, the fits side by side.
     with threadpool_limits(1, user_api="blas"):
         penalty = choose_penalty(scaled, targets, stage.penalties, groups, seed=seed)
-        model = LogisticRegression(C=penalty, max_iter=2000).fit(scaled, targets)
+        model = LogisticRegression(C=penalty, max_iter=2000).fit(scaled, targets, weights)
     weight, bias = model.coef_, model.intercept_
     if len(weight) == 1:  # two classes: scikit-learn keeps one row, the logit's difference
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
@@ -540,6 +561,7 @@ def _run_finetune(
     folder: Path | None,
     log_path: Path | None,
     functions: Mapping[str, Callable[[float], float]] | None,
+    weights: NDArray[np.float64] | None,
     num_workers: int,
     watch: Watcher | None,
 ) -> Tuned:
@@ -557,6 +579,7 @@ def _run_finetune(
         precision=precision,
         deterministic=recipe.deterministic,
         functions=functions,
+        weights=weights,
         checkpointing=(Checkpointing(folder, _CHECKPOINT_STEPS, _CHECKPOINT_S) if folder else None),
         num_workers=num_workers,
         log_path=log_path,

@@ -1,0 +1,164 @@
+"""Whether a newly trained model takes the place of the present one; it knows answers alone.
+
+Both have answered the same photos, which neither has learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotlens.judge.compare import ModelComparison, compare_models, conclude
+from lotlens.judge.gain import Gain, describe_gain, measure_gain
+from lotlens.records import Predictions
+from lotlens.temperature import calibrated_losses
+
+Rule = Literal["better", "failing"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+LIMIT = 0.025
+"""One-sided p below which either test shows a candidate to be better; of no use, 5 % pass."""
+MARGIN = 0.02
+"""By how much a candidate may be worse on all photos, for the rule "failing"."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What came of comparing a candidate with the present model.
+
+    Attributes:
+        accepted: whether the candidate takes its place.
+        rule: by which it was judged.
+        comparison: right answers of the candidate ("first") and of the present model.
+        gain: calibrated log loss of the same answers.
+        failing: labels of the failing classes.
+        failing_gain: the same on their photos; None if there are fewer than two.
+        sentence: why, for people.
+    """
+
+    accepted: bool
+    rule: Rule
+    comparison: ModelComparison
+    gain: Gain
+    failing: tuple[str, ...]
+    failing_gain: Gain | None
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        found = self.comparison
+        return {
+            "accepted": self.accepted,
+            "rule": self.rule,
+            "sentence": self.sentence,
+            "photos": found.pair.num_photos,
+            "accuracy": found.first,
+            "accuracy_before": found.second,
+            "difference": found.pair.difference,
+            "low": found.pair.low,
+            "high": found.pair.high,
+            "p": found.pair.p,
+            "only_candidate": found.only_first,
+            "only_present": found.only_second,
+            "log_loss_gain": asdict(self.gain),
+            "failing": list(self.failing),
+            "failing_log_loss_gain": self.failing_gain and asdict(self.failing_gain),
+            "classes": [
+                {"label": one.car.label, "recall": one.first, "recall_before": one.second}
+                for one in found.classes
+                if one.pair is not None
+            ],
+        }
+
+
+def judge_candidate(
+    candidate: Predictions,
+    present: Predictions,
+    targets: NDArray[np.int64],
+    *,
+    failing: Collection[str] = (),
+    rule: Rule = "better",
+) -> Judgement:
+    """Whether a candidate is accepted.
+
+    By the rule "better" it must be right more often (exact McNemar test, two-sided p below 0.05),
+    or at least as often and surer of the truth (its calibrated log loss is lower, paired t-test
+    over photos, one-sided p below 0.025). Each way lets through one in forty candidates that are
+    no better, so both together one in twenty at most.
+
+    By the rule "failing" it must not be worse on all photos (the 95 % interval of the difference in
+    accuracy ends above -2 points) and must be better, in either way, on the photos of the failing
+    classes.
+
+    Args:
+        candidate: its answers.
+        present: the present model's, to the same photos in the same order, classes likewise.
+        targets: [N] truth; photos with -1 are left out.
+        failing: labels of the classes that are to become better.
+        rule: see above.
+
+    Raises:
+        InputError: no photo has a label.
+    """
+    comparison = compare_models(candidate, present, targets, names=("the candidate", "the present"))
+    usable = (targets >= 0) & candidate.answered & present.answered
+    gain = _measure(candidate, present, targets, usable)
+    labels = [car.label for car in candidate.classes]
+    wanted = np.array([label in failing for label in labels])
+    is_failing = usable & (targets >= 0) & wanted[np.maximum(targets, 0)]
+    own = None
+    if is_failing.sum() >= 2:
+        own = _measure(candidate, present, targets, is_failing)
+    is_better = comparison.pair.verdict == "better" or _is_surer(gain)
+    if rule == "better":
+        accepted = is_better
+        said = conclude(comparison)
+        sentence = f"{'accepted' if accepted else 'rejected'}: {said}; {describe_gain(gain)}"
+    else:
+        is_no_worse = comparison.pair.low > -MARGIN
+        helped = own is not None and _is_better_on(candidate, present, targets, is_failing, own)
+        accepted = is_no_worse and helped
+        sentence = (
+            f"{'accepted' if accepted else 'rejected'}: over all photos"
+            f" {'not worse' if is_no_worse else 'it may be worse'} (difference"
+            f" {100 * comparison.pair.low:.1f} to {100 * comparison.pair.high:.1f} points,"
+            f" {-100 * MARGIN:.0f} allowed); on failing classes"
+            f" {describe_gain(own) if own is not None else 'there are too few photos to tell'}"
+        )
+    return Judgement(accepted, rule, comparison, gain, tuple(sorted(failing)), own, sentence)
+
+
+def _is_surer(gain: Gain) -> bool:
+    return gain.is_enough(LIMIT)
+
+
+def _is_better_on(
+    candidate: Predictions,
+    present: Predictions,
+    targets: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    gain: Gain,
+) -> bool:
+    """Whether a candidate is better on some of the photos, in either way."""
+    kept = np.where(rows, targets, -1)
+    return _is_surer(gain) or compare_models(candidate, present, kept).pair.verdict == "better"
+
+
+def _measure(
+    candidate: Predictions,
+    present: Predictions,
+    targets: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+) -> Gain:
+    truth = targets[rows]
+    before, after = (own.logits[rows] for own in (present, candidate))
+    return measure_gain(
+        calibrated_losses(before, truth),
+        calibrated_losses(after, truth),
+        before.argmax(axis=1) == truth,
+        after.argmax(axis=1) == truth,
+    )
