@@ -250,9 +250,11 @@ def test_a_changed_copy_of_a_test_photo_never_comes_in(trained, parts, tmp_path,
     assert not vetting.plan.additions
 
 
-def test_photos_without_labels_are_turned_away(trained, tmp_path):
+def test_photos_without_labels_are_turned_away(trained, tmp_path, monkeypatch):
     folder = save({"1.jpg": draw(0, 300), "2.jpg": draw(1, 301)}, tmp_path / "plain")
-    vetting = api.vet_outside(trained.run.path, folder)
+    monkeypatch.chdir(folder)
+    vetting = api.vet_outside(trained.run.path.absolute(), ".")
+    assert vetting.vetted[0].photo.id == "plain/1.jpg"
     assert [one.reason for one in vetting.vetted] == ["no label", "no label"]
     assert vetting.plan.unmatched == {"no label": 2}
     assert vetting.plan.num_offered == 2
