@@ -341,7 +341,8 @@ def vet_photos(
     least = choose_least(len(target), 0.0 if refusal is None else refusal.candidate)
     least = 0.0 if trust_labels else least
     reasons = find_reasons(offered.ids, claimed, copies, verdicts, chances, least)
-    new_ids = name_additions(offered.ids, Path(source).stem, {photo.id for _, photo in own})
+    stem = Path(source).absolute().stem or "outside"
+    new_ids = name_additions(offered.ids, stem, {photo.id for _, photo in own})
     names = {car.label: car.shown for car in offered.classes}
     vetted = []
     for at, (photo, car, reason) in enumerate(zip(offered.photos, claims, reasons, strict=True)):

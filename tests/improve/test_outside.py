@@ -250,9 +250,11 @@ def test_a_changed_copy_of_a_test_photo_never_comes_in(trained, parts, tmp_path,
     assert not vetting.plan.additions
 
 
-def test_photos_without_labels_are_turned_away(trained, tmp_path):
+def test_photos_without_labels_are_turned_away(trained, tmp_path, monkeypatch):
     folder = save({"1.jpg": draw(0, 300), "2.jpg": draw(1, 301)}, tmp_path / "plain")
-    vetting = api.vet_outside(trained.run.path, folder)
+    monkeypatch.chdir(folder)
+    vetting = api.vet_outside(trained.run.path.absolute(), ".")
+    assert vetting.vetted[0].photo.id == "plain/1.jpg"
     assert [one.reason for one in vetting.vetted] == ["no label", "no label"]
     assert vetting.plan.unmatched == {"no label": 2}
     assert vetting.plan.num_offered == 2
@@ -309,13 +311,23 @@ def test_an_offer_of_nothing_or_nowhere_says_so(trained, tmp_path):
         api.vet_outside(tmp_path / "none", tmp_path)
 
 
-def test_labelled_and_unlabelled_photos_of_one_name_are_told_apart(lot, trained):
-    """The target's own lot as an offer: not one of its photos comes in."""
+def test_nothing_of_the_targets_own_lot_comes_in(lot, trained):
     vetting = api.vet_outside(trained.run.path, lot)
     assert len({one.photo.id for one in vetting.vetted}) == 102
     assert {one.reason for one in vetting.vetted} == {
         f"copy of {part}" for part in PARTS if part != "additions"
     }
+
+
+def test_labelled_and_unlabelled_photos_of_one_name_are_told_apart(trained, tmp_path):
+    photos = {f"train/{NAMES[k]}/1.jpg": draw(k, 700) for k in range(2)}
+    photos |= {f"train/{NAMES[k]}/new-{k}.jpg": draw(k, 701) for k in range(2)}
+    photos["test/new-0.jpg"] = draw(0, 702)
+    folder = save(photos, tmp_path / "parts")
+    told = {one.offered_id: one for one in api.vet_outside(trained.run.path, folder).vetted}
+    assert len(told) == 5
+    assert told["test/new-0.jpg"].reason == "no label"
+    assert told["new-0.jpg"].photo.label == "0"
 
 
 def test_without_gates_the_probability_of_the_label_alone_decides(trained, offer, tmp_path):
