@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import math
@@ -11,7 +12,7 @@ import time
 import webbrowser
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,6 +65,32 @@ Lang = Annotated[str, typer.Option("--lang", help="Language of the report: en or
 
 def main() -> None:
     """Run a command; errors become one line and exit code 2, Ctrl-C exit code 130."""
+    try:
+        _run()
+    except SystemExit as stop:
+        # One that failed takes the usual way, which leaves the first process a moment to clear up.
+        if "TORCHELASTIC_RUN_ID" in os.environ and stop.code in (None, 0):
+            _leave_torchrun()
+        raise
+
+
+def _leave_torchrun() -> None:
+    """End one of torchrun's processes without taking the interpreter and its libraries down.
+
+    Threads that libraries leave behind (torch's, gloo's, onnxruntime's) may wake up while Python or
+    the library is being dismantled, which aborts the process ("terminate called without an active
+    exception"): rare, and seen on busy machines only. torchrun would then call a training failed
+    that is done, and end the other processes. All that counts has been written: what is to happen
+    at exit happens here, and the rest is the operating system's.
+    """
+    atexit._run_exitfuncs()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
+
+
+def _run() -> None:
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:

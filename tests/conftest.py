@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 # Many tests import torch before lotlens, which would say this itself (see vision/compat.py).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("lotlens", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lotlens")

@@ -470,3 +470,29 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch):
     assert done.returncode == 130
     assert "--resume" in done.stderr
     assert "my run" in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["evaluate", "nowhere"], 2)])
+def test_torchruns_processes_leave_with_all_that_was_to_happen_at_exit(arguments, code, tmp_path):
+    script = (
+        "import atexit, sys; from lotlens import cli\n"
+        "atexit.register(print, 'at exit')\n"
+        f"sys.argv = ['lotlens', *{arguments!r}]\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "TORCHELASTIC_RUN_ID": "1",
+            "PYTHONPATH": os.path.dirname(os.path.dirname(cli.__file__)),
+        },
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.split("\n")[-2] == "at exit"
+    assert lotlens.__version__ in done.stdout or "error: " in done.stderr

@@ -250,7 +250,8 @@ def vote_neighbours(
     votes = np.zeros((len(cosines), num_classes))
     for place in range(nearest.shape[1]):
         votes[np.arange(len(votes)), targets[nearest[:, place]]] += 1
-    return votes / max(nearest.shape[1], 1)
+    shares: Probabilities = votes / max(nearest.shape[1], 1)
+    return shares
 
 
 def _usable(evidence: Evidence) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
+from threadpoolctl import threadpool_limits
 
 from lotlens.errors import InputError
 from lotlens.judge.gain import Gain, adopt_in_turn, measure_gain
@@ -183,22 +184,25 @@ def try_blend(
         )
     chances = _take_logarithms([own[usable] for own in logits])
     part_of = _part(np.array(ids, dtype=object)[usable].tolist())
-    alone = [_cross(chances[[number]], known, part_of) for number in range(len(chances))]
-    best = int(np.argmin([own.losses.mean() for own in alone]))
+    # These fits are small: BLAS threads that wait for each other by spinning made a trial of many
+    # models 6 times slower on a busy machine (measured).
+    with threadpool_limits(1, user_api="blas"):
+        alone = [_cross(chances[[number]], known, part_of) for number in range(len(chances))]
+        best = int(np.argmin([own.losses.mean() for own in alone]))
 
-    def measure(adopted: Sequence[int], left: Sequence[int]) -> list[Gain]:
-        before = _cross(chances[[best, *adopted]], known, part_of)
-        return [
-            before.compare(_cross(chances[[best, *adopted, number]], known, part_of), known)
-            for number in left
-        ]
+        def measure(adopted: Sequence[int], left: Sequence[int]) -> list[Gain]:
+            before = _cross(chances[[best, *adopted]], known, part_of)
+            return [
+                before.compare(_cross(chances[[best, *adopted, number]], known, part_of), known)
+                for number in left
+            ]
 
-    others = [number for number in range(len(chances)) if number != best]
-    trials = tuple(Trial(*one) for one in adopt_in_turn(others, measure))
-    chosen = [best, *(trial.number for trial in trials if trial.is_adopted)]
-    joined = _cross(chances[chosen], known, part_of)
-    shares = np.zeros(len(chances))
-    shares[chosen] = _fit(chances[chosen], known)
+        others = [number for number in range(len(chances)) if number != best]
+        trials = tuple(Trial(*one) for one in adopt_in_turn(others, measure))
+        chosen = [best, *(trial.number for trial in trials if trial.is_adopted)]
+        joined = _cross(chances[chosen], known, part_of)
+        shares = np.zeros(len(chances))
+        shares[chosen] = _fit(chances[chosen], known)
     answers = np.full(logits[0].shape, np.nan, np.float32)
     answers[usable] = joined.pooled
     return Blend(

@@ -4,7 +4,8 @@ Importing this room sets right first what cannot be later (see `compat`): each o
 then import torch, torchvision and timm in any order.
 """
 
-from lotlens.vision.compat import limit_spinning, mend_torchvision
+from lotlens.vision.compat import limit_spinning, mend_torchvision, silence_onnxruntime
 
 limit_spinning()
+silence_onnxruntime()
 mend_torchvision()

@@ -9,6 +9,7 @@ torchrun every function here does what is right for a process that is alone.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -202,8 +203,20 @@ def _is_joined() -> bool:
 
 
 def _leave() -> None:
+    """End the group and gloo's threads with it, while there is still an interpreter.
+
+    A thread of gloo lets go of an operation's tensors only after it has woken whoever waits for
+    the result, and takes the interpreter's lock for that. On a busy machine this can come so late
+    that the interpreter is being taken down, which ends the thread inside a destructor: "terminate
+    called without an active exception", and a process that has done all its work dies of SIGABRT.
+    The group joins its threads when its last owner is gone. DDP's reducer is one, which
+    `destroy_process_group` knows nothing of, so what lies in cycles (as after Ctrl-C) must go too.
+    After an uncaught error the traceback owns it still; then nothing is waited for, as the
+    operation that failed may never end.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        gc.collect()
 
 
 def _add_up(values: Tensor) -> Tensor:

@@ -80,3 +80,14 @@ def test_waiting_threads_spin_shortly_unless_the_user_says_otherwise(given, spin
     code = "import os, lotlens.vision; print(os.environ.get('GOMP_SPINCOUNT'))"
     done = run_python(code, environment)
     assert done.stdout.strip() == str(spins), done.stderr
+
+
+@pytest.mark.parametrize(("given", "stays"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_onnxruntime_reports_nothing_unless_the_user_says_otherwise(given, stays):
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | given
+    code = (
+        "import os, sys, lotlens.vision\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
+    )
+    done = run_python(code, environment)
+    assert done.stdout.split() == [stays, "False"], done.stderr

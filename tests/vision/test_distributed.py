@@ -84,7 +84,7 @@ def run_pair(arguments):
 SCRIPT = """
 import json, sys
 import torch
-from tests.vision.test_distributed import LEVERS, check_norms, tune
+from tests.vision.test_distributed import LEVERS, check_norms, list_gloo_threads, tune
 from lotlens.vision import distributed
 distributed.join()
 assert distributed.world_size() == 2
@@ -93,7 +93,18 @@ torch.set_num_threads(1)
 check_norms(f"{out}/norms-{distributed.rank()}.pt")
 for lever in LEVERS:
     torch.save(tune(lot, backbone, lever), f"{out}/{lever}-{distributed.rank()}.pt")
+rank = distributed.rank()
+before = list_gloo_threads()
+distributed._leave()
+with open(f"{out}/threads-{rank}.json", "w") as file:
+    json.dump([before, list_gloo_threads()], file)
 """
+
+
+def list_gloo_threads():
+    """Names of this process's threads that carry out what gloo is asked for."""
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if name.startswith("pt_gloo")]
 
 
 def read_photos(lot):
@@ -218,6 +229,15 @@ def test_batch_norm_is_that_of_the_whole_batch(pair, case):
             assert torch.equal(ranks[0][key], ranks[1][key])
             seen = ranks[0][key]
         torch.testing.assert_close(seen, expected, **close, msg=lambda said, key=key: key + said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
+def test_no_thread_of_gloo_outlives_the_group(pair):
+    """One that does may want the interpreter while that is taken down, which aborts the process."""
+    for rank in (0, 1):
+        before, after = json.loads((pair / f"threads-{rank}.json").read_text())
+        assert before
+        assert not after
 
 
 def test_a_process_that_is_alone_shares_nothing():
