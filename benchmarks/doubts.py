@@ -1,0 +1,270 @@
+"""Measures doubts on planted wrong labels, and what dropping or correcting them gives back.
+
+    python benchmarks/doubts.py DATA --recipe quick --seed 0 1 2 --work FOLDER
+
+DATA is a folder with train.csv, train.zip, test.zip, test-labels.csv and classes.csv. In every
+round 5 % of the labels of train.csv, drawn by the seed, are changed to another class at random. A
+model is trained on that (validation is drawn once, by the true labels, and used by all trainings of
+a seed), its doubts are found, and four more models say what wrong labels cost:
+
+    clean       the true labels
+    flipped     the wrong ones among them
+    dropped     without as many of the first doubts as labels were changed, nobody having looked
+    suggested   these relabelled as the model suggests, nobody having looked
+    reviewed    a tenth of all photos, the first doubts, looked at by somebody who knows the models
+
+Test photos score each of them and choose nothing. Rows go into doubts.csv beside this file, one
+for each training; those that are there are not measured again. Without DATA it prints the tables
+and draws doubts.svg, precision and recall over the share of photos looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import lotlens
+from lotlens import evidence
+from lotlens.audit.split import read_split, write_split
+from lotlens.files import write_bytes_atomically, write_rows_atomically
+from lotlens.judge.metrics import align_targets
+from lotlens.photos.decisions import Decision, decisions_path, write_decisions
+from lotlens.photos.sources import fingerprint, open_lot
+from lotlens.records import Doubt, Split
+from lotlens.report.charts import BLUE, GREY, INK, LINE, draw_figure
+
+RESULTS = Path(__file__).with_suffix(".csv")
+PICTURE = Path(__file__).with_suffix(".svg")
+COLUMNS = ("data", "recipe", "seed", "labels", "flipped", "photos", "test_photos", "right", "ranks")
+LABELS = ("clean", "flipped", "dropped", "suggested", "reviewed")
+FLIPPED_SHARE, LOOKED_AT = 0.05, 0.1
+NUM_RESAMPLES = 10_000
+
+
+def flip(labels: Sequence[str], seed: int) -> dict[int, str]:
+    """Row -> its wrong label, for 5 % of the rows."""
+    rng = np.random.default_rng([seed, len(labels)])
+    known = sorted(set(labels))
+    rows = rng.permutation(len(labels))[: round(FLIPPED_SHARE * len(labels))].tolist()
+    return {row: str(rng.choice([one for one in known if one != labels[row]])) for row in rows}
+
+
+def lay_lot(data: Path, labels: dict[str, str], folder: Path) -> Path:
+    """DATA's training photos with these labels; decisions may lie beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows_atomically(folder / "train.csv", ("Id", "Category"), [*labels.items()])
+    for name in ("train.zip", "classes.csv"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to((data / name).resolve())
+    return folder
+
+
+def train(lot: Path, recipe: str, seed: int, split: Split, out: Path) -> lotlens.Model:
+    """Train on what is left of the split's photos, each on the side it always has."""
+    if (out / "card.json").is_file():
+        return lotlens.load(out)
+    shutil.rmtree(out, ignore_errors=True)
+    catalog = lotlens.api.open_data(lot).train.with_files()
+    known = set(catalog.ids)
+    parts = {part: tuple(id_ for id_ in ids if id_ in known) for part, ids in split.parts.items()}
+    path = out.with_suffix(".split.csv")
+    write_split(path, Split(parts, split.seed, fingerprint(catalog)))
+    overrides = [f"seed={seed}"]
+    return lotlens.train(lot, recipe, overrides=overrides, out=out, split_path=path, watch=tell)
+
+
+def tell(what: str, done: int, total: int) -> None:
+    if done == total:
+        print(f"    {what}", file=sys.stderr)
+
+
+def score(model: lotlens.Model, data: Path) -> tuple[str, int]:
+    """Right answers to the test photos as a hexadecimal number of one bit a photo, by id."""
+    catalog = open_lot(data / "test-labels.csv", photos=data / "test.zip").train
+    predictions = model.answer(catalog)
+    right = predictions.answered & (
+        predictions.logits.argmax(axis=1) == align_targets(predictions, catalog)
+    )
+    by_id = dict(zip(predictions.ids, right.tolist(), strict=True))
+    bits = "".join("01"[by_id[id_]] for id_ in sorted(by_id))
+    return f"{int(bits, 2):x}", len(bits)
+
+
+def decide(
+    kind: str, doubts: Sequence[Doubt], truth: dict[str, str], num_flipped: int
+) -> list[Decision]:
+    """What is decided of the first doubts, with or without a look."""
+    if kind == "dropped":
+        return [Decision(d.photo_id, "drop", "", d.label) for d in doubts[:num_flipped]]
+    if kind == "suggested":
+        return [
+            Decision(d.photo_id, "relabel", d.suggested, d.label)
+            for d in doubts[:num_flipped]
+            if d.suggested != d.label
+        ]
+    looked_at = doubts[: round(LOOKED_AT * len(truth))]
+    return [
+        Decision(d.photo_id, "relabel", truth[d.photo_id], d.label)
+        for d in looked_at
+        if truth[d.photo_id] != d.label
+    ]
+
+
+def measure(data: Path, recipe: str, seed: int, work: Path) -> None:
+    """One seed: five trainings and their rows."""
+    lot = open_lot(data)
+    truth = {photo.id: photo.label or "" for photo in lot.train.photos}
+    ids = list(truth)
+    changed = flip(list(truth.values()), seed)
+    wrong = {id_: changed.get(row, truth[id_]) for row, id_ in enumerate(ids)}
+    flipped = {ids[row] for row in changed}
+    folder = work / f"{recipe}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    clean = lay_lot(data, truth, folder / "clean")
+    path = folder / "split.csv"
+    if not path.is_file():
+        lotlens.split(clean, seed=seed, out=path)
+    split = read_split(path)
+    spoilt = train(
+        lay_lot(data, wrong, folder / "flipped"), recipe, seed, split, folder / "run-flipped"
+    )
+    found = evidence.doubt(spoilt.run.path, watch=tell)
+    place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}
+    ranks = " ".join(str(place.get(id_, -1)) for id_ in sorted(flipped))
+    for kind in LABELS:
+        if kind == "clean":
+            model = train(clean, recipe, seed, split, folder / "run-clean")
+        elif kind == "flipped":
+            model = spoilt
+        else:
+            own = lay_lot(data, wrong, folder / kind)
+            decisions = decide(kind, found.doubts, truth, len(flipped))
+            write_decisions(decisions_path(own), decisions)
+            model = train(own, recipe, seed, split, folder / f"run-{kind}")
+        right, num_photos = score(model, data)
+        row = (data.name, recipe, seed, kind, len(flipped), len(ids), num_photos, right)
+        add_row((*row, ranks if kind == "flipped" else ""))
+
+
+def add_row(values: Sequence[object]) -> None:
+    rows = [[row[c] for c in COLUMNS] for row in read_results()]
+    write_rows_atomically(RESULTS, COLUMNS, [*rows, values])
+
+
+def read_results() -> list[dict[str, str]]:
+    if not RESULTS.is_file():
+        return []
+    with RESULTS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_rights(row: dict[str, str]) -> np.ndarray:
+    bits = f"{int(row['right'], 16):0{int(row['test_photos'])}b}"
+    return np.array([bit == "1" for bit in bits])
+
+
+def print_found(rows: Sequence[dict[str, str]]) -> None:
+    """Of each seed, how many of the first doubts had wrong labels."""
+    print(
+        "| recipe | seed | flipped | of as many first doubts | average precision | in the first tenth |"
+    )
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        ranks = np.array([int(rank) for rank in row["ranks"].split()])
+        num_flipped, num_photos = int(row["flipped"]), int(row["photos"])
+        hits = np.sort(ranks[ranks >= 0])
+        precision = (hits < num_flipped).sum() / num_flipped
+        average = float(np.sum(np.arange(1, len(hits) + 1) / (hits + 1)) / num_flipped)
+        recall = (hits < LOOKED_AT * num_photos).sum() / num_flipped
+        print(
+            f"| {row['recipe']} | {row['seed']} | {num_flipped} | {precision:.3f} | {average:.3f}"
+            f" | {recall:.3f} |"
+        )
+
+
+def print_returned(rows: Sequence[dict[str, str]], recipe: str) -> None:
+    """Accuracy by labels over all seeds, and which part of the loss came back."""
+    by_seed: dict[str, dict[str, np.ndarray]] = {}
+    for row in rows:
+        by_seed.setdefault(row["seed"], {})[row["labels"]] = read_rights(row)
+    whole = [own for own in by_seed.values() if set(own) == set(LABELS)]
+    if not whole:
+        return
+    rights = {kind: np.stack([own[kind] for own in whole]).astype(float) for kind in LABELS}
+    rng = np.random.default_rng(0)
+    num_seeds, num_photos = rights["clean"].shape
+    picks = rng.integers(num_photos, size=(NUM_RESAMPLES, num_photos))
+    seeds = rng.integers(num_seeds, size=(NUM_RESAMPLES, num_seeds))
+    means = {kind: own.mean(axis=0)[picks].mean(axis=1) for kind, own in rights.items()}
+    if num_seeds > 1:
+        for kind, own in rights.items():
+            means[kind] = np.array([own[s][:, p].mean() for s, p in zip(seeds, picks, strict=True)])
+    lost = rights["clean"].mean() - rights["flipped"].mean()
+    print(f"\n{recipe}: {num_seeds} seeds, {num_photos} test photos; 95 % intervals by bootstrap")
+    print("| labels | accuracy | less than clean | part of the loss that came back |")
+    print("|---|---|---|---|")
+    for kind in LABELS:
+        accuracy = rights[kind].mean()
+        low, high = np.percentile(means[kind], [2.5, 97.5])
+        behind = means["clean"] - means[kind]
+        behind_low, behind_high = np.percentile(behind, [2.5, 97.5])
+        back = (accuracy - rights["flipped"].mean()) / lost if lost > 0 else float("nan")
+        shown = "" if kind in ("clean", "flipped") else f"{back:.2f}"
+        print(
+            f"| {kind} | {accuracy:.3f} ({low:.3f} to {high:.3f}) |"
+            f" {100 * (rights['clean'].mean() - accuracy):.1f} points ({100 * behind_low:.1f} to"
+            f" {100 * behind_high:.1f}) | {shown} |"
+        )
+
+
+def draw(rows: Sequence[dict[str, str]]) -> None:
+    """Precision and recall of the doubts over the share of photos looked at, every seed a line."""
+    with draw_figure(7.6, 3.4) as (figure, buffer):
+        for number, (name, colour) in enumerate((("precision", BLUE), ("recall", INK))):
+            axes = figure.add_subplot(1, 2, number + 1)
+            for row in rows:
+                ranks = np.array([int(rank) for rank in row["ranks"].split()])
+                num_photos, num_flipped = int(row["photos"]), int(row["flipped"])
+                looked = np.arange(1, round(0.3 * num_photos))
+                hits = np.array([((ranks >= 0) & (ranks < k)).sum() for k in looked])
+                share = hits / (looked if name == "precision" else num_flipped)
+                style = "-" if row["recipe"] == "quick" else "--"
+                axes.plot(looked / num_photos, share, style, color=colour, linewidth=1.4)
+            axes.axvline(FLIPPED_SHARE, color=GREY, linewidth=1)
+            axes.set_ylim(0, 1.02)
+            axes.set_xlabel("share of photos looked at")
+            axes.set_title(name, fontsize=11)
+            axes.grid(color=LINE, linewidth=0.8)
+            axes.spines[["top", "right"]].set_visible(False)
+    write_bytes_atomically(PICTURE, buffer.getvalue())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs="?", type=Path)
+    parser.add_argument("--recipe", default="quick")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0])
+    parser.add_argument("--work", type=Path, default=Path("doubts-work"))
+    options = parser.parse_args()
+    if options.data is not None:
+        done = {(row["data"], row["recipe"], row["seed"], row["labels"]) for row in read_results()}
+        for seed in options.seed:
+            if (options.data.name, options.recipe, str(seed), LABELS[-1]) not in done:
+                measure(options.data, options.recipe, seed, options.work)
+    rows = read_results()
+    if rows:
+        spoilt = [row for row in rows if row["labels"] == "flipped"]
+        print_found(spoilt)
+        draw(spoilt)
+        for recipe in dict.fromkeys(row["recipe"] for row in rows):
+            print_returned([row for row in rows if row["recipe"] == recipe], recipe)
+
+
+if __name__ == "__main__":
+    main()
