@@ -23,6 +23,7 @@ from lotlens.judge.ensemble import SMALLEST_SHARE
 from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
 from lotlens.judge.refuse import KINDS
 from lotlens.judge.tta import VIEWS
+from lotlens.photos.decisions import VERDICTS
 from lotlens.photos.negatives import KINDS as NEGATIVES
 from lotlens.photos.quality import FLAWS
 from lotlens.records import METHODS
@@ -36,6 +37,7 @@ VIEWS_PAGE = (ROOT / "docs" / "guide" / "views-and-ensembles.md").read_text("utf
 REFUSAL = (ROOT / "docs" / "guide" / "refusal.md").read_text("utf-8")
 REPORT = (ROOT / "docs" / "guide" / "report.md").read_text("utf-8")
 OUTSIDE = (ROOT / "docs" / "guide" / "outside.md").read_text("utf-8")
+REVIEW = (ROOT / "docs" / "guide" / "review.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -64,7 +66,9 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL + REPORT, "sh")
+        for block in find_code(
+            README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL + REPORT + REVIEW, "sh"
+        )
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
@@ -119,6 +123,15 @@ def test_the_reports_page_has_a_heading_for_each_of_the_report():
     template = (ROOT / "lotlens" / "report" / "page.html.jinja").read_text("utf-8")
     headings = re.findall(r"<h2>{% trans %}(.*?){% endtrans %}</h2>", template)
     assert re.findall("^## (.*)$", REPORT, re.MULTILINE) == headings
+
+
+def test_the_review_page_names_every_verdict_column_and_key():
+    for name in (*VERDICTS, "Id", "Decision", "Label", "Was", "Time", "relabelled", "left-out"):
+        assert f"`{name}`" in REVIEW, name
+    script = (ROOT / "lotlens" / "web" / "review.js").read_text("utf-8")
+    letters = re.search(r"const LETTERS = {(.*)}", script).group(1)
+    for letter in re.findall(r"(\w): ", letters):
+        assert f"| `{letter.upper()}`" in REVIEW, letter
 
 
 def test_make_targets_in_the_docs_exist():

@@ -120,7 +120,7 @@ def apply_decisions(lot: Lot, decisions: Iterable[Decision]) -> Lot:
         if decision is None:
             photos.append(photo)
             continue
-        reason = _find_staleness(photo, decision, shown)
+        reason = find_staleness(photo, decision, shown)
         if reason:
             findings.append(_tell_stale(decision, reason))
             photos.append(photo)
@@ -131,7 +131,7 @@ def apply_decisions(lot: Lot, decisions: Iterable[Decision]) -> Lot:
                 else "It was reviewed and dropped; left out."
             )
             findings.append(Finding(photo.id, "left-out", 1.0, (), sentence))
-        elif decision.label != photo.label:
+        elif decision.verdict == "relabel" and decision.label != photo.label:
             sentence = (
                 f"It was reviewed: the data label it {_show(photo.label, shown)}, and it now"
                 f" counts as {_show(decision.label, shown)}."
@@ -145,6 +145,26 @@ def apply_decisions(lot: Lot, decisions: Iterable[Decision]) -> Lot:
     ]
     train = replace(lot.train, photos=tuple(photos))
     return replace(lot, train=train, findings=(*lot.findings, *findings))
+
+
+def find_staleness(photo: Photo, decision: Decision, shown: Mapping[str, str]) -> str:
+    """Why a decision does not fit a photo of the data any more, or "".
+
+    Args:
+        photo: with the label that the data give it.
+        decision: on this photo.
+        shown: class label -> what people see of it.
+    """
+    if decision.verdict == "relabel" and decision.label == photo.label:
+        return ""  # the data say so themselves by now
+    if decision.was != photo.label:
+        return (
+            f"the label was {_show(decision.was, shown)} then and is"
+            f" {_show(photo.label, shown)} now"
+        )
+    if decision.verdict == "relabel" and decision.label not in shown:
+        return f"{_show(decision.label, shown)} is no class of these data"
+    return ""
 
 
 def _make_decision(where: str, id_: str, verdict: str, label: str, was: str, time: str) -> Decision:
@@ -177,20 +197,6 @@ def _make_decision(where: str, id_: str, verdict: str, label: str, was: str, tim
     if known in LEAVING:
         label = ""
     return Decision(id_, known, label or (was if known == "keep" else ""), was, time)
-
-
-def _find_staleness(photo: Photo, decision: Decision, shown: Mapping[str, str]) -> str:
-    """Why a decision does not fit the data any more, or ""."""
-    if decision.verdict == "relabel" and decision.label == photo.label:
-        return ""  # the data say so themselves by now
-    if decision.was != photo.label:
-        return (
-            f"the label was {_show(decision.was, shown)} then and is"
-            f" {_show(photo.label, shown)} now"
-        )
-    if decision.verdict == "relabel" and decision.label not in shown:
-        return f"{_show(decision.label, shown)} is no class of these data"
-    return ""
 
 
 def _tell_stale(decision: Decision, reason: str) -> Finding:

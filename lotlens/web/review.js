@@ -68,7 +68,7 @@ function makePicture(address, alt) {
 
 const sheet = $("sheet"), spacer = $("spacer");
 const cells = new Map(); // position in `visible` -> its element
-let columns = 1, lastLoad = 0, loadTimer = 0, isDrawing = false;
+let columns = 1, lastTop = 0, loadTimer = 0, isDrawing = false;
 
 function drawCell(cell, position) {
   const place = visible[position], doubt = doubts[place];
@@ -147,6 +147,9 @@ function loadSoon() {
 
 function loadPictures() {
   loadTimer = 0;
+  const passed = Math.abs(sheet.scrollTop - lastTop);
+  lastTop = sheet.scrollTop;
+  if (passed > 1.5 * sheet.clientHeight) { loadSoon(); return; }
   for (const [position, cell] of cells) {
     const picture = cell.firstChild;
     if (!picture.querySelector("img, .missing")) {

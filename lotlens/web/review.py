@@ -35,6 +35,7 @@ from lotlens.photos.decisions import (
     LEAVING,
     Decision,
     Verdict,
+    find_staleness,
     read_decisions,
     write_decisions,
 )
@@ -255,12 +256,18 @@ class Review:
         }
 
     def describe_decisions(self) -> dict[str, Any]:
-        """The decisions of these doubts, the last one taken last, as plain values."""
+        """The decisions of these doubts, the last one taken last, as plain values.
+
+        Those that the data have left behind are not among them: their photos are to be decided on
+        again.
+        """
+        shown = {car.label: car.shown for car in self._classes}
         return {
             "decisions": [
                 self.describe_decision(decision)
                 for decision in self.decided.list_all()
                 if decision.photo_id in self._by_id
+                and not find_staleness(self._photos[decision.photo_id], decision, shown)
             ]
         }
 

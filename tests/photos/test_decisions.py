@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lotlens.errors import InputError, OutputError
@@ -251,6 +251,7 @@ def test_applying_twice_does_what_once_does(lot, decisions):
 
 
 @given(lots, decisions_)
+@example(make_lot({"a": "4"}), [Decision("a", "keep", "no class", "4")])
 def test_no_id_is_invented_and_order_stays(lot, decisions):
     done = apply_decisions(lot, decisions)
     left = set(done.train.ids)

@@ -179,6 +179,21 @@ def test_labels_that_came_of_earlier_decisions(reviewed):
     assert reviewed.read() == {id_: ("keep", old)}
 
 
+def test_decisions_that_the_data_left_behind_are_to_be_taken_again(reviewed):
+    first, second, third = reviewed.doubts[:3]
+    now = {
+        first.photo_id: ("drop", "", "another label"),
+        second.photo_id: ("relabel", "no class", second.label),
+        third.photo_id: ("keep", third.label, third.label),
+    }
+    write_decisions(reviewed.path, (Decision(id_, *rest) for id_, rest in now.items()))
+    client = connect(build_review(reviewed.doubts, reviewed.catalog, reviewed.path))
+    shown = client.get("/decisions.json").json()["decisions"]
+    assert [one["id"] for one in shown] == [third.photo_id]
+    decide(client, first.photo_id, "drop")
+    assert len(client.get("/decisions.json").json()["decisions"]) == 2
+
+
 def test_the_counts_of_a_store(tmp_path):
     store = Decided(tmp_path / "x.decisions.csv")
     assert store.list_all() == ()
