@@ -56,15 +56,17 @@ def test_a_view_depends_on_seed_epoch_and_id_alone(small_lot):
     one, other = (TrainingPhotos(p, augmenters, seed=5) for p in (photos, turned))
     last = len(photos.ids) - 1
     for row in (0, 7, last):
-        view, target = one[[(0, row)]]
-        again, same_target = other[[(0, last - row)]]
+        view, target = one[[(0, row, 0)]]
+        again, same_target = other[[(0, last - row, 0)]]
         assert torch.equal(view, again)
         assert target == same_target == photos.targets[row]
-        assert not torch.equal(view, one[[(1, row)]][0])
+        assert not torch.equal(view, one[[(1, row, 0)]][0])
+        # A photo that an epoch shows again looks different.
+        assert not torch.equal(view, one[[(0, row, 1)]][0])
         # Nor does it depend on its neighbours in the batch.
-        assert torch.equal(one[[(0, 3), (0, row)]][0][1], view[0])
+        assert torch.equal(one[[(0, 3, 0), (0, row, 0)]][0][1], view[0])
     third = TrainingPhotos(photos, augmenters, seed=6)
-    assert not torch.equal(third[[(0, 0)]][0], one[[(0, 0)]][0])
+    assert not torch.equal(third[[(0, 0, 0)]][0], one[[(0, 0, 0)]][0])
     assert len(one) == len(photos.ids)
 
 
@@ -82,12 +84,37 @@ def test_every_photo_at_most_once_an_epoch_in_full_batches(num_photos, batch_siz
     assert len(drawn) == len(sampler) >= 1
     size = min(batch_size, num_photos)
     assert all(len(batch) == size for batch in drawn)
-    rows = [row for batch in drawn for _, row in batch]
+    rows = [row for batch in drawn for _, row, _ in batch]
     assert len(set(rows)) == len(rows) > num_photos - batch_size
-    assert {e for batch in drawn for e, _ in batch} == {epoch}
+    assert {e for batch in drawn for e, _, _ in batch} == {epoch}
     again = EpochBatches(num_photos, batch_size, seed=seed)
     again.set_epoch(epoch)
     assert list(again) == drawn
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    weights=st.lists(st.floats(0, 4), min_size=4, max_size=40).filter(lambda w: sum(w) > 0.1),
+    epoch=st.integers(0, 5),
+    seed=st.integers(0, 99),
+)
+def test_weights_say_how_often_a_photo_is_shown(weights, epoch, seed):
+    size = len(weights)  # one batch, so that the whole epoch is seen
+    sampler = EpochBatches(size, size, seed=seed, weights=np.array(weights))
+    sampler.set_epoch(epoch)
+    (drawn,) = sampler
+    assert len(drawn) == size
+    for row, weight in enumerate(weights):
+        turns = sorted(copy for _, own, copy in drawn if own == row)
+        assert turns == list(range(len(turns)))
+        assert abs(len(turns) - size * weight / sum(weights)) < 1 + 1e-9
+
+
+def test_equal_weights_show_every_photo_once():
+    sampler = EpochBatches(9, 9, seed=1, weights=np.full(9, 0.3))
+    (drawn,) = sampler
+    assert sorted(row for _, row, _ in drawn) == list(range(9))
+    assert {copy for _, _, copy in drawn} == {0}
 
 
 @pytest.mark.parametrize("other", [(1, 2, "b"), (1, 3, "a"), (2, 2, "a"), (1, "2a")])

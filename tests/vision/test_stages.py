@@ -67,6 +67,54 @@ def test_the_best_candidate_is_the_result(small_lot, tiny_recipe):
         ][-1]
 
 
+def test_given_weights_are_the_start_and_the_first_candidate(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    probed = parse_recipe(tiny_recipe | {"stages": tiny_recipe["stages"][:1]})
+    start = run_stages(probed, train, validation)
+    spoilt = parse_recipe(tiny_recipe | {"stages": [tiny_recipe["stages"][1] | {"lr": 1.0}]})
+    weights = start.classifier.state_dict()
+    trained = run_stages(spoilt, train, validation, start=weights)
+    first, tuned, *between = trained.candidates
+    assert first.name == "start"
+    assert first.log_loss == pytest.approx(start.candidates[0].log_loss, rel=1e-3)
+    assert tuned.name == "fine-tuned"
+    assert between[0].name == "wise-ft 0.8"
+    # What it ends with is worse by far, so that what was known is not forgotten.
+    assert tuned.log_loss > first.log_loss
+    assert log_loss_of(trained.classifier, validation, trained.spec) <= first.log_loss * 1.001
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_photo_counts_as_much_as_its_weight(small_lot, tiny_recipe, number):
+    """Photos of one class count next to nothing: it is hardly ever the answer."""
+    train, validation = halves(small_lot)
+    stage = tiny_recipe["stages"][number]
+    if number:
+        stage = stage | {"lr": 0.05, "keep_best": False, "ema": 0.0}
+    recipe = parse_recipe(tiny_recipe | {"stages": [stage]})
+    weights = {photo.id: 1e-6 for photo in train.photos if photo.label == "2"}
+    plain = run_stages(recipe, train, validation)
+    light = run_stages(recipe, train, validation, photo_weights=weights)
+    photos = decode_photos(validation, plain.spec)
+
+    def share(trained):
+        with torch.inference_mode():
+            logits = [trained.classifier(torch.from_numpy(b))[0] for b in photos.batches(8)]
+        return torch.cat(logits).softmax(1)[:, 2].mean()
+
+    assert share(light) < share(plain) - 0.05
+
+
+def test_weights_of_one_change_nothing(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    recipe = parse_recipe(tiny_recipe | {"stages": tiny_recipe["stages"][:1]})
+    one, other = (
+        run_stages(recipe, train, validation, photo_weights=weights).classifier.state_dict()
+        for weights in (None, {})
+    )
+    assert all(torch.allclose(one[key], other[key], atol=1e-5) for key in one)
+
+
 def test_a_fine_tuning_that_spoils_the_model_loses_to_its_probe(small_lot, tiny_recipe):
     train, validation = halves(small_lot)
     tiny_recipe["stages"][1] |= {"lr": 1.0, "ema": 0.0}
