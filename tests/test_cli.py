@@ -169,10 +169,13 @@ def test_an_ensemble_that_is_not_adopted_is_exit_code_1(
     assert "2 to 50 runs, not 1" in done.stderr
 
 
-def test_train_prints_json(small_lot, recipe_path, tmp_path):
-    done = run("train", small_lot, "--recipe", recipe_path, "--out", tmp_path / "r", "--json")
+def test_train_prints_json_and_lock_is_the_recipes_key(small_lot, recipe_path, tmp_path):
+    out = tmp_path / "run"
+    options = ("--recipe", recipe_path, "--lock", "0.2", "--out", out, "--json")
+    done = run("train", small_lot, *options)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["card"]["recipe"]["name"] == "tiny"
+    assert "lock: 0.2" in (out / "recipe.yaml").read_text("utf-8")
 
 
 def break_zip(lot):
@@ -243,13 +246,6 @@ def test_split_then_train_then_judge_the_locked_part(small_lot, recipe_path, tmp
         assert ("was opened 2 times" in done.stdout) == said
     done = run("split", small_lot, "--out", path, "--folds", "3", "--json")
     assert list(json.loads(done.stdout)["photos"]) == ["fold-1", "fold-2", "fold-3"]
-
-
-def test_lock_is_the_recipes_key(small_lot, recipe_path, tmp_path):
-    out = tmp_path / "run"
-    done = run("train", small_lot, "--recipe", recipe_path, "--lock", "0.2", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert "lock: 0.2" in (out / "recipe.yaml").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
