@@ -120,6 +120,11 @@ def tiny_backbone(tmp_path_factory):
 
 @pytest.fixture
 def tiny_recipe(tiny_backbone):
+    """Both stages in seconds, as plain values."""
+    return make_tiny_recipe(tiny_backbone)
+
+
+def make_tiny_recipe(backbone):
     """Both stages in seconds, as plain values.
 
     The precision is stated: measuring which is faster takes a second, and comes out otherwise on
@@ -128,7 +133,7 @@ def tiny_recipe(tiny_backbone):
     return {
         "name": "tiny",
         "precision": "32",
-        "backbone": tiny_backbone,
+        "backbone": backbone,
         "image": {"height": 48, "width": 64},
         "validation": 0.25,
         "stages": [
