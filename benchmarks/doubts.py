@@ -172,7 +172,8 @@ def read_rights(row: dict[str, str]) -> np.ndarray:
 def print_found(rows: Sequence[dict[str, str]]) -> None:
     """Of each seed, how many of the first doubts had wrong labels."""
     print(
-        "| recipe | seed | flipped | of as many first doubts | average precision | in the first tenth |"
+        "| recipe | seed | flipped | of as many first doubts | average precision"
+        " | in the first tenth |"
     )
     print("|---|---|---|---|---|---|")
     for row in rows:

@@ -41,6 +41,7 @@ def trained(spoilt_lot, tiny_backbone, tmp_path_factory):
     """A run of both stages on the lot with one broken photo in each part."""
     recipe = {
         "name": "tiny",
+        "precision": "32",
         "backbone": tiny_backbone,
         "image": {"height": 48, "width": 64},
         "validation": 0.25,
@@ -112,6 +113,7 @@ def folded(spoilt_lot, tiny_backbone, tmp_path_factory):
     """Three folds of a probe and a short fine-tuning."""
     recipe = {
         "name": "folded",
+        "precision": "32",
         "backbone": tiny_backbone,
         "image": {"height": 48, "width": 64},
         "folds": 3,

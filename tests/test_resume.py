@@ -22,6 +22,7 @@ from lotlens.vision import finetune, stages
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.finetune import Checkpointing, fine_tune
+from tests.conftest import make_tiny_recipe
 
 SIZES = [{"height": 32, "width": 48, "epochs": 2}, {"height": 48, "width": 64, "epochs": 3}]
 NUM_STEPS = 5 * 4
@@ -99,8 +100,20 @@ def test_a_damaged_checkpoint_is_one_clear_error(tiny_backbone, photos, tmp_path
 
 
 @pytest.fixture
-def recipe(tiny_recipe):
+def recipe(tiny_backbone):
+    return make_recipe(tiny_backbone)
+
+
+@pytest.fixture(scope="module")
+def whole(small_lot, tiny_backbone, tmp_path_factory):
+    """A run of the recipe that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return api.train(small_lot, parse_recipe(make_recipe(tiny_backbone)), out=out).run
+
+
+def make_recipe(backbone):
     """Three stages, the last two of 4 and 6 epochs."""
+    tiny_recipe = make_tiny_recipe(backbone)
     tune_head = {
         "kind": "finetune",
         "batch_size": 6,
@@ -126,37 +139,44 @@ def read_results(run):
     return card.weights_sha256, rows, card.metrics, card.chosen
 
 
+# A process for each kill. They are forked from one that has loaded all modules and done nothing,
+# since loading takes longer than what they do until they are killed.
 SCRIPT = """
 import json, os, signal, sys
+from pathlib import Path
 from lotlens import api
 from lotlens.recipe import parse_recipe
-from lotlens.vision import stages
+from lotlens.vision import bundle, explain, finetune, predictor, stages
 stages._CHECKPOINT_STEPS = 1
-lot, out, recipe, kill_at = sys.argv[1:]
-steps = 0
-def watch(what, done, total):
-    global steps
-    steps += what == "fine-tuning"
-    if steps == int(kill_at):
-        os.kill(os.getpid(), signal.SIGKILL)
-api.train(lot, parse_recipe(json.loads(recipe)), out=out, resume=True, watch=watch)
+lot, out, recipe, *kills = sys.argv[1:]
+for kill_at in map(int, kills):
+    process = os.fork()
+    if not process:
+        steps = 0
+        def watch(what, done, total):
+            global steps
+            steps += what == "fine-tuning"
+            if steps == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        api.train(lot, parse_recipe(json.loads(recipe)), out=out, resume=True, watch=watch)
+        sys.exit("nothing killed it")
+    status = os.waitpid(process, 0)[1]
+    print(os.waitstatus_to_exitcode(status), Path(out, "card.json").exists())
 """
 
 
-def test_five_kills_at_any_step_leave_no_trace(small_lot, recipe, tmp_path):
-    whole = api.train(small_lot, parse_recipe(recipe), out=tmp_path / "whole").run
+def test_five_kills_at_any_step_leave_no_trace(small_lot, recipe, whole, tmp_path):
     rng = random.Random(0)
     out = tmp_path / "killed"
     # Fewer steps are left after each: early kills first, and one in the last stage's last epochs.
-    for kill_at in (rng.randint(1, 6), rng.randint(2, 6), rng.randint(2, 9), 12, 8):
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, small_lot, out, json.dumps(recipe), str(kill_at)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        assert not (out / "card.json").exists()
+    kills = (rng.randint(1, 6), rng.randint(2, 6), rng.randint(2, 9), 12, 8)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, small_lot, out, json.dumps(recipe), *map(str, kills)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == 5 * [f"{-signal.SIGKILL} False"], done.stderr
     run = api.train(small_lot, out=out, resume=True).run
     assert read_results(run) == read_results(whole)
     now, before = (load_predictions(one.validation_path) for one in (run, whole))
@@ -208,8 +228,7 @@ def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, mo
 
 
 @pytest.mark.parametrize("stop_at", [2, 13])
-def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(small_lot, recipe, tmp_path, stop_at):
-    whole = api.train(small_lot, parse_recipe(recipe), out=tmp_path / "whole").run
+def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(small_lot, recipe, whole, tmp_path, stop_at):
     steps = 0
 
     def watch(what, done, total):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -128,18 +129,25 @@ def make_negatives(
     with PhotoReader() as reader, zipfile.ZipFile(packed, "w") as archive:
         for place, kind in enumerate(KINDS):
             for number in range(num_per_kind):
-                rng = np.random.default_rng([seed, place, number])
                 if kind in DRAWN:
-                    image: Image.Image | None = DRAWN[kind](rng, size)
+                    data: bytes | None = _draw(kind, (seed, place, number), size)
                 else:
+                    rng = np.random.default_rng([seed, place, number])
                     source = _pick_photo(rng, photos, reader)
-                    image = None if source is None else MADE_OF_PHOTOS[kind](rng, source)
-                if image is not None:
+                    data = None if source is None else _encode(MADE_OF_PHOTOS[kind](rng, source))
+                if data is not None:
                     name = f"{kind.replace(' ', '-')}-{number:03}.jpg"
-                    archive.writestr(name, _encode(image))
+                    archive.writestr(name, data)
                     made.append(Photo(name, Locator(path, (name,)), extra={"kind": kind}))
     write_bytes_atomically(path, packed.getvalue())
     return Catalog(tuple(made), ())
+
+
+# What is drawn from nothing is the same for every run of a sweep; two sizes of it are kept.
+@lru_cache(maxsize=2 * 6 * 16)
+def _draw(kind: str, seed: tuple[int, ...], size: Size) -> bytes:
+    """The JPEG file of a drawn kind."""
+    return _encode(DRAWN[kind](np.random.default_rng(seed), size))
 
 
 def _pick_photo(

@@ -11,6 +11,7 @@ import base64
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -266,6 +267,7 @@ def render_page(template_name: str, *, language: Language = ENGLISH, **values: A
     return environment.get_template(template_name).render(values, language=language)
 
 
+@cache  # compiling the templates takes longer than filling them in
 def build_environment(language: Language) -> Environment:
     """What renders the templates of this folder in a language."""
     environment = Environment(

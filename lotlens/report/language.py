@@ -47,9 +47,9 @@ def _russian_form(num: int) -> int:
 _FORMS: Mapping[str, Callable[[int], int]] = {"en": _english_form, "ru": _russian_form}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Language:
-    """How a report speaks.
+    """How a report speaks; there is one object for each language (see `load_language`).
 
     Attributes:
         code: of ISO 639-1, for the page's lang attribute.

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from lotlens.audit import scan
+
 
 def draw_texture(seed, width=160, height=120):
     """Clouds [height, width, 3] whose amplitudes fall as 1/frequency, like those of photos."""
@@ -19,3 +21,9 @@ def draw_texture(seed, width=160, height=120):
 def texture_drawer():
     """The function that draws one picture by its seed; other seeds draw quite other pictures."""
     return draw_texture
+
+
+@pytest.fixture(autouse=True)
+def no_memory(monkeypatch):
+    """Each test measures for itself."""
+    monkeypatch.setattr(scan, "_likenesses", {})

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from lotlens.audit import scan
 from lotlens.audit.hashes import hash_frame
-from lotlens.audit.likeness import SAME
+from lotlens.audit.likeness import SAME, measure_likeness
 from lotlens.audit.scan import NO_HASH, Pair, Signs, compare_photos, scan_photos
 from lotlens.photos.quality import frame_photo
 from lotlens.photos.reading import NO_FILE
@@ -241,6 +241,39 @@ def test_pairs_are_compared_as_told(tmp_path, texture_drawer):
     # The few pixels of a small photo are compared at its own size.
     (wrong,) = compare_photos([Pair(outer, small, False, WHOLE, 240)])
     assert wrong < likeness[3]
+
+
+def test_equal_pixels_are_measured_once_and_changed_ones_anew(
+    tmp_path, texture_drawer, monkeypatch
+):
+    measured = []
+
+    def measure(*arguments, **options):
+        measured.append(options)
+        return measure_likeness(*arguments, **options)
+
+    monkeypatch.setattr(scan, "measure_likeness", measure)
+    first, second = (Image.fromarray(texture_drawer(seed, 320, 240)) for seed in (0, 1))
+    photos = lay(tmp_path, one=encode(first), same=encode(first, "BMP"))
+    pairs = [
+        Pair(*photos, False, WHOLE, 240),
+        Pair(*photos, True, WHOLE, 240),
+        Pair(*photos, False, (0.0, 0.5, 0.0, 1.0), 240),
+        Pair(*photos, False, WHOLE, 40),
+        Pair(*photos[::-1], False, WHOLE, 240),
+    ]
+    likeness = compare_photos(pairs)
+    assert likeness[0] == likeness[4] > SAME > likeness[1]
+    assert len(measured) == 4  # turned round, equal pixels are the same pair
+    assert compare_photos(pairs) == likeness
+    assert len(measured) == 4
+    lay(tmp_path, same=encode(second))
+    assert compare_photos(pairs[:1])[0] < SAME
+    assert len(measured) == 5
+    # What is kept is bounded.
+    monkeypatch.setattr(scan, "_MOST_KEPT", 3)
+    compare_photos([Pair(*photos, False, (0.0, 1.0, 0.0, 0.5), 240)])
+    assert len(scan._likenesses) == 1
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

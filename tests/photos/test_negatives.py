@@ -1,10 +1,13 @@
 """Made pictures are of every kind, the same for one seed, and readable."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from lotlens.errors import OutputError
+from lotlens.photos import negatives
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode
 from lotlens.photos.negatives import DRAWN, KINDS, MADE_OF_PHOTOS, make_negatives
@@ -42,13 +45,31 @@ def test_every_kind_is_made_and_can_be_read(tmp_path, photos):
 
 
 def test_one_seed_gives_the_same_bytes_and_another_does_not(tmp_path, photos):
-    first, again, other = (
-        make(tmp_path / f"{name}.zip", photos, seed=seed)
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
-    )
+    made = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        negatives._draw.cache_clear()  # what is kept is the same in any case
+        made.append(make(tmp_path / f"{name}.zip", photos, seed=seed))
+    first, again, other = made
     for one, same, different in zip(read(first), read(again), read(other), strict=True):
         assert np.array_equal(one, same)
         assert not np.array_equal(one, different)
+
+
+def test_what_is_kept_is_what_would_be_drawn(tmp_path):
+    seeds_and_sizes = [(0, (64, 48)), (1, (64, 48)), (0, (48, 64))]
+    negatives._draw.cache_clear()
+    drawn, kept = (
+        [
+            read(make(tmp_path / "made.zip", [], seed=seed, size=size))
+            for seed, size in seeds_and_sizes
+        ]
+        for _ in range(2)
+    )
+    assert negatives._draw.cache_info().hits > 0
+    for one, other in zip(drawn, kept, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+    for one, other in itertools.combinations(drawn, 2):
+        assert not any(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
 
 def test_without_photos_only_what_is_drawn_is_made(tmp_path):
