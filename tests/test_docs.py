@@ -37,6 +37,7 @@ VIEWS_PAGE = (ROOT / "docs" / "guide" / "views-and-ensembles.md").read_text("utf
 REFUSAL = (ROOT / "docs" / "guide" / "refusal.md").read_text("utf-8")
 REPORT = (ROOT / "docs" / "guide" / "report.md").read_text("utf-8")
 OUTSIDE = (ROOT / "docs" / "guide" / "outside.md").read_text("utf-8")
+DOUBTS = (ROOT / "docs" / "guide" / "doubts.md").read_text("utf-8")
 REVIEW = (ROOT / "docs" / "guide" / "review.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
@@ -67,7 +68,7 @@ def test_the_readmes_python_uses_the_real_verbs():
     [
         line
         for block in find_code(
-            README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL + REPORT + REVIEW, "sh"
+            README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL + REPORT + REVIEW + DOUBTS, "sh"
         )
         for line in block.splitlines()
         if line.startswith("lotlens ")
@@ -180,6 +181,15 @@ def test_the_guide_names_every_key_of_a_recipe_and_every_choice():
             for choice in re.findall(r"'([^']+)'[],]", str(field.annotation)):
                 assert choice in named, f"{part.__name__}.{key}: {choice}"
     assert named.issuperset(recipes.OPTIMISERS)
+
+
+def test_the_page_on_doubts_names_every_reason():
+    from lotlens.improve import doubts
+
+    for reason in doubts.REASONS:
+        assert f"| {reason} |" in DOUBTS, reason
+    for column in doubts._COLUMNS:
+        assert column in DOUBTS, column
 
 
 def test_the_page_on_outside_photos_names_every_reason():

@@ -1,0 +1,109 @@
+"""The gate lets better candidates through, and useless ones in one of twenty cases at most."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lotlens.errors import InputError
+from lotlens.improve.gate import judge_candidate
+from lotlens.records import OK, CarClass, Predictions
+
+CLASSES = tuple(CarClass(str(k), f"car {k}") for k in range(4))
+
+
+def answer(truth, skill, rng, wrong=()):
+    """Predictions whose logits for the truth are raised by `skill`."""
+    logits = rng.normal(size=(len(truth), 4))
+    logits[np.arange(len(truth)), truth] += skill
+    ids = tuple(f"{number}" for number in range(len(truth)))
+    status = [OK] * len(truth)
+    for row in wrong:
+        logits[row], status[row] = np.nan, "gone"
+    return Predictions(ids, logits.astype(np.float32), None, tuple(status), CLASSES)
+
+
+def draw(seed, skill, num_photos=300, before=1.5, **options):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(4, size=num_photos)
+    present, candidate = answer(truth, before, rng), answer(truth, skill, rng)
+    return judge_candidate(candidate, present, truth, **options)
+
+
+def test_a_better_candidate_is_accepted_and_a_worse_one_is_not():
+    better, worse = draw(0, 2.5), draw(0, 0.8)
+    assert better.accepted
+    assert better.sentence.startswith("accepted: the candidate is better")
+    assert better.comparison.first > better.comparison.second
+    assert not worse.accepted
+    assert worse.sentence.startswith("rejected")
+    told = json.loads(json.dumps(better.to_dict()))
+    assert told["accepted"] is True
+    assert told["accuracy"] > told["accuracy_before"]
+
+
+def test_the_same_answers_are_no_improvement():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(4, size=100)
+    present = answer(truth, 1.5, rng)
+    assert not judge_candidate(present, present, truth).accepted
+
+
+def test_useless_candidates_pass_in_one_of_twenty_cases_at_most():
+    """Of 300 equal ones 15 are expected at most; 24 or more have a chance of 2 % then."""
+    passed = sum(draw(seed, 1.5, num_photos=120).accepted for seed in range(300))
+    assert passed < 24
+
+
+def test_being_surer_at_equal_accuracy_is_enough():
+    rng = np.random.default_rng(2)
+    truth = rng.integers(4, size=400)
+    present = answer(truth, 1.0, rng)
+    # The same answers, with much of the noise in their sureness gone.
+    answers = present.logits.argmax(axis=1)
+    logits = np.where(np.arange(4) == answers[:, None], 1.0, 0.0).astype(np.float32)
+    right = answers == truth
+    logits[~right, truth[~right]] = 0.9
+    candidate = Predictions(present.ids, logits, None, present.status, CLASSES)
+    judged = judge_candidate(candidate, present, truth)
+    assert judged.comparison.pair.difference == 0
+    assert judged.gain.value > 0
+    assert judged.accepted
+
+
+def make_failing(seed, all_skill, failing_skill):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(4, size=800)
+    present = answer(truth, np.where(truth == 3, 0.3, 2.5), rng)
+    candidate = answer(truth, np.where(truth == 3, failing_skill, all_skill), rng)
+    return candidate, present, truth
+
+
+def test_the_rule_failing_wants_failing_classes_better_and_the_rest_not_worse():
+    good = judge_candidate(*make_failing(3, 3.0, 2.0), failing=["3"], rule="failing")
+    assert good.accepted
+    assert good.failing == ("3",)
+    assert "not worse" in good.sentence
+    bad = judge_candidate(*make_failing(3, 1.0, 2.0), failing=["3"], rule="failing")
+    assert not bad.accepted
+    assert "may be worse" in bad.sentence
+    useless = judge_candidate(*make_failing(3, 3.0, 0.0), failing=["3"], rule="failing")
+    assert not useless.accepted
+    none = judge_candidate(*make_failing(3, 3.0, 2.0), failing=[], rule="failing")
+    assert not none.accepted
+    assert none.failing_gain is None
+    assert "too few photos" in none.sentence
+
+
+def test_photos_without_an_answer_count_as_wrong_and_others_are_left_out():
+    rng = np.random.default_rng(4)
+    truth = rng.integers(4, size=60)
+    present = answer(truth, 9.0, rng)
+    candidate = answer(truth, 9.0, rng, wrong=(0, 1, 2))
+    truth[3] = -1
+    judged = judge_candidate(candidate, present, truth)
+    assert judged.comparison.pair.num_photos == 59
+    assert judged.comparison.only_second == 3
+    assert judged.gain.num_photos == 56
+    with pytest.raises(InputError):
+        judge_candidate(candidate, present, np.full(60, -1))
