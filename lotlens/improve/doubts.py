@@ -182,7 +182,7 @@ def score_odd_ones(evidence: Evidence) -> Scores:
     own = _own(evidence.targets, shares)
     top = shares.max(axis=1)
     is_odd = (shares.argmax(axis=1) != evidence.targets) & (own < _FEW_NEIGHBOURS)
-    return np.where(is_odd & (top >= _DISAGREE), top, 0.0)
+    return np.where(_usable(evidence) & is_odd & (top >= _DISAGREE), top, 0.0)
 
 
 def score_members(evidence: Evidence) -> Scores:

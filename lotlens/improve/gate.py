@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lotlens.judge.compare import ModelComparison, compare_models, conclude
+from lotlens.judge.compare import Comparison, ModelComparison, compare_models, conclude
 from lotlens.judge.gain import Gain, describe_gain, measure_gain
 from lotlens.records import Predictions
 from lotlens.temperature import calibrated_losses
@@ -109,18 +109,19 @@ def judge_candidate(
     gain = _measure(candidate, present, targets, usable)
     labels = [car.label for car in candidate.classes]
     wanted = np.array([label in failing for label in labels])
-    is_failing = usable & (targets >= 0) & wanted[np.maximum(targets, 0)]
-    own = None
-    if is_failing.sum() >= 2:
-        own = _measure(candidate, present, targets, is_failing)
-    is_better = comparison.pair.verdict == "better" or _is_surer(gain)
+    is_failing = (targets >= 0) & wanted[np.maximum(targets, 0)]
+    own, helped = None, False
+    if (is_failing & usable).sum() >= 2:
+        own = _measure(candidate, present, targets, is_failing & usable)
+        pair = compare_models(candidate, present, np.where(is_failing, targets, -1)).pair
+        helped = _is_better(pair, own)
+    is_better = _is_better(comparison.pair, gain)
     if rule == "better":
         accepted = is_better
         said = conclude(comparison)
         sentence = f"{'accepted' if accepted else 'rejected'}: {said}; {describe_gain(gain)}"
     else:
         is_no_worse = comparison.pair.low > -MARGIN
-        helped = own is not None and _is_better_on(candidate, present, targets, is_failing, own)
         accepted = is_no_worse and helped
         sentence = (
             f"{'accepted' if accepted else 'rejected'}: over all photos"
@@ -132,20 +133,12 @@ def judge_candidate(
     return Judgement(accepted, rule, comparison, gain, tuple(sorted(failing)), own, sentence)
 
 
-def _is_surer(gain: Gain) -> bool:
-    return gain.is_enough(LIMIT)
+def _is_better(pair: Comparison, gain: Gain) -> bool:
+    """Whether a candidate is right more often, or as often and surer.
 
-
-def _is_better_on(
-    candidate: Predictions,
-    present: Predictions,
-    targets: NDArray[np.int64],
-    rows: NDArray[np.bool_],
-    gain: Gain,
-) -> bool:
-    """Whether a candidate is better on some of the photos, in either way."""
-    kept = np.where(rows, targets, -1)
-    return _is_surer(gain) or compare_models(candidate, present, kept).pair.verdict == "better"
+    The pair counts photos without an answer as wrong, which the gain leaves out.
+    """
+    return pair.verdict == "better" or (pair.difference >= 0 and gain.is_enough(LIMIT))
 
 
 def _measure(

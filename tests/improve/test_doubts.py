@@ -67,6 +67,8 @@ def test_an_odd_one_has_hardly_a_neighbour_of_its_label():
     evidence = make([[1, 0, 0]] * 4, [0, 0, 0, 0], neighbours=votes)
     assert score_odd_ones(evidence).tolist() == [0.9, 0, 0, 0]
     assert not score_odd_ones(replace(evidence, neighbours=None)).any()
+    # A photo that could not be read has no features, and so no neighbours that mean anything.
+    assert not score_odd_ones(make([NAN], [0], neighbours=votes[:1])).any()
 
 
 @pytest.mark.parametrize(("score", "key"), [(score_members, "members"), (score_views, "views")])
