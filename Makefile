@@ -30,8 +30,10 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+# Two processes, each with whole files of tests and one thread of OpenMP: threads of both would wait
+# for each other. A plain `python -m pytest` runs them one after another.
 check: $(VENV)/.dev browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The report is tested in a real browser: Debian's own, which Playwright drives; it downloads none.
 # Elsewhere the tests take what is there, and skip without one; with CI=true they fail then.
