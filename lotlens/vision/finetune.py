@@ -601,13 +601,16 @@ class _StepCheckpoint(Callback):
             step - self._saved_step >= self._checkpointing.every_steps
             or now_s - self._saved_s >= self._checkpointing.every_s
         )
-        # Clocks differ and signals come when they come: all processes must do the same.
-        is_due, self.is_asked_to_stop = any_process(is_due, self.is_asked_to_stop)
-        if is_due or self.is_asked_to_stop:
+        # Clocks differ and signals come when they come: all processes must do the same. One that
+        # comes while they agree waits for the next batch, so the flag is never taken back.
+        is_due, stops = any_process(is_due, self.is_asked_to_stop)
+        if stops:
+            self.is_asked_to_stop = True
+        if is_due or stops:
             # Lightning writes to memory first and moves the file into its place.
             trainer.save_checkpoint(self._checkpointing.step_path)
             self._saved_step, self._saved_s = step, time.monotonic()
-        if self.is_asked_to_stop:
+        if stops:
             raise KeyboardInterrupt
 
     @contextmanager

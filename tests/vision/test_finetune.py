@@ -346,6 +346,22 @@ def test_workers_have_one_thread_and_leave_signals_alone(classifier, photos, mon
     assert str(os.getpid()) not in {number for number, *_ in seen}
 
 
+def test_a_ctrl_c_while_processes_agree_is_not_lost(classifier, photos, monkeypatch, tmp_path):
+    asked = []
+
+    def agree(*flags):
+        asked.append(flags[-1])
+        if len(asked) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return flags
+
+    monkeypatch.setattr(finetune, "any_process", agree)
+    checkpointing = Checkpointing(tmp_path, 1, 1e9)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(classifier, make_stage(), *photos, seed=0, checkpointing=checkpointing)
+    assert asked == [False, False, True]
+
+
 def read_events(folder):
     """Of every file in order: (step, name, value), or (step, "start", None) where a log goes on."""
     result = []
