@@ -4,9 +4,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 VENV := .venv
 BIN := $(VENV)/bin
+BARE := .venv-bare
 # pip must never fetch torch's newest CUDA build (5 GB) when a CPU wheel of the pinned version is
 # at hand, so every install is held to the pins.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt lotlens/version.py
 
 .DEFAULT_GOAL := help
@@ -32,7 +33,7 @@ layers: $(VENV)/.dev
 
 # Two processes, each with whole files of tests and one thread of OpenMP: threads of both would wait
 # for each other. A plain `python -m pytest` runs them one after another.
-check: $(VENV)/.dev browser
+check: $(VENV)/.dev $(BARE)/.done browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The report is tested in a real browser: Debian's own, which Playwright drives; it downloads none.
@@ -46,7 +47,7 @@ browser: ## Install Chromium for the report's tests: on Debian as root, if there
 	fi
 
 clean: ## Remove the virtual environment and what tools leave behind.
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
+	rm -rf $(VENV) $(BARE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo
 
 $(VENV)/bin/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -54,9 +55,15 @@ $(VENV)/bin/python:
 	"$(PYTHON)" -m venv $(VENV)
 
 $(VENV)/.train: $(VENV)/bin/python $(SOURCES)
-	$(INSTALL) --editable '.[train]'
+	$(BIN)/python $(INSTALL) --editable '.[train]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
-	$(INSTALL) --editable '.[dev]'
+	$(BIN)/python $(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.train
+
+# What users get who only answer: no extras, no torch. tests/test_bare.py runs its commands.
+$(BARE)/.done: $(SOURCES)
+	"$(PYTHON)" -m venv $(BARE)
+	$(BARE)/bin/python $(INSTALL) --editable .
+	@touch $@

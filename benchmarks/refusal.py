@@ -30,7 +30,8 @@ from lotlens.judge.conformal import list_candidates
 from lotlens.judge.familiarity import list_scores
 from lotlens.judge.metrics import compute_wilson_interval
 from lotlens.judge.predict import probabilities
-from lotlens.judge.refuse import KINDS, decide, measure_separation
+from lotlens.judge.refuse import measure_separation
+from lotlens.judge.verdicts import KINDS, decide
 from lotlens.photos.negatives import make_negatives
 from lotlens.photos.sources import open_lot
 from lotlens.records import METHODS, Catalog, Locator, Lot, Photo, Predictions

@@ -17,7 +17,6 @@ from lotlens.version import __version__
 if TYPE_CHECKING:
     from lotlens.api import (
         Evaluation,
-        Model,
         RefusalChoice,
         Vetting,
         adopt_views,
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
         demonstrate,
         evaluate,
         find_rate,
-        load,
         plan,
-        predict,
         run_audit,
         set_refusal,
         split,
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     )
     from lotlens.ensemble import build_ensemble
     from lotlens.errors import LotlensError, RecipeError
+    from lotlens.model import Model, load, predict
     from lotlens.photos.sample import draw_lot
     from lotlens.photos.sources import open_lot, open_photos
     from lotlens.recipe import Recipe, load_recipe
@@ -80,6 +78,9 @@ _HOMES = {
     "open_lot": "lotlens.photos.sources",
     "open_photos": "lotlens.photos.sources",
     "draw_lot": "lotlens.photos.sample",
+    "Model": "lotlens.model",
+    "load": "lotlens.model",
+    "predict": "lotlens.model",
     "Sweep": "lotlens.sweep",
     "build_ensemble": "lotlens.ensemble",
     "run_sweep": "lotlens.sweep",

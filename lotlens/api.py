@@ -5,8 +5,6 @@ It joins the rooms and knows run folders; it prints nothing.
 
 from __future__ import annotations
 
-import math
-import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -35,11 +33,10 @@ from lotlens.audit.split import (
     write_split,
 )
 from lotlens.deliver.submission import (
-    build_submission,
     find_commonest_label,
-    write_submission,
 )
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
+from lotlens.extras import import_extra, import_vision
 from lotlens.improve.additions import AdditionPlan, plan_additions, read_additions, weigh_vetted
 from lotlens.improve.doubts import read_doubts
 from lotlens.improve.outside import Vetted, list_own, name_additions, vet_photos
@@ -51,12 +48,9 @@ from lotlens.judge.confidence import (
     pick_refusals,
     trace_refusals,
 )
-from lotlens.judge.ensemble import blend_predictions
 from lotlens.judge.familiarity import (
     Reference,
-    decode_references,
     encode_references,
-    predict_familiar,
 )
 from lotlens.judge.metrics import (
     Answer,
@@ -79,21 +73,19 @@ from lotlens.judge.predict import (
     predict_views,
     save_predictions,
     select_predictions,
-    to_frame,
 )
-from lotlens.judge.predict import predict as predict_catalog
 from lotlens.judge.refuse import (
     ANSWERED,
     COVERAGE,
     Group,
     Separation,
-    add_verdicts,
     compare_methods,
-    decide,
     learn_refusal,
 )
 from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
-from lotlens.judge.tta import VIEWS, WHOLE, Choice, Trial, average_views, check_views, choose_views
+from lotlens.judge.tta import Choice, Trial, choose_views
+from lotlens.judge.views import VIEWS, WHOLE, average_views, check_views
+from lotlens.model import Model, list_paths, load, predict
 from lotlens.photos.decisions import (
     apply_decisions,
     decisions_path,
@@ -104,9 +96,8 @@ from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
 from lotlens.photos.sample import draw_lot, is_sample_lot
 from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
-from lotlens.photos.tables import read_sample, read_table
-from lotlens.recipe import MOST_FOLDS, Recipe, load_recipe, parse_recipe
 from lotlens.recipe import Audit as AuditSettings
+from lotlens.recipe import Recipe, load_recipe, parse_recipe
 from lotlens.records import (
     OK,
     Catalog,
@@ -116,7 +107,6 @@ from lotlens.records import (
     ModelCard,
     Photo,
     Predictions,
-    Predictor,
     Refusal,
     Split,
     Watcher,
@@ -206,112 +196,6 @@ class Evaluation:
                 for score in self.class_scores
             ]
         )
-
-
-class Model:
-    """A finished run, ready to answer.
-
-    Attributes:
-        run: its folder.
-        card: its model card.
-        members: of an ensemble of runs, these runs; else none.
-
-    Raises:
-        BundleError: the card is damaged, or that of a member is not what it was.
-    """
-
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
-        self.card: ModelCard = run.read_card()
-        self.members: tuple[Model, ...] = _open_members(run, self.card)
-
-    @property
-    def num_answers(self) -> int:
-        """How many times a network is run for each photo: views times members, of every run."""
-        if self.members:
-            return sum(member.num_answers for member in self.members)
-        return len(self.card.views) * self.card.members
-
-    def build_predictor(self, num_photos: int = 1) -> Predictor:
-        """The Predictor, made fast if it is to answer for many photos.
-
-        Raises:
-            BundleError: the bundle is damaged.
-            InputError: it is an ensemble of runs, which prepare photos each in its own way.
-            MissingExtra: torch is not installed.
-        """
-        if self.members:
-            raise InputError(
-                f"{self.run.path} is an ensemble of runs, which has no network and preprocessing of"
-                " its own: name one of its runs, or ask Model.answer in Python"
-            )
-        bundle, predictor = import_vision("bundle"), import_vision("predictor")
-        classifier, card = bundle.load_bundle(self.run)
-        total = num_photos * len(card.views)
-        result: Predictor = predictor.ClassifierPredictor(classifier, card, num_photos=total)
-        return result
-
-    def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
-        """Predictions for every photo of a catalog, in its order.
-
-        With their familiarity, where the model was taught to refuse.
-        """
-        if self.members:
-            parts = []
-            for number, member in enumerate(self.members, start=1):
-                told_by = watch and _watch_part(watch, f"run {number} of {len(self.members)}")
-                parts.append(member.answer(catalog, watch=told_by))
-            return blend_predictions(parts, self.card.shares)
-        predictor, told = self.build_predictor(len(catalog)), watch_part(watch, "predicting")
-        references = self.read_references()
-        if not references:
-            return predict_catalog(predictor, catalog, progress=told)
-        return predict_familiar(predictor, references, catalog, progress=told)
-
-    def read_references(self) -> tuple[Reference, ...]:
-        """What the model remembers of its training photos; nothing if it was never taught that.
-
-        Raises:
-            BundleError: the file is missing, damaged or replaced.
-        """
-        sha256 = self.card.refusal.references_sha256 if self.card.refusal else ""
-        if not sha256:
-            return ()
-        data = self.run.read_references(sha256)
-        return decode_references(data, self.card.members, str(self.run.references_path))
-
-    def describe(self, predictions: Predictions) -> pd.DataFrame:
-        """A table for people (see `predict`) of the answers to photos."""
-        card = self.card
-        frame = to_frame(predictions, card.temperature)
-        return add_verdicts(frame, decide(predictions, card.refusal, card.temperature))
-
-    def predict(
-        self, photos: Path | str | Sequence[Path | str], *, watch: Watcher | None = None
-    ) -> pd.DataFrame:
-        """Answers for photos in folders, zips or single files.
-
-        Returns:
-            one row per photo: id, status, label, name, probability, second_name,
-            second_probability, and what is to be made of it: verdict ("model", "unsure",
-            "unknown", "not a car", "poor photo" or "no answer"), reason (a sentence) and
-            candidates (names of models, one of which it is with the card's coverage, if it is one
-            of the known). A photo that is "unknown" or "not a car" has no probability.
-
-        Raises:
-            InputError: a path does not exist or holds no photo.
-            BundleError: the model is damaged.
-        """
-        return self.describe(self.answer(open_photos(_paths(photos)), watch=watch))
-
-
-def load(run: Path | str) -> Model:
-    """A finished run.
-
-    Raises:
-        BundleError: the folder is missing, or holds no finished model.
-    """
-    return Model(RunFolder.open(Path(run)))
 
 
 def run_audit(
@@ -697,57 +581,6 @@ def evaluate(
     return evaluation
 
 
-def predict(
-    run: Path | str,
-    photos: Path | str | Sequence[Path | str] | None = None,
-    *,
-    out: Path | str,
-    sample: Path | str | None = None,
-    fill: bool = False,
-    details: Path | str | None = None,
-    watch: Watcher | None = None,
-) -> pd.DataFrame:
-    """Answer for photos and write a submission file.
-
-    Args:
-        run: the run folder.
-        photos: folders, zips or files; None for the test part of the run's own data, together
-            with its sample submission.
-        out: the submission file to write.
-        sample: a sample submission; the file then has exactly its rows in its order.
-        fill: give the commonest class of training to ids without an answer instead of refusing.
-        details: a CSV with probabilities and reasons, if wanted.
-        watch: told of the work as it goes on.
-
-    Returns:
-        the answers, one row per photo (see `Model.predict`).
-
-    Raises:
-        InputError: paths that do not exist; ids without an answer, unless `fill`.
-        BundleError: the run is missing or damaged.
-        OutputError: a file cannot be written.
-    """
-    model = load(run)
-    rows, columns = None, ("Id", "Category")
-    if photos is None:
-        lot = open_lot(Path(model.run.read_source()["data"]))
-        catalog, rows, columns = lot.test, lot.sample, lot.sample_columns
-        if not len(catalog):
-            raise InputError(f"{lot.source} has no test photos: name the photos to predict")
-    else:
-        catalog = open_photos(_paths(photos))
-    if sample is not None:
-        rows, columns = read_sample(read_table(Path(sample)))
-    predictions = model.answer(catalog, watch=watch)
-    filler = model.card.commonest_label if fill else None
-    submission = build_submission(predictions, rows, fill=filler)
-    write_submission(Path(out), submission, columns)
-    frame = model.describe(predictions)
-    if details is not None:
-        model.run.write_table(Path(details), frame.to_dict("records"))
-    return frame
-
-
 @dataclass(frozen=True)
 class Compared:
     """Two runs on the same photos.
@@ -985,7 +818,7 @@ def set_refusal(
     catalog = lot.train
     known = load_predictions(model.run.validation_path)
     photos_of: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
-    given = [(group, open_photos(_paths(p))) for group, p in photos_of.items() if p is not None]
+    given = [(group, open_photos(list_paths(p))) for group, p in photos_of.items() if p is not None]
     predictor = model.build_predictor(sum(len(own) for _, own in given))
     strangers = [
         meet_given(predictor, references, own, group, progress=watch_part(watch, group))
@@ -1188,7 +1021,7 @@ def review(
         MissingExtra: lotlens[web] is not installed.
     """
     folder = RunFolder.open(Path(run))
-    pages = _import_extra("lotlens.web.review", "web")
+    pages = import_extra("lotlens.web.review", "web")
     if not folder.doubts_path.is_file():
         raise InputError(f"{folder.path} has no doubts.csv: run  lotlens doubts {folder.path}")
     doubts = read_doubts(folder.doubts_path)
@@ -1492,33 +1325,6 @@ def open_own_data(model: Model) -> tuple[Lot, Split]:
     return lot, read_split(model.run.split_path)
 
 
-def _open_members(run: RunFolder, card: ModelCard) -> tuple[Model, ...]:
-    """The runs that answer together; none where the run has weights of its own."""
-    if not card.shares:
-        return ()
-    is_whole = all(isinstance(s, float) and math.isfinite(s) and s > 0 for s in card.shares)
-    if (
-        not is_whole
-        or not 2 <= len(card.shares) <= MOST_FOLDS
-        or not math.isclose(math.fsum(card.shares), 1, abs_tol=1e-6)
-    ):
-        raise BundleError(
-            f"{run.card_path} is damaged: the shares of an ensemble are 2 to {MOST_FOLDS} numbers"
-            f" above 0 whose sum is 1, not {reprlib.repr(card.shares)}"
-        )
-    if run.hash_members(len(card.shares)) != card.weights_sha256:
-        raise BundleError(
-            f"the cards in {run.path / 'members'} are not those that {run.card_path} describes"
-            " (their SHA-256 differs): make the ensemble anew from its runs"
-        )
-    members = [run.member(number) for number in range(len(card.shares))]
-    for member in members:
-        own = member.read_card()
-        if own.shares or own.classes != card.classes:
-            raise BundleError(f"{member.card_path} is no card of a single run with these classes")
-    return tuple(Model(member) for member in members)
-
-
 @dataclass(frozen=True)
 class _Judged:
     """Photos that a run is to be judged on.
@@ -1584,6 +1390,11 @@ def _find_photos(
     split = read_split(model.run.split_path)
     if not locked:
         is_joint = model.card.members > 1
+        if is_joint and model.card.engine != "torch":
+            raise InputError(
+                f"{model.run.path} has learnt all of its photos, each by all members but one:"
+                " judge the run that it was exported from, or name other photos"
+            )
         stored = load_predictions(model.run.validation_path) if is_joint else None
         own = catalog.select(list_held_out(split))
         about, subject = _about(model.run, split), _name_subject(model.run, split)
@@ -1784,6 +1595,8 @@ def _explain(
     """Where the model looked at each photo; nothing without torch or one convolutional network."""
     if model.members:
         return {}
+    if model.card.engine != "torch":
+        return {}  # an exported network has no gradients
     try:
         bundle, explaining = import_vision("bundle"), import_vision("explain")
     except MissingExtra:
@@ -1953,30 +1766,3 @@ def _name_subject(run: RunFolder, split: Split) -> Subject:
 def _is_synthetic(source: Path) -> bool:
     """True for a sample lot, or a file in one."""
     return is_sample_lot(source) or is_sample_lot(source.parent)
-
-
-def _paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:
-    if isinstance(photos, (Path, str)):
-        return [Path(photos)]
-    return [Path(path) for path in photos]
-
-
-def import_vision(module: str) -> Any:
-    """A module of vision/, which needs packages that a plain install lacks."""
-    return _import_extra(f"lotlens.vision.{module}", "train")
-
-
-def _import_extra(module: str, extra: str) -> Any:
-    """A module that needs an optional part of lotlens.
-
-    Raises:
-        MissingExtra: that part is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("lotlens"):
-            raise
-        raise MissingExtra(extra, error.name) from error

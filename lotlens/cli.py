@@ -9,26 +9,15 @@ import math
 import os
 import sys
 import time
-import webbrowser
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 from lotlens.errors import InputError, LotlensError, Stopped
 from lotlens.version import __version__
@@ -41,10 +30,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Tables that nobody's screen limits are read by programs, or later on a wider one.
-_out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-_err = Console(stderr=True, highlight=False)
+
+
+class _Screen:
+    """A console of rich, made when it is first needed: its import takes longer than an answer."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        self._stderr = stderr
+
+    @cached_property
+    def console(self) -> Any:
+        from rich.console import Console
+
+        if self._stderr:
+            return Console(stderr=True, highlight=False)
+        # Tables that nobody's screen limits are read by programs, or later on a wider one.
+        return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+    def print(self, *what: Any, **options: Any) -> None:
+        """With rich's markup, and wrapped at the screen's width."""
+        self.console.print(*what, **options)
+
+    def say(self, text: str) -> None:
+        """As it is."""
+        print(text, file=sys.stderr if self._stderr else sys.stdout, flush=self._stderr)
+
+
+_out, _err = _Screen(stderr=False), _Screen(stderr=True)
 _LOG_EVERY_S = 15
+_PATIENCE_S = 0.5
+"""Work that is done by then shows no bar."""
 _MOST_PAIRS = 20
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -96,7 +111,7 @@ def _run() -> None:
     try:
         app()
     except LotlensError as error:
-        _err.print(f"error: {escape(str(error))}", soft_wrap=True)
+        _err.say(f"error: {error}")
         sys.exit(2)
     except BrokenPipeError:
         # Whoever read our output (head, less) has left: not an error of ours.
@@ -489,32 +504,75 @@ def predict(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer for photos and write a submission file."""
-    from lotlens import api
+    """Answer for photos and write a submission file; the same command goes on after a stop."""
+    from lotlens.model import write_answers
 
-    with _progress(quiet=as_json) as watch:
-        frame = api.predict(
+    rows: list[dict[str, Any]] = []
+    with _progress(quiet=as_json, again="the same command") as watch:
+        written = write_answers(
             run,
             photos or None,
             out=out,
             sample=sample_path,
             fill=fill,
             details=details,
+            keep=rows.extend if as_json else None,
             watch=watch,
         )
-    silent = frame[frame["status"] != "ok"]
-    counts = {kind: int(count) for kind, count in frame["verdict"].value_counts().items()}
     if as_json:
-        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        _print_json({"out": str(out), "verdicts": counts, "photos": records})
+        records = [{key: _plain(value) for key, value in row.items()} for row in rows]
+        _print_json({"out": str(out), "verdicts": written.verdicts, "photos": records})
         return
-    _out.print(f"{len(frame) - len(silent)} photos answered, written to {out}")
-    told = ", ".join(f"{kind} {count}" for kind, count in counts.items())
-    _out.print(f"verdicts: {told}" + ("" if details else "  (--details FILE has one for each)"))
-    for row in silent.head(10).itertuples():
-        _out.print(f"  no answer for {escape(str(row.id))}: {escape(str(row.status))}")
+    silent = written.silent
+    _out.say(f"{written.num_photos - len(silent)} photos answered, written to {out}")
+    told = ", ".join(f"{kind} {count}" for kind, count in written.verdicts.items())
+    _out.say(f"verdicts: {told}" + ("" if details else "  (--details FILE has one for each)"))
+    for id_, reason in silent[:10]:
+        _out.say(f"  no answer for {id_}: {reason}")
     if len(silent) > 10:
-        _out.print(f"  and {len(silent) - 10} more")
+        _out.say(f"  and {len(silent) - 10} more")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    engine: Annotated[
+        str, typer.Option("--format", help="onnx, or openvino (needs lotlens[openvino]).")
+    ] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Eight bits wherever the answers stay the same.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; default in the run's exports/.")
+    ] = None,
+    same: Annotated[
+        float | None,
+        typer.Option(help="Least share of same answers; default 0.9 with --int8, else 0.99."),
+    ] = None,
+    lost: Annotated[
+        float, typer.Option(help="Most accuracy that may be lost on photos held out of training.")
+    ] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle that answers without torch, if it answers as the run does, photo by photo."""
+    from lotlens.deliver.parity import EXACT, ROUGH
+    from lotlens.export import export as export_run
+
+    usual = ROUGH if int8 else EXACT
+    limits = replace(usual, same=usual.same if same is None else same, lost=lost)
+    with _progress(quiet=as_json) as watch:
+        done = export_run(
+            run,
+            engine=engine,
+            precision="int8" if int8 else "fp32",
+            out=out,
+            limits=limits,
+            watch=watch,
+        )
+    if as_json:
+        _print_json(done.to_dict())
+    else:
+        _print_export(done)
 
 
 @app.command()
@@ -606,7 +664,7 @@ def refusal(
         _print_json(chosen.to_dict())
         return
     heads = ("photos", "AUROC", "95 % interval", f"accepted at {answered:.0%}", "95 % interval")
-    table = Table("photos of", "method", *heads, box=None, pad_edge=False)
+    table = _table("photos of", "method", *heads)
     for row in chosen.comparison:
         table.add_row(
             escape(row.strangers),
@@ -761,7 +819,7 @@ def rounds_(
     if as_json:
         _print_json([dict(row) for row in rows])
         return
-    table = Table("round", "run", "began with", "what", "before", "after", "difference", "gate")
+    table = _table("round", "run", "began with", "what", "before", "after", "difference", "gate")
     for row in rows:
         low, difference, high = (100 * float(row[key]) for key in ("Low", "Difference", "High"))
         table.add_row(
@@ -792,6 +850,8 @@ def review(
     ] = False,
 ) -> None:
     """Review doubts on a local page, by keyboard; decisions lie beside the data."""
+    import webbrowser
+
     from lotlens import api
 
     def tell(page: api.Served) -> None:
@@ -818,43 +878,30 @@ def _has_screen() -> bool:
     return not is_x or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+def _table(*heads: str) -> Any:
+    from rich.table import Table
+
+    return Table(*heads, box=None, pad_edge=False)
+
+
+def escape(text: str) -> str:
+    """What rich would take for markup, as it is."""
+    from rich import markup
+
+    return markup.escape(text)
+
+
 @contextmanager
 def _progress(*, quiet: bool = False, again: str = "") -> Iterator[Any]:
-    """Progress bars with the time left, one per kind of work, on standard error.
+    """How far the work is and the time left, on standard error: bars, or lines where nobody looks.
 
     `again` says how to go on after Ctrl-C, if not by `train --resume`.
     """
-    progress = Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        console=_err,
-        disable=quiet or not _err.is_terminal,
-    )
-    tasks: dict[str, TaskID] = {}
-    said_s = 0.0
-
-    def watch(what: str, done: int, total: int) -> None:
-        nonlocal said_s
-        is_new = what not in tasks
-        if is_new:
-            tasks[what] = progress.add_task(what, total=total)
-        elif done < progress.tasks[tasks[what]].completed:
-            progress.reset(tasks[what])  # the same work of a sweep's next run
-        progress.update(tasks[what], completed=done, total=total)
-        is_due = is_new or time.monotonic() - said_s > _LOG_EVERY_S
-        if is_due and not _err.is_terminal and not quiet:
-            # A bar that nobody sees would leave the log of a night's run empty.
-            said_s = time.monotonic()
-            left_s = progress.tasks[tasks[what]].time_remaining
-            left = "" if left_s is None else f", {left_s / 60:.1f} min left"
-            _err.print(f"{what}: {done} of {total}{left}")
-
+    teller: Any = nullcontext(_tell_nobody)
+    if not quiet:
+        teller = _show_bars() if sys.stderr.isatty() else nullcontext(_Log())
     try:
-        with progress:
+        with teller as watch:
             yield watch
     except Stopped as stopped:
         run = escape(str(stopped.run_path))
@@ -869,6 +916,89 @@ def _progress(*, quiet: bool = False, again: str = "") -> Iterator[Any]:
         if again:
             _err.print(f"go on with  {again}")
         raise
+
+
+def _tell_nobody(what: str, done: int, total: int) -> None:
+    pass
+
+
+class _Log:
+    """Lines for a log: at the beginning of each kind of work, and now and then.
+
+    A bar that nobody sees would leave the log of a night's run empty.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._said_s = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now_s = time.monotonic()
+        is_new = what not in self._begun or done < self._begun[what][1]
+        if is_new:  # or the same work of a sweep's next run
+            self._begun[what] = (now_s, done)
+        if is_new or now_s - self._said_s > _LOG_EVERY_S:
+            self._said_s = now_s
+            _err.say(f"{what}: {done} of {total}{self._tell_left(what, done, total, now_s)}")
+
+    def _tell_left(self, what: str, done: int, total: int, now_s: float) -> str:
+        begun_s, first = self._begun[what]
+        if done >= total:
+            return ", 0.0 min left"
+        if done <= first or now_s <= begun_s:
+            return ""
+        left_s = (now_s - begun_s) * (total - done) / (done - first)
+        return f", {left_s / 60:.1f} min left"
+
+
+@contextmanager
+def _show_bars() -> Iterator[Any]:
+    """Bars, one per kind of work, once it has taken a moment."""
+    begun_s = time.monotonic()
+    latest: dict[str, tuple[int, int]] = {}
+    bars: Any = None
+    tasks: dict[str, Any] = {}
+
+    def watch(what: str, done: int, total: int) -> None:
+        nonlocal bars
+        latest[what] = (done, total)
+        if bars is None:
+            if time.monotonic() - begun_s < _PATIENCE_S:
+                return
+            bars = _build_bars()
+            bars.start()
+        for name, (so_far, whole) in latest.items():
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=whole)
+            elif so_far < bars.tasks[tasks[name]].completed:
+                bars.reset(tasks[name])  # the same work of a sweep's next run
+            bars.update(tasks[name], completed=so_far, total=whole)
+        latest.clear()
+
+    try:
+        yield watch
+    finally:
+        if bars is not None:
+            bars.stop()
+
+
+def _build_bars() -> Any:
+    from rich import progress
+
+    return progress.Progress(
+        progress.TextColumn("{task.description:<24}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(elapsed_when_finished=False),
+        console=_err.console,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _print_json(values: Any) -> None:
@@ -891,7 +1021,7 @@ def _views_line(model: Any) -> str:
 
 def _print_view_trials(choice: Any) -> None:
     heads = ("accuracy", "log loss", "falls by", "95 % interval", "p", "below", "adopted")
-    table = Table("view", *heads, box=None, pad_edge=False)
+    table = _table("view", *heads)
     for trial in choice.trials[:1]:
         plain = trial.gain
         table.add_row("whole", f"{plain.accuracy_before:.3f}", f"{plain.loss_before:.4f}")
@@ -920,7 +1050,7 @@ def _print_ensemble_trial(trial: Any) -> None:
 
     blend = trial.blend
     heads = ("accuracy", "log loss", "together", "falls by", "95 % interval", "p", "below")
-    table = Table("run", *heads, "share", box=None, pad_edge=False)
+    table = _table("run", *heads, "share")
     tried = {one.number: one for one in blend.trials}
     for number in (blend.best, *tried):
         row = [
@@ -955,6 +1085,29 @@ def _print_ensemble_trial(trial: Any) -> None:
     _out.print(f"next          lotlens predict {trial.model.run.path} --out submission.csv")
 
 
+def _print_export(done: Any) -> None:
+    parity = done.parity
+    _out.print(
+        f"compared with torch on {parity.num_photos} photos held out of training and"
+        f" {parity.num_made} made to be read wrongly"
+    )
+    for name, share in (("same answers", parity.same), ("same verdicts", parity.verdicts)):
+        _out.print(
+            f"  {name:<14} {share.value:.4f}  (95 % interval {share.low:.4f} to {share.high:.4f})"
+        )
+    _out.print(f"  logits         differ by {parity.largest:.2g} at most")
+    if parity.before is not None:
+        _out.print(
+            f"  accuracy       {parity.before:.4f}, exported {parity.after:.4f} (95 % interval of"
+            f" the difference {100 * parity.low:+.1f} to {100 * parity.high:+.1f} points)"
+        )
+    if done.kept:
+        _out.print(f"  in 32 bits     {len(done.kept)} layers that eight bits distort most")
+    _out.print(f"written       {done.path} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
+    _out.print(f"photo by photo {done.path / 'parity.csv'}", soft_wrap=True)
+    _out.print(f"next          lotlens predict {done.path} PHOTOS", soft_wrap=True)
+
+
 def _print_plan(planned: Any, *, as_json: bool) -> None:
     import yaml
 
@@ -979,7 +1132,7 @@ def _print_plan(planned: Any, *, as_json: bool) -> None:
     counts = f"{planned.num_train} photos to train on, {planned.num_validation} to validate"
     many = planned.num_models > 1
     _out.print(f"{planned.num_models} folds, in the first {counts}" if many else counts)
-    table = Table("stage", "trained", "frozen", "epochs", "steps", "min", box=None, pad_edge=False)
+    table = _table("stage", "trained", "frozen", "epochs", "steps", "min")
     for number, stage in enumerate(stages):
         table.add_row(
             f"{number} {stage['kind']}",
@@ -1018,7 +1171,7 @@ def _print_round_plan(plan: Any) -> None:
         reasons = Counter(one.reason for one in plan.vetting.vetted if not one.admitted)
         for reason, count in reasons.most_common():
             _out.print(f"  {reason:<22} {count:,}")
-        table = Table(*("learnt now" if key == "train" else key for key in _PLAN_KEYS))
+        table = _table(*("learnt now" if key == "train" else key for key in _PLAN_KEYS))
         for row in offered.to_rows():
             cells = ("" if row[key] is None else str(row[key]) for key in _PLAN_KEYS)
             table.add_row(*map(escape, cells))
@@ -1039,7 +1192,7 @@ def _print_audit(found: Any) -> None:
     if not counts:
         _out.print("nothing found")
         return
-    table = Table("check", "severity", "found", "training", "what", box=None, pad_edge=False)
+    table = _table("check", "severity", "found", "training", "what")
     for check, count in counts.items():
         actions = {"drop": "leaves out", "group": "keeps together", "keep": "keeps"}
         table.add_row(
@@ -1065,7 +1218,7 @@ def _print_sweep(done: Any) -> None:
         _out.print(f"{number:>3}  {escape(name)}", soft_wrap=True)
     _out.print()
     heads = ("accuracy", "95 % interval", "deviation", "lowest", "highest", "seeds", "min")
-    table = Table("variant", *heads, box=None, pad_edge=False)
+    table = _table("variant", *heads)
     for row in done.summary:
         table.add_row(
             f"{number_of[row.variant]:>3}",
@@ -1079,7 +1232,7 @@ def _print_sweep(done: Any) -> None:
         )
     _out.print(table)
     pair_heads = ("points", "95 % interval", "p", "p (Holm)", "verdict")
-    pairs = Table("variants", *pair_heads, box=None, pad_edge=False)
+    pairs = _table("variants", *pair_heads)
     surest = sorted(done.comparisons, key=lambda pair: (pair.p_holm, pair.p))
     for pair in surest[:_MOST_PAIRS]:
         pairs.add_row(
@@ -1118,7 +1271,7 @@ def _print_compared(compared: Any) -> None:
     )
     _out.print(f"only A right  {found.only_first} photos\nonly B right  {found.only_second} photos")
     heads = ("photos", "A", "B", "points", "95 % interval", "p (Holm)", "verdict on A")
-    table = Table("class", *heads, box=None, pad_edge=False)
+    table = _table("class", *heads)
     for one in found.classes:
         if one.pair is None:
             table.add_row(escape(one.car.name), "0", *["-"] * 6)
@@ -1144,7 +1297,7 @@ def _print_evaluation(evaluation: Any) -> None:
         _out.print("[bold]synthetic photos: drawn, not real cars[/bold]")
     for metric in evaluation.metrics:
         _out.print(_metric_line(metric), soft_wrap=True)
-    table = Table("class", "photos", "recall", "precision", "F1", box=None, pad_edge=False)
+    table = _table("class", "photos", "recall", "precision", "F1")
     for row in evaluation.to_frame().itertuples():
         figures = ["-" if v is None or math.isnan(v) else f"{v:.3f}" for v in row[4:7]]
         table.add_row(escape(str(row.name)), str(row.photos), *figures)

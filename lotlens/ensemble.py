@@ -22,10 +22,10 @@ from lotlens.judge.gain import describe_gain
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.predict import load_predictions, save_predictions, select_predictions
 from lotlens.judge.refuse import learn_refusal
-from lotlens.judge.tta import WHOLE
+from lotlens.judge.views import WHOLE
+from lotlens.model import Model, load
 from lotlens.photos.tables import list_some
-from lotlens.recipe import MOST_FOLDS
-from lotlens.records import Predictions, Split
+from lotlens.records import MOST_FOLDS, Predictions, Split
 from lotlens.run import RunFolder
 from lotlens.version import __version__
 
@@ -44,7 +44,7 @@ class EnsembleTrial:
     runs: tuple[Path, ...]
     blend: Blend
     num_photos: int
-    model: api.Model | None
+    model: Model | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -94,7 +94,7 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
         OutputError: a file cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
-    models = [api.load(run) for run in runs]
+    models = [load(run) for run in runs]
     _check_joinable(models)
     lot, _ = api.open_own_data(models[0])
     split = _join_splits(models)
@@ -148,12 +148,12 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     card = api.calibrate(card, predictions, validation)
     targets = align_targets(predictions, validation)
     run.write_card(replace(card, refusal=learn_refusal(predictions, targets, card.temperature)))
-    model = api.Model(run)
+    model = Model(run)
     api.tell_again(model, predictions, lot, validation, split)
     return EnsembleTrial(paths, blend, num_photos, model)
 
 
-def _check_joinable(models: Sequence[api.Model]) -> None:
+def _check_joinable(models: Sequence[Model]) -> None:
     """Refuse runs that cannot answer together.
 
     Raises:
@@ -193,7 +193,7 @@ def _check_joinable(models: Sequence[api.Model]) -> None:
             )
 
 
-def _join_splits(models: Sequence[api.Model]) -> Split:
+def _join_splits(models: Sequence[Model]) -> Split:
     """What is held out of all runs, what is locked in all, and the rest.
 
     Raises:
@@ -221,7 +221,7 @@ def _join_splits(models: Sequence[api.Model]) -> Split:
     return replace(splits[0], parts={part: ids for part, ids in parts.items() if ids})
 
 
-def _read_answers(model: api.Model, ids: Sequence[str]) -> Predictions:
+def _read_answers(model: Model, ids: Sequence[str]) -> Predictions:
     """A run's stored answers to some of its validation photos.
 
     Raises:

@@ -19,6 +19,7 @@ from lotlens import api
 from lotlens.audit.findings import audit_lot
 from lotlens.audit.split import LOCKED, cluster_photos, count_folds, draw_folds, pair_sides
 from lotlens.errors import BundleError, InputError
+from lotlens.extras import import_vision
 from lotlens.improve.doubts import (
     REASONS,
     Evidence,
@@ -27,7 +28,8 @@ from lotlens.improve.doubts import (
     write_doubts,
 )
 from lotlens.judge.predict import join_predictions, predict_views, probabilities
-from lotlens.judge.tta import WHOLE, average_views
+from lotlens.judge.views import WHOLE, average_views
+from lotlens.model import Model, load
 from lotlens.recipe import Head, Probe, parse_recipe
 from lotlens.records import (
     Catalog,
@@ -108,7 +110,7 @@ def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
         OutputError: doubts.csv cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
-    model = api.load(run)
+    model = load(run)
     lot, split = api.open_own_data(model)
     evidence, how = gather_evidence(model, lot, split, watch=watch)
     settled = api.list_settled(model)
@@ -123,7 +125,7 @@ def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
 
 
 def gather_evidence(
-    model: api.Model, lot: Lot, split: Split, *, watch: Watcher | None = None
+    model: Model, lot: Lot, split: Split, *, watch: Watcher | None = None
 ) -> tuple[Evidence, str]:
     """What models that have not learnt each photo say of it, and which models those are.
 
@@ -139,7 +141,7 @@ def gather_evidence(
     if model.members:
         raise InputError(f"{model.run.path} is an ensemble of runs: look for doubts in each run")
     if count_folds(split):
-        network, card = api.import_vision("bundle").load_bundle(model.run)
+        network, card = import_vision("bundle").load_bundle(model.run)
         members = list(network.members)
         sides: Sides = pair_sides(split)
         if len(members) != len(sides):
@@ -168,10 +170,10 @@ def gather_evidence(
 
 
 def _fit_probes(
-    model: api.Model, lot: Lot, split: Split, watch: Watcher | None
+    model: Model, lot: Lot, split: Split, watch: Watcher | None
 ) -> tuple[list[Classifier], Sides, ModelCard]:
     """Probes on the run's backbone as it was before training, each with its side of new folds."""
-    card, stages = model.card, api.import_vision("stages")
+    card, stages = model.card, import_vision("stages")
     recipe = parse_recipe(dict(card.recipe), source=str(model.run.card_path))
     probe = next((stage for stage in recipe.stages if isinstance(stage, Probe)), None)
     recipe = recipe.model_copy(
@@ -231,7 +233,7 @@ def _ask_members(
     watch: Watcher | None,
 ) -> _Asked:
     """Let every member answer for all photos: those held out of it first in the catalog's order."""
-    build = api.import_vision("predictor").ClassifierPredictor
+    build = import_vision("predictor").ClassifierPredictor
     # The features of the first view are kept, and those are to be the plain one's.
     asked = tuple(dict.fromkeys((WHOLE, *card.views, *_VIEWS)))
     row_of = {id_: row for row, id_ in enumerate(catalog.ids)}

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lotlens.errors import InputError, RecipeError
-from lotlens.records import Fit, ImageSpec, Interpolation
+from lotlens.records import MOST_FOLDS, Fit, ImageSpec, Interpolation
 
 
 class _Part(BaseModel):
@@ -73,11 +73,8 @@ MONITORS: Mapping[str, Literal["min", "max"]] = {
 }
 """What callbacks may watch, and whether less or more of it is better."""
 
-MOST_FOLDS = 50
-"""Each fold is a training, and a member of the ensemble that must be kept and asked."""
-
 View = Literal["mirror", "closer", "further", "left", "right", "brighter", "darker"]
-"""Views of a photo beside the whole one (see `judge.tta.VIEWS`)."""
+"""Views of a photo beside the whole one (see `judge.views.VIEWS`)."""
 
 Monitor = Literal["validation_log_loss", "validation_accuracy", "train_loss"]
 

@@ -23,6 +23,9 @@ METHODS = ("max probability", "energy", "neighbours", "mahalanobis")
 FAMILIARITIES = METHODS[1:]
 """Those that need more of a model than its final logits."""
 
+MOST_FOLDS = 50
+"""Each fold is a training, and a member of the ensemble that must be kept and asked."""
+
 OK = "ok"
 """The status of a photo that was read and predicted. Any other status is the reason it was not."""
 
@@ -367,6 +370,10 @@ class ModelCard:
             is 1. Empty for a single run. Each member has a bundle of its own with its own card,
             by which it prepares photos and takes views; `weights_sha256` is of those cards.
         refusal: when no class is named; None for models of before, which always name one.
+        engine: what the weights are for: "torch" (model.safetensors), or the engine that they were
+            exported for.
+        precision: of an exported network: "fp32", or "int8" where most layers have eight bits.
+        checked: of an exported network, how its answers were compared with torch's: plain values.
     """
 
     format_version: int
@@ -388,6 +395,9 @@ class ModelCard:
     synthetic: bool = False
     shares: tuple[float, ...] = ()
     refusal: Refusal | None = None
+    engine: str = "torch"
+    precision: str = "fp32"
+    checked: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -435,6 +445,11 @@ class Predictor(Protocol):
 
     @property
     def card(self) -> ModelCard: ...
+
+    @property
+    def num_streams(self) -> int:
+        """How many threads may call it at the same time, each of which keeps one core busy."""
+        ...
 
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] out."""

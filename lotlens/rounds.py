@@ -19,6 +19,7 @@ from lotlens.audit.findings import Audit
 from lotlens.audit.split import LOCKED, check_split, count_folds, list_held_out
 from lotlens.errors import BundleError, InputError
 from lotlens.evidence import gather_evidence
+from lotlens.extras import import_vision
 from lotlens.files import write_rows_atomically, write_text_atomically
 from lotlens.improve.additions import Addition, read_additions, write_additions
 from lotlens.improve.gate import RULES, Judgement, Rule, judge_candidate
@@ -26,6 +27,7 @@ from lotlens.improve.hard import weigh_hard
 from lotlens.improve.outside import write_vetted
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.predict import load_predictions, order_classes, select_predictions
+from lotlens.model import Model, load
 from lotlens.photos.decisions import decisions_path, read_decisions
 from lotlens.photos.sources import check_trainable, fingerprint
 from lotlens.photos.tables import list_some, read_table, require_columns
@@ -123,7 +125,7 @@ class Round:
         rounds: all rounds up to this one, one row each, as in rounds.csv.
     """
 
-    model: api.Model
+    model: Model
     parent: Path
     number: int
     judgement: Judgement
@@ -178,7 +180,7 @@ def plan_round(
     """
     if rule not in RULES:
         raise InputError(f"the gate has no rule {rule!r}; it has: {', '.join(RULES)}")
-    model = api.load(run)
+    model = load(run)
     if model.members:
         raise InputError(f"{run} is an ensemble of runs: improve its runs, then make it anew")
     before, old_split = api.open_own_data(model)
@@ -279,7 +281,7 @@ def improve(
     if resume and folder is None:
         raise InputError("to go on with a round, name its run folder with --out")
     if resume and folder is not None and folder.is_unfinished:
-        model = api.load(run)
+        model = load(run)
         plan = _read_plan(folder, model)
     else:
         plan = plan_round(
@@ -292,7 +294,7 @@ def improve(
             trust_labels=trust_labels,
             watch=watch,
         )
-        model = api.load(run)
+        model = load(run)
         folder = None
     if show is not None:
         show(plan)
@@ -365,7 +367,7 @@ def continue_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"name": name, "stages": (stage,)})
 
 
-def _open_decided(model: api.Model, folder: RunFolder | None = None) -> Lot:
+def _open_decided(model: Model, folder: RunFolder | None = None) -> Lot:
     """A run's data with decisions as they are now, or as an unfinished round began with them."""
     data = Path(model.run.read_source()["data"])
     lot = api.open_data(data, None if folder is None else folder.decisions_path)
@@ -373,7 +375,7 @@ def _open_decided(model: api.Model, folder: RunFolder | None = None) -> Lot:
     return replace(lot, train=lot.train.with_files())
 
 
-def _decisions_of(model: api.Model) -> Path:
+def _decisions_of(model: Model) -> Path:
     return decisions_path(Path(model.run.read_source()["data"]))
 
 
@@ -394,7 +396,7 @@ def _follow_decisions(
     return Split(parts, split.seed, fingerprint(catalog))
 
 
-def _read_base(model: api.Model) -> Recipe:
+def _read_base(model: Model) -> Recipe:
     """The recipe that a run's first ancestor was trained by."""
     values, source = model.card.recipe, model.run.card_path
     if model.run.round_path.is_file():
@@ -420,7 +422,7 @@ def _count_round(run: RunFolder) -> int:
     return max(numbers, default=0)
 
 
-def _find_failing(model: api.Model, lot: Lot, vetting: api.Vetting | None) -> tuple[str, ...]:
+def _find_failing(model: Model, lot: Lot, vetting: api.Vetting | None) -> tuple[str, ...]:
     """Labels of the classes that fail: clearly, or those with the most errors that hold half."""
     if vetting is not None:
         clearly = tuple(one.car.label for one in vetting.plan.classes if one.is_failing)
@@ -446,7 +448,7 @@ def _count_reasons(vetting: api.Vetting) -> str:
 
 
 def _begin(
-    plan: RoundPlan, model: api.Model, out: Path | str | None, split: Split, usable: Catalog
+    plan: RoundPlan, model: Model, out: Path | str | None, split: Split, usable: Catalog
 ) -> RunFolder:
     """The candidate's run folder, with all that its training begins with."""
     data = Path(model.run.read_source()["data"])
@@ -467,7 +469,7 @@ def _begin(
     return folder
 
 
-def _read_plan(folder: RunFolder, model: api.Model) -> RoundPlan:
+def _read_plan(folder: RunFolder, model: Model) -> RoundPlan:
     """The plan of a round that was stopped.
 
     Raises:
@@ -505,16 +507,16 @@ def _read_plan(folder: RunFolder, model: api.Model) -> RoundPlan:
     )
 
 
-def _read_starts(model: api.Model) -> tuple[Mapping[str, Any], ...]:
+def _read_starts(model: Model) -> tuple[Mapping[str, Any], ...]:
     """The weights of a run, of each of its members."""
-    network, card = api.import_vision("bundle").load_bundle(model.run)
+    network, card = import_vision("bundle").load_bundle(model.run)
     members = network.members if card.members > 1 else [network]
     return tuple(member.state_dict() for member in members)
 
 
 def _judge(
-    done: api.Model,
-    model: api.Model,
+    done: Model,
+    model: Model,
     lot: Lot,
     split: Split,
     plan: RoundPlan,

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import (
     is_unfinished,
@@ -26,7 +24,10 @@ from lotlens.files import (
 from lotlens.records import ModelCard
 
 FORMAT_VERSION = 1
-"""Version of the bundle: what card.json and model.safetensors hold."""
+"""Version of the bundle: what card.json and the weights hold."""
+
+_EXPORTED = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
+"""Engine -> the files of a network that was exported for it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,16 @@ class RunFolder:
         return self.path / "additions.csv"
 
     @property
+    def exports_path(self) -> Path:
+        """A folder of bundles that were exported from the run."""
+        return self.path / "exports"
+
+    @property
+    def parity_path(self) -> Path:
+        """Of an exported bundle, its answers beside those of the run it was made from."""
+        return self.path / "parity.csv"
+
+    @property
     def tensorboard_path(self) -> Path:
         """A folder of TensorBoard's event files, one folder for each stage of fine-tuning."""
         return self.path / "tensorboard"
@@ -193,8 +204,9 @@ class RunFolder:
         run = cls(path)
         if not path.is_dir():
             raise BundleError(f"no run folder at {path}")
-        has_weights = run.weights_path.is_file() or run.member(0).weights_path.is_file()
-        if not run.card_path.is_file() or not has_weights:
+        exported = [path / files[0] for files in _EXPORTED.values()]
+        weights = (run.weights_path, run.member(0).weights_path, *exported)
+        if not run.card_path.is_file() or not any(file.is_file() for file in weights):
             raise BundleError(
                 f"{path} holds no finished model (card.json and model.safetensors):"
                 " train one with  lotlens train DATA"
@@ -283,6 +295,35 @@ class RunFolder:
             )
         return data
 
+    def exported_paths(self, engine: str) -> tuple[Path, ...]:
+        """The files of a network that was exported for an engine.
+
+        Raises:
+            BundleError: no engine of this lotlens.
+        """
+        if engine not in _EXPORTED:
+            raise BundleError(
+                f"{self.card_path} names an engine {engine!r} that this lotlens does not know: it"
+                " is damaged, or of a newer lotlens; install a newer one"
+            )
+        return tuple(self.path / name for name in _EXPORTED[engine])
+
+    def read_exported(self, card: ModelCard) -> tuple[bytes, ...]:
+        """The files of an exported network, which the card vouches for.
+
+        Raises:
+            BundleError: one is missing, or they are not the files that the card describes.
+        """
+        paths = self.exported_paths(card.engine)
+        files = tuple(_read_bytes(path) for path in paths)
+        if hash_files(files) != card.weights_sha256:
+            raise BundleError(
+                f"{' and '.join(map(str, paths))} {'is' if len(paths) == 1 else 'are'} not what"
+                f" {self.card_path} describes (the SHA-256 differs): damaged or replaced; export"
+                " the run again"
+            )
+        return files
+
     def write_references(self, data: bytes) -> str:
         """Write that file, and give its SHA-256 for the card."""
         write_bytes_atomically(self.references_path, data)
@@ -308,6 +349,8 @@ class RunFolder:
         Raises:
             BundleError: it is missing or damaged.
         """
+        import yaml  # slow to import, and answering does without
+
         try:
             values = yaml.safe_load(self.recipe_path.read_text("utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
@@ -317,6 +360,8 @@ class RunFolder:
         return values
 
     def write_recipe(self, values: Mapping[str, Any]) -> None:
+        import yaml
+
         text = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False)
         write_text_atomically(self.recipe_path, text)
 
@@ -383,6 +428,14 @@ class RunFolder:
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
         write_text_atomically(path, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+
+
+def hash_files(files: Sequence[bytes]) -> str:
+    """SHA-256 of a bundle's network: of its one file, or of several one after another."""
+    total = hashlib.sha256()
+    for data in files:
+        total.update(data)
+    return total.hexdigest()
 
 
 def _read_bytes(path: Path) -> bytes:

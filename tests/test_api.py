@@ -18,7 +18,7 @@ from lotlens.errors import BundleError, InputError, MissingExtra, RecipeError
 from lotlens.judge.metrics import align_targets, find_worst_errors
 from lotlens.judge.predict import load_predictions, predict_views
 from lotlens.judge.predict import predict as predict_catalog
-from lotlens.judge.tta import VIEWS
+from lotlens.judge.views import VIEWS
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
 from lotlens.photos.sources import open_lot

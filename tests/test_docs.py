@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel
@@ -15,15 +16,19 @@ from typer.testing import CliRunner
 import lotlens
 from lotlens import cli
 from lotlens import recipe as recipes
+from lotlens.deliver.parity import EXACT, ROUGH
+from lotlens.export import _MOST_CALIBRATED, _MOST_CHECKED
 from lotlens.improve.additions import MOST_WEIGHT
 from lotlens.improve.outside import REASONS
 from lotlens.judge import metrics
 from lotlens.judge.compare import Comparison
 from lotlens.judge.ensemble import SMALLEST_SHARE
 from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
-from lotlens.judge.refuse import KINDS
-from lotlens.judge.tta import VIEWS
+from lotlens.judge.verdicts import KINDS
+from lotlens.judge.views import VIEWS
+from lotlens.model import _PIECE
 from lotlens.photos.decisions import VERDICTS
+from lotlens.photos.nasty import draw_nasty
 from lotlens.photos.negatives import KINDS as NEGATIVES
 from lotlens.photos.quality import FLAWS
 from lotlens.records import METHODS
@@ -39,6 +44,7 @@ REPORT = (ROOT / "docs" / "guide" / "report.md").read_text("utf-8")
 OUTSIDE = (ROOT / "docs" / "guide" / "outside.md").read_text("utf-8")
 DOUBTS = (ROOT / "docs" / "guide" / "doubts.md").read_text("utf-8")
 REVIEW = (ROOT / "docs" / "guide" / "review.md").read_text("utf-8")
+EXPORT = (ROOT / "docs" / "guide" / "export.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 
 
@@ -196,3 +202,22 @@ def test_the_page_on_outside_photos_names_every_reason():
     for reason in REASONS:
         assert f"`{reason}`" in OUTSIDE, reason
     assert f", {MOST_WEIGHT:g} times at most" in " ".join(OUTSIDE.split())
+
+
+def test_the_guide_states_what_an_export_is_held_to():
+    rows = {line.split("|")[1].strip(): line for line in EXPORT.splitlines() if "|" in line}
+    told = {
+        "difference": next(row for name, row in rows.items() if name.startswith("logits")),
+        "same": next(row for name, row in rows.items() if "`--same`" in name),
+        "lost": next(row for name, row in rows.items() if "`--lost`" in name),
+    }
+    for name, row in told.items():
+        exact, rough = (cell.strip() for cell in row.split("|")[2:4])
+        assert float(exact) == getattr(EXACT, name)
+        if name != "difference":
+            assert float(rough) == getattr(ROUGH, name)
+    photo = np.zeros((48, 64, 3), np.uint8)
+    assert f"- {len(list(draw_nasty(photo)))} photos made to be read wrongly" in EXPORT
+    assert f"up to {_MOST_CHECKED} photos" in EXPORT
+    assert f"pieces of {_PIECE} photos" in EXPORT
+    assert f"on {_MOST_CALIBRATED} training photos" in EXPORT

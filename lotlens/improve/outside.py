@@ -24,7 +24,7 @@ from lotlens.audit.scan import scan_photos
 from lotlens.audit.split import LOCKED, list_held_out
 from lotlens.files import write_rows_atomically
 from lotlens.judge.predict import probabilities
-from lotlens.judge.refuse import Verdict, decide
+from lotlens.judge.verdicts import Verdict, decide
 from lotlens.photos.tables import list_some
 from lotlens.records import (
     OK,
@@ -276,7 +276,7 @@ def find_reasons(
         ids: of the photos.
         claimed: class indices, or NO_LABEL or UNKNOWN_CLASS.
         copies: of each photo.
-        verdicts: of `judge.refuse.decide`.
+        verdicts: of `judge.verdicts.decide`.
         chances: [N, K] calibrated probabilities; NaN where there is no answer.
         least: see `choose_least`.
     """

@@ -23,11 +23,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
-from scipy.special import logsumexp
 
 from lotlens.errors import BundleError
 from lotlens.judge.predict import predict, probabilities
+from lotlens.logits import log_sum_exp
 from lotlens.records import (
     FAMILIARITIES,
     Catalog,
@@ -89,6 +88,10 @@ class FamiliarPredictor:
     def card(self) -> ModelCard:
         return self._predictor.card
 
+    @property
+    def num_streams(self) -> int:
+        return self._predictor.num_streams
+
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         logits, features = self._predictor(batch)
         return logits, measure_familiarity(logits, features, self._references)
@@ -109,6 +112,11 @@ def predict_familiar(
     """
     familiar = FamiliarPredictor(predictor, references)
     found = predict(familiar, catalog, views=views, keep_features=True, progress=progress)
+    return take_familiarity(found)
+
+
+def take_familiarity(found: Predictions) -> Predictions:
+    """Answers of a FamiliarPredictor that keeps its features, these put where they belong."""
     scores = found.features
     if scores is not None and not scores.size:  # no photo was read at all
         scores = np.full((len(found.ids), len(FAMILIARITIES)), np.nan, np.float32)
@@ -196,7 +204,7 @@ def measure_familiarity(
         )
     parts = np.split(features, np.cumsum(widths)[:-1], axis=1)
     scores = np.empty((len(features), len(FAMILIARITIES)))
-    scores[:, 0] = logsumexp(np.asarray(logits, np.float64), axis=1)
+    scores[:, 0] = log_sum_exp(logits)
     if len(references) > 1:
         scores[:, 0] = np.nan
     both = [
@@ -327,6 +335,9 @@ def _find_directions(
     centred: FloatArray, num_directions: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The largest eigenvalues [D] of the covariance and their directions [D, F]."""
+    # Slow to import, and only training needs it.
+    from scipy.linalg import eigh
+
     num_photos, num_features = centred.shape
     if not num_directions:
         return np.zeros(0), np.zeros((0, num_features))

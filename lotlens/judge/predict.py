@@ -4,33 +4,65 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from lotlens.errors import BundleError, InputError
 from lotlens.files import atomic_path
-from lotlens.judge.tta import VIEWS, average_views, check_views
+from lotlens.judge.views import VIEWS, average_views, check_views
+from lotlens.logits import softmax
+from lotlens.photos.archives import PhotoReader
 from lotlens.photos.prepare import normalise
-from lotlens.photos.reading import read_ahead
+from lotlens.photos.reading import LoadedPhoto, read_ahead, read_photo
 from lotlens.records import (
     OK,
     CarClass,
     Catalog,
     FloatArray,
     ModelCard,
+    Photo,
     Predictions,
     Predictor,
 )
 
 NO_NUMBER = "the model gave no number"
+COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
+"""Of `to_rows`."""
+
+
+_BATCH_SIZE = 32
+_STREAM_BATCH_SIZE = 8
+"""Where several threads answer, each with a batch of its own: small, so that none waits long for
+the others at the end, and a core's cache holds what a batch needs."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Answers to some photos that follow one another in a catalog.
+
+    Attributes:
+        start: row of the first of them.
+        status: one per photo, see `Predictions`.
+        flaws: likewise.
+        rows: of the photos that were read, from 0 in this piece.
+        logits: view name -> [R, K] float32, for those rows.
+        features: [R, F] of the first view, likewise; None if not kept, or without a row.
+    """
+
+    start: int
+    status: Sequence[str]
+    flaws: Sequence[str]
+    rows: Sequence[int]
+    logits: Mapping[str, FloatArray]
+    features: FloatArray | None
 
 
 def predict(
@@ -38,7 +70,7 @@ def predict(
     catalog: Catalog,
     *,
     views: Sequence[str] | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     num_workers: int | None = None,
     keep_features: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -46,14 +78,16 @@ def predict(
     """Answer for every photo, averaging the views in log space.
 
     Photos are read and prepared by threads (Pillow decodes outside the interpreter's lock) while
-    the model works; at most two batches wait, so memory does not grow with the catalog.
+    the model works; at most a few batches wait, so memory does not grow with the catalog but by
+    the answers.
 
     Args:
         predictor: the model; its card says how photos are prepared.
         catalog: photos, labelled or not.
-        views: names in `tta.VIEWS`; None for those of the model's card.
-        batch_size: photos per call of the model.
-        num_workers: threads that read photos; 0 to read in this one, None for one per core.
+        views: names in `views.VIEWS`; None for those of the model's card.
+        batch_size: photos per call of the model; None for 32, or 8 where several threads call it.
+        num_workers: threads that read photos for a predictor that is called by one thread; 0 to
+            read in this one, None for one per core.
         keep_features: also keep the features of the first view.
         progress: called with (photos done, photos in all) after every batch.
 
@@ -66,7 +100,7 @@ def predict(
         BundleError: the model's outputs do not match the classes on its card, or the card names
             views that are not known.
     """
-    names = _read_views(predictor.card) if views is None else check_views(views)
+    names = read_views(predictor.card) if views is None else check_views(views)
     by_view = predict_views(
         predictor,
         catalog,
@@ -86,7 +120,7 @@ def predict_views(
     catalog: Catalog,
     *,
     views: Sequence[str],
-    batch_size: int = 32,
+    batch_size: int | None = None,
     num_workers: int | None = None,
     keep_features: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -99,51 +133,94 @@ def predict_views(
         view name -> Predictions; all have the same statuses, and the first alone has features.
     """
     names = check_views(views)
-    card = predictor.card
-    num_photos, num_classes = len(catalog), len(card.classes)
-    logits = {name: np.full((num_photos, num_classes), np.nan, np.float32) for name in names}
-    features: FloatArray | None = None
-    status, flaws = [OK] * num_photos, [""] * num_photos
-    rows: list[int] = []
-    waiting: list[NDArray[np.uint8]] = []
-
-    def answer() -> None:
-        nonlocal features
-        batch = normalise(np.stack(waiting), card.image)
-        for name in names:
-            answers, found = predictor(VIEWS[name](batch, card.image))
-            if answers.shape != (len(rows), num_classes):
-                raise BundleError(
-                    f"the model gives outputs of shape {answers.shape} for {len(rows)} photos and"
-                    f" the {num_classes} classes on its card; make the bundle anew"
-                )
-            logits[name][rows] = answers
-            if keep_features and name == names[0]:
-                if features is None:
-                    features = np.full((num_photos, found.shape[1]), np.nan, np.float32)
-                features[rows] = found
-        rows.clear()
-        waiting.clear()
-
-    stream = read_ahead(
+    pieces = answer_pieces(
+        predictor,
         catalog.photos,
-        card.image,
+        views=names,
+        batch_size=batch_size,
         num_workers=num_workers,
-        num_ahead=2 * batch_size,
+        keep_features=keep_features,
+    )
+    collected = []
+    with closing(pieces):
+        for piece in pieces:
+            collected.append(piece)
+            if progress is not None:
+                progress(piece.start + len(piece.status), len(catalog))
+    return join_pieces(collected, catalog.ids, predictor.card, names, keep_features=keep_features)
+
+
+def answer_pieces(
+    predictor: Predictor,
+    photos: Sequence[Photo],
+    *,
+    views: Sequence[str],
+    batch_size: int | None = None,
+    num_workers: int | None = None,
+    keep_features: bool = False,
+) -> Generator[Piece, None, None]:
+    """Answers batch by batch, in order; close the generator to end its threads early.
+
+    A predictor that may be called by one thread alone works in the caller's, while others read
+    ahead. One with several streams is called by as many threads, each of which reads, prepares and
+    answers a batch: none of them ever waits for another.
+
+    Arguments and errors are those of `predict`; `views` are known ones.
+    """
+    num_streams = predictor.num_streams
+    default = _STREAM_BATCH_SIZE if num_streams > 1 else _BATCH_SIZE
+    size = batch_size or default
+    ask = _Asking(predictor, tuple(views), keep_features)
+    if num_streams > 1:
+        yield from _answer_in_threads(ask, photos, size, num_streams)
+        return
+    stream = read_ahead(
+        photos,
+        predictor.card.image,
+        num_workers=num_workers,
+        num_ahead=2 * size,
         find_flaws=True,
     )
     with closing(stream):  # so that the threads end here, whatever the model raises
-        for row, loaded in enumerate(stream):
-            status[row], flaws[row] = loaded.status, loaded.flaw
-            if loaded.pixels is not None:
-                rows.append(row)
-                waiting.append(loaded.pixels)
-            is_last = row == num_photos - 1
-            if waiting and (is_last or len(waiting) == batch_size):
-                answer()
-            if progress is not None and (is_last or not waiting):
-                progress(row + 1, num_photos)
+        for start in range(0, len(photos), size):
+            count = min(size, len(photos) - start)
+            yield ask(start, [next(stream) for _ in range(count)])
 
+
+def join_pieces(
+    pieces: Iterable[Piece],
+    ids: Sequence[str],
+    card: ModelCard,
+    views: Sequence[str],
+    *,
+    keep_features: bool,
+) -> dict[str, Predictions]:
+    """Pieces that follow one another, as Predictions by view.
+
+    Args:
+        pieces: at least as many photos as there are ids.
+        ids: of the photos, from the first piece's first on.
+        card: of the model that answered.
+        views: as it was asked.
+        keep_features: whether it was asked to.
+    """
+    num_photos, num_classes = len(ids), len(card.classes)
+    logits = {name: np.full((num_photos, num_classes), np.nan, np.float32) for name in views}
+    features: FloatArray | None = None
+    status, flaws = [OK] * num_photos, [""] * num_photos
+    first: int | None = None
+    for piece in pieces:
+        first = piece.start if first is None else first
+        at = piece.start - first
+        status[at : at + len(piece.status)] = piece.status
+        flaws[at : at + len(piece.flaws)] = piece.flaws
+        rows = [at + row for row in piece.rows]
+        for name, values in piece.logits.items():
+            logits[name][rows] = values
+        if piece.features is not None:
+            if features is None:
+                features = np.full((num_photos, piece.features.shape[1]), np.nan, np.float32)
+            features[rows] = piece.features
     is_number = np.all([np.isfinite(values).all(axis=1) for values in logits.values()], axis=0)
     for row in np.flatnonzero(~is_number).tolist():
         if status[row] == OK:
@@ -154,18 +231,79 @@ def predict_views(
         features = np.full((num_photos, 0), np.nan, np.float32)
     return {
         name: Predictions(
-            catalog.ids,
+            tuple(ids),
             logits[name],
-            features if name == names[0] else None,
+            features if name == views[0] else None,
             tuple(status),
             card.classes,
             tuple(flaws),
         )
-        for name in names
+        for name in views
     }
 
 
-def _read_views(card: ModelCard) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Asking:
+    """Asks a predictor about photos that were read."""
+
+    predictor: Predictor
+    views: tuple[str, ...]
+    keep_features: bool
+
+    def __call__(self, start: int, photos: Sequence[LoadedPhoto]) -> Piece:
+        rows = [row for row, photo in enumerate(photos) if photo.pixels is not None]
+        logits: dict[str, FloatArray] = {}
+        features: FloatArray | None = None
+        if rows:
+            image = self.predictor.card.image
+            batch = normalise(np.stack([photos[row].pixels for row in rows]), image)  # type: ignore[misc]
+            for name in self.views:
+                logits[name], found = self.predictor(VIEWS[name](batch, image))
+                self._check(logits[name], len(rows))
+                if self.keep_features and name == self.views[0]:
+                    features = found
+        status, flaws = [photo.status for photo in photos], [photo.flaw for photo in photos]
+        return Piece(start, status, flaws, rows, logits, features)
+
+    def _check(self, logits: FloatArray, num_photos: int) -> None:
+        num_classes = len(self.predictor.card.classes)
+        if logits.shape != (num_photos, num_classes):
+            raise BundleError(
+                f"the model gives outputs of shape {logits.shape} for {num_photos} photos and"
+                f" the {num_classes} classes on its card; make the bundle anew"
+            )
+
+
+def _answer_in_threads(
+    ask: _Asking, photos: Sequence[Photo], size: int, num_threads: int
+) -> Generator[Piece, None, None]:
+    image = ask.predictor.card.image
+    with PhotoReader() as reader:
+
+        def answer(start: int) -> Piece:
+            own = photos[start : start + size]
+            return ask(start, [read_photo(reader, one, image, find_flaws=True) for one in own])
+
+        waiting: deque[Future[Piece]] = deque()
+        pool = ThreadPoolExecutor(num_threads, thread_name_prefix="answers")
+        try:
+            for start in range(0, len(photos), size):
+                # Twice as many as threads, so that no thread waits for a slow batch in front.
+                if len(waiting) == 2 * num_threads:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(answer, start))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_views(card: ModelCard) -> tuple[str, ...]:
+    """The views of a model's card.
+
+    Raises:
+        BundleError: it names views that are not known.
+    """
     try:
         return check_views(card.views)
     except InputError as error:
@@ -252,15 +390,15 @@ def probabilities(predictions: Predictions, temperature: float = 1.0) -> NDArray
         [N, K] float64; rows sum to 1, those without an answer are NaN.
     """
     scaled = predictions.logits.astype(np.float64) / temperature
-    return np.asarray(softmax(scaled, axis=1)) if scaled.size else scaled
+    return softmax(scaled) if scaled.size else scaled
 
 
-def to_frame(predictions: Predictions, temperature: float = 1.0) -> pd.DataFrame:
-    """A table for people: the two likeliest classes of every photo.
+def to_rows(predictions: Predictions, temperature: float = 1.0) -> list[dict[str, Any]]:
+    """For people: the two likeliest classes of every photo.
 
     Returns:
-        columns id, status, label, name, probability, second_name, second_probability; one row
-        per photo in order, empty (None, NaN) where there is no answer or no second class.
+        one row per photo in order: id, status, label, name, probability, second_name,
+        second_probability; None and NaN where there is no answer or no second class.
     """
     chances = probabilities(predictions, temperature)
     order = np.argsort(-chances, axis=1, kind="stable")
@@ -273,19 +411,12 @@ def to_frame(predictions: Predictions, temperature: float = 1.0) -> pd.DataFrame
         ]
         first, chance = ranked[0] if ranked else (None, float("nan"))
         second, second_chance = ranked[1] if len(ranked) > 1 else (None, float("nan"))
-        rows.append(
-            {
-                "id": id_,
-                "status": status,
-                "label": first and first.label,
-                "name": first and first.name,
-                "probability": chance,
-                "second_name": second and second.name,
-                "second_probability": second_chance,
-            }
+        values = (
+            *(id_, status, first and first.label, first and first.name, chance),
+            *(second and second.name, second_chance),
         )
-    columns = ["id", "status", "label", "name", "probability", "second_name", "second_probability"]
-    return pd.DataFrame(rows, columns=columns)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:

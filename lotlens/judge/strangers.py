@@ -20,7 +20,7 @@ from lotlens.judge.familiarity import (
 )
 from lotlens.judge.predict import predict, select_predictions
 from lotlens.judge.refuse import Group, Strangers
-from lotlens.judge.tta import WHOLE
+from lotlens.judge.views import WHOLE
 from lotlens.photos.negatives import make_negatives
 from lotlens.records import FAMILIARITIES, Catalog, Photo, Predictions, Predictor
 

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from joblib import cpu_count
 from numpy.typing import NDArray
 
 from lotlens.errors import UnreadablePhoto
@@ -59,26 +59,35 @@ def read_ahead(
         num_ahead: the most photos that wait to be taken.
         find_flaws: also judge their quality, for about a millisecond each.
     """
+    if num_workers is None and len(photos) < 2:
+        num_workers = 0
     if num_workers is None:
+        from joblib import cpu_count  # slow to import
+
         num_workers = min(_MOST_WORKERS, cpu_count())
     with PhotoReader() as reader:
         if num_workers == 0:
-            yield from (_read(reader, photo, spec, find_flaws) for photo in photos)
+            for photo in photos:
+                yield read_photo(reader, photo, spec, find_flaws=find_flaws)
             return
+        read = partial(read_photo, reader, spec=spec, find_flaws=find_flaws)
         queue: deque[Future[LoadedPhoto]] = deque()
         pool = ThreadPoolExecutor(num_workers, thread_name_prefix="photos")
         try:
             for photo in photos:
                 if len(queue) == num_ahead:
                     yield queue.popleft().result()
-                queue.append(pool.submit(_read, reader, photo, spec, find_flaws))
+                queue.append(pool.submit(read, photo))
             while queue:
                 yield queue.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(reader: PhotoReader, photo: Photo, spec: ImageSpec, find_flaws: bool) -> LoadedPhoto:
+def read_photo(
+    reader: PhotoReader, photo: Photo, spec: ImageSpec, *, find_flaws: bool = False
+) -> LoadedPhoto:
+    """One photo, read, decoded and fitted, or the reason why not; safe in threads."""
     if photo.locator is None:
         return LoadedPhoto(NO_FILE)
     try:

@@ -12,8 +12,8 @@ from safetensors.torch import load, save
 
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
-from lotlens.recipe import MOST_FOLDS, Head
-from lotlens.records import ModelCard
+from lotlens.recipe import Head
+from lotlens.records import MOST_FOLDS, ModelCard
 from lotlens.run import RunFolder
 from lotlens.vision.classifier import Classifier, Ensemble, Network, build_classifier
 

@@ -8,8 +8,6 @@ empty module in its place is all it takes.
 
 torch's OpenMP reads its settings when it is loaded. Its idle threads spin while they wait for one
 another, which on a machine with other work takes the cores from the very thread they wait for.
-
-onnxruntime reports how it is used to its makers, unless it is told not to before it is imported.
 """
 
 from __future__ import annotations
@@ -31,17 +29,6 @@ def limit_spinning() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-
-def silence_onnxruntime() -> None:
-    """Have onnxruntime send nothing to anybody, unless the user has decided about that.
-
-    To be called before the first import of onnxruntime. Since 1.29 its wheels for Linux and macOS
-    start a thread that uploads events, and keep a number for the machine in the user's cache. Who
-    gave photos to lotlens has agreed to neither; and the thread has been seen elsewhere to abort
-    processes at their very end.
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def mend_torchvision() -> bool:

@@ -1,32 +1,33 @@
-"""A classifier made fast for answering: exported in memory to ONNX Runtime, checked, else torch.
+"""A classifier made fast for answering: exported to ONNX in memory, checked, else torch.
 
 It knows networks and arrays, not photos.
 """
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from joblib import cpu_count
+from timm.layers.conv2d_same import Conv2dSame, Conv2dSameExport
+from torch import Tensor
 
+from lotlens.engines import INPUT, OUTPUTS, Answers, Engine, open_onnx
 from lotlens.records import FloatArray
 from lotlens.vision.classifier import Network
 from lotlens.vision.distributed import processes_here
 
-Engine = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
-"""Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] float32 out."""
-
 _WORTH_EXPORTING = 200
 """Below about this many photos the export takes longer than it saves (one second, measured)."""
 _TOLERANCE = 1e-3
+_OPSET = 17
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 1 << 30
 _log = logging.getLogger(__name__)
@@ -63,55 +64,79 @@ def build_engine(network: Network, height: int, width: int, *, num_photos: int) 
         num_photos: how many photos it will be asked about (an export takes about a second).
     """
     network.eval()
+    plain = build_torch_engine(network)
     if num_photos < _WORTH_EXPORTING or next(network.parameters()).device.type != "cpu":
-        return _torch_engine(network)
+        return plain
     try:
-        engine = _onnx_engine(network, height, width)
+        model = export_onnx(network, height, width)
+        engine = open_onnx(model, num_streams=max(1, cpu_count() // processes_here()))
         probe = np.random.default_rng(0).standard_normal((2, 3, height, width), dtype=np.float32)
-        for got, expected in zip(engine(probe), _torch_engine(network)(probe), strict=True):
+        for got, expected in zip(engine(probe), plain(probe), strict=True):
             np.testing.assert_allclose(got, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
     except (Exception, AssertionError) as error:
         # Exporters meet networks they cannot express, in many kinds of exception. Torch can.
         _log.info("answering with torch, the ONNX export failed: %s", error)
-        return _torch_engine(network)
+        return plain
     return engine
 
 
-def _torch_engine(network: Network) -> Engine:
+def build_torch_engine(network: Network) -> Engine:
+    """The network itself, called by one thread at a time, which takes all cores."""
     device = next(network.parameters()).device
 
-    def answer(batch: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def answer(batch: FloatArray) -> Answers:
         photos = torch.from_numpy(batch).to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
             logits, features = network(photos)
         return logits.float().cpu().numpy(), features.float().cpu().numpy()
 
-    return answer
+    return Engine(answer)
 
 
-def _onnx_engine(network: Network, height: int, width: int) -> Engine:
+def export_onnx(network: Network, height: int, width: int) -> bytes:
+    """The network in inference mode as an ONNX file, for batches of any size.
+
+    Args:
+        network: a classifier or an ensemble; put into inference mode.
+        height: of the photos to come, in pixels.
+        width: likewise.
+
+    Raises:
+        Exception: of whatever kind, if the exporter cannot express the network.
+    """
+    network.eval()
+    photos = torch.zeros(2, 3, height, width, device=next(network.parameters()).device)
+    fixed = _fix_padding(network, photos)
     model = io.BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but takes 1 s where its successor takes 6 to 12.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network,
-            (torch.zeros(2, 3, height, width),),
+            fixed,
+            (photos,),
             model,  # type: ignore[arg-type]  # takes a file object while dynamo=False
             dynamo=False,
-            input_names=["photos"],
-            output_names=["logits", "features"],
-            dynamic_axes={name: {0: "N"} for name in ("photos", "logits", "features")},
+            opset_version=_OPSET,
+            input_names=[INPUT],
+            output_names=[*OUTPUTS],
+            dynamic_axes={name: {0: "N"} for name in (INPUT, *OUTPUTS)},
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cpu_count()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.getvalue(), options, providers=["CPUExecutionProvider"]
-    )
+    return model.getvalue()
 
-    def answer(batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-        logits, features = session.run(None, {"photos": np.ascontiguousarray(batch)})
-        return logits, features
 
-    return answer
+def _fix_padding(network: Network, photos: Tensor) -> Network:
+    """A copy whose convolutions pad for photos of that size, instead of computing how each time.
+
+    TensorFlow's "same" padding depends on the size of the input. Computed within the graph it takes
+    fifty small nodes, and keeps engines from joining the padding, and what comes before it, with
+    the convolution.
+    """
+    copied = copy.deepcopy(network)
+    same = [module for module in copied.modules() if type(module) is Conv2dSame]
+    module: Any
+    for module in same:
+        module.__class__ = Conv2dSameExport
+        module.pad = None
+    with torch.inference_mode():
+        copied(photos)  # each remembers the padding for the size that it meets
+    return copied

@@ -26,6 +26,10 @@ class ClassifierPredictor:
     def card(self) -> ModelCard:
         return self._card
 
+    @property
+    def num_streams(self) -> int:
+        return self._engine.num_streams
+
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Prepared photos [N, 3, H, W] in; logits [N, K] and features [N, F] out."""
         return self._engine(batch)

@@ -25,6 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
+from lotlens.engines import Engine
 from lotlens.errors import BundleError, InputError
 from lotlens.files import write_bytes_atomically, write_text_atomically
 from lotlens.recipe import Finetune, Probe, Recipe
@@ -34,7 +35,7 @@ from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, on_first, share_weights
-from lotlens.vision.engine import Engine, build_engine, tune_process
+from lotlens.vision.engine import build_engine, tune_process
 
 if TYPE_CHECKING:
     from lotlens.vision.finetune import Tuned

@@ -35,7 +35,7 @@ from lotlens.improve.outside import (
     name_additions,
     write_vetted,
 )
-from lotlens.judge.refuse import KINDS, Verdict
+from lotlens.judge.verdicts import KINDS, Verdict
 from lotlens.photos.drawing import draw_other_photo
 from lotlens.photos.sources import open_lot
 from lotlens.recipe import parse_recipe

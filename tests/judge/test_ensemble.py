@@ -17,7 +17,7 @@ from lotlens.judge.ensemble import (
     try_blend,
 )
 from lotlens.judge.predict import predict
-from lotlens.judge.tta import VIEWS
+from lotlens.judge.views import VIEWS
 from lotlens.records import OK, CarClass, Catalog, ImageSpec, Locator, ModelCard, Photo, Predictions
 
 CLASSES = (CarClass("0", "red car"), CarClass("1", "green car"), CarClass("2", "blue car"))
@@ -179,6 +179,8 @@ def test_too_few_photos_are_refused():
 
 
 class PartPredictor:
+    num_streams = 1
+
     """Says how red, green and blue a part of the photo is, by a card of its own."""
 
     def __init__(self, spec, columns, views):

@@ -1,7 +1,9 @@
 """Every photo is answered once, under its own id, whatever is wrong with its neighbours."""
 
 import io
+import math
 import threading
+import time
 import zipfile
 from dataclasses import replace
 
@@ -15,7 +17,9 @@ from scipy.special import log_softmax
 import lotlens.photos.reading as reading_module
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.judge.predict import (
+    COLUMNS,
     NO_NUMBER,
+    answer_pieces,
     join_predictions,
     load_predictions,
     order_classes,
@@ -24,7 +28,7 @@ from lotlens.judge.predict import (
     probabilities,
     save_predictions,
     select_predictions,
-    to_frame,
+    to_rows,
 )
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import OK, CarClass, Catalog, ImageSpec, Locator, ModelCard, Photo, Predictions
@@ -47,6 +51,8 @@ def make_card(**changes):
 
 
 class ColourPredictor:
+    num_streams = 1
+
     """Says which of red, green and blue fills a part of the photo; its features are the means."""
 
     def __init__(self, columns=slice(None), **changes):
@@ -96,12 +102,14 @@ def make_catalog(locators, kinds):
     kinds=st.lists(st.sampled_from(["0", "1", "2", "empty", "text", "gone", "none"]), max_size=12),
     batch_size=st.integers(1, 5),
     num_workers=st.integers(0, 3),
+    num_streams=st.integers(1, 3),
 )
 def test_unreadable_photos_get_a_reason_and_shift_no_other_row(
-    locators, kinds, batch_size, num_workers
+    locators, kinds, batch_size, num_workers, num_streams
 ):
     catalog = make_catalog(locators, kinds)
     predictor = ColourPredictor()
+    predictor.num_streams = num_streams
     progress = []
     found = predict(
         predictor,
@@ -124,9 +132,9 @@ def test_unreadable_photos_get_a_reason_and_shift_no_other_row(
             assert np.isnan(logits).all()
     assert progress == sorted(set(progress))
     assert progress[-1:] == [(len(kinds), len(kinds))] * bool(kinds)
-    num_readable = sum(kind in "012" for kind in kinds)
-    assert sum(predictor.batch_sizes) == num_readable
-    assert len(predictor.batch_sizes) == -(-num_readable // batch_size)
+    batches = [kinds[at : at + batch_size] for at in range(0, len(kinds), batch_size)]
+    num_readable = [sum(kind in "012" for kind in batch) for batch in batches]
+    assert sorted(predictor.batch_sizes) == sorted(filter(None, num_readable))
 
 
 def test_order_batches_and_threads_do_not_change_an_answer(locators):
@@ -139,10 +147,43 @@ def test_order_batches_and_threads_do_not_change_an_answer(locators):
     again = predict(
         ColourPredictor(), shuffled, views=views, keep_features=True, num_workers=3, batch_size=2
     )
-    assert again.ids == tuple(plain.ids[k] for k in order)
-    assert again.status == tuple(plain.status[k] for k in order)
-    np.testing.assert_allclose(again.logits, plain.logits[order], rtol=1e-6)
-    np.testing.assert_allclose(again.features, plain.features[order], rtol=1e-6)
+    threaded = ColourPredictor()
+    threaded.num_streams = 3
+    for found in (again, predict(threaded, shuffled, views=views, keep_features=True)):
+        assert found.ids == tuple(plain.ids[k] for k in order)
+        assert found.status == tuple(plain.status[k] for k in order)
+        np.testing.assert_allclose(found.logits, plain.logits[order], rtol=1e-6)
+        np.testing.assert_allclose(found.features, plain.features[order], rtol=1e-6)
+
+
+def test_every_stream_answers_and_none_runs_ahead(locators):
+    busy, most, threads = 0, 0, set()
+    lock = threading.Lock()
+
+    class Streams(ColourPredictor):
+        num_streams = 3
+
+        def __call__(self, batch):
+            nonlocal busy, most
+            with lock:
+                busy += 1
+                most = max(most, busy)
+                threads.add(threading.get_ident())
+            time.sleep(0.01)
+            with lock:
+                busy -= 1
+            return super().__call__(batch)
+
+    predictor = Streams()
+    photos = make_catalog(locators, ["0"] * 60).photos
+    pieces = answer_pieces(predictor, photos, views=("whole",), batch_size=2)
+    first = next(pieces)
+    assert (first.start, len(first.status)) == (0, 2)
+    time.sleep(0.5)
+    assert len(predictor.batch_sizes) <= 6  # twice as many as streams, whoever takes them
+    assert [piece.start for piece in pieces] == list(range(2, 60, 2))
+    assert most == len(threads) == 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("answers")]
 
 
 def test_views_are_averaged_in_log_space_and_features_are_of_the_first(locators):
@@ -210,9 +251,13 @@ def test_a_failing_model_ends_the_threads(locators):
         def __call__(self, batch):
             raise RuntimeError("out of order")
 
-    with pytest.raises(RuntimeError, match="out of order"):
-        predict(Failing(), make_catalog(locators, ["0"] * 50), batch_size=2, num_workers=3)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]
+    for num_streams in (1, 3):
+        failing = Failing()
+        failing.num_streams = num_streams
+        with pytest.raises(RuntimeError, match="out of order"):
+            predict(failing, make_catalog(locators, ["0"] * 50), batch_size=2, num_workers=3)
+        left = [thread.name for thread in threading.enumerate()]
+        assert not [name for name in left if name.startswith(("photos", "answers"))]
 
 
 def test_outputs_that_do_not_match_the_card_are_refused(locators):
@@ -241,7 +286,7 @@ def test_nothing_to_answer_is_no_error(locators, kinds):
     assert found.logits.shape == (len(kinds), 3)
     assert found.features.shape == (len(kinds), 0)
     assert probabilities(found).shape == (len(kinds), 3)
-    assert len(to_frame(found)) == len(kinds)
+    assert len(to_rows(found)) == len(kinds)
 
 
 def make_predictions(logits, status=None, features=None, classes=CLASSES):
@@ -261,13 +306,10 @@ def test_probabilities_sum_to_one_and_cool_with_the_temperature():
         assert np.isnan(chances[2]).all()
 
 
-def test_the_frame_names_the_two_likeliest_classes():
+def test_rows_name_the_two_likeliest_classes():
     found = make_predictions([[0, np.log(2), np.log(5)], [np.nan] * 3], [OK, "truncated JPEG"])
-    frame = to_frame(found)
-    assert list(frame.columns) == [
-        *("id", "status", "label", "name", "probability", "second_name", "second_probability")
-    ]
-    first, second = frame.to_dict("records")
+    first, second = to_rows(found)
+    assert tuple(second) == COLUMNS
     assert first == {
         "id": "фото 0.jpg",
         "status": OK,
@@ -278,13 +320,15 @@ def test_the_frame_names_the_two_likeliest_classes():
         "second_probability": pytest.approx(2 / 8),
     }
     assert second["status"] == "truncated JPEG"
-    assert frame.loc[1, ["label", "name", "probability", "second_name"]].isna().all()
+    assert [second[key] for key in ("label", "name", "second_name")] == [None] * 3
+    assert math.isnan(second["probability"])
 
 
-def test_the_frame_of_a_single_class_has_no_second():
-    frame = to_frame(make_predictions([[1.0]], classes=CLASSES[:1]))
-    assert frame.loc[0, "probability"] == 1
-    assert frame.loc[0, ["second_name", "second_probability"]].isna().all()
+def test_the_row_of_a_single_class_has_no_second():
+    (row,) = to_rows(make_predictions([[1.0]], classes=CLASSES[:1]))
+    assert row["probability"] == 1
+    assert row["second_name"] is None
+    assert math.isnan(row["second_probability"])
 
 
 @pytest.mark.parametrize("features", [None, np.array([[1, 2], [np.nan, np.nan]], dtype=np.float32)])

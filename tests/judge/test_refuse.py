@@ -3,26 +3,23 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from lotlens.errors import InputError
-from lotlens.judge.predict import to_frame
+from lotlens.judge.predict import to_rows
 from lotlens.judge.refuse import (
-    KINDS,
     Strangers,
-    add_verdicts,
     choose_strict_threshold,
     choose_threshold,
     compare_methods,
-    decide,
     learn_refusal,
     measure_auroc,
     measure_separation,
 )
+from lotlens.judge.verdicts import KINDS, add_verdicts, decide
 from lotlens.records import FAMILIARITIES, OK, CarClass, Gate, Metric, Predictions, Refusal
 
 CLASSES = tuple(CarClass(str(k), name) for k, name in enumerate(("Волна", "Heron", "Clover")))
@@ -283,13 +280,13 @@ def test_flaws_that_the_models_own_photos_have_are_tolerated():
     assert learn_refusal(replace(known, flaws=None), targets, 1.0).tolerated == ()
 
 
-def test_the_frame_keeps_a_label_but_no_probability_for_strangers():
+def test_rows_keep_a_label_but_no_probability_for_strangers():
     refusal = Refusal(gates=(gate("not a car", -10.0),), candidate=0.001)
     found = make([[5, 0, 0], [5, 0, 0]], familiarity=[0, -20])
-    frame = add_verdicts(to_frame(found), decide(found, refusal, 1.0))
-    assert list(frame["verdict"]) == ["unsure", "not a car"]
-    assert list(frame["label"]) == ["0", "0"]
-    assert frame.loc[0, "candidates"] == "Волна; Heron; Clover"
-    assert frame.loc[0, "probability"] == pytest.approx(0.987, abs=1e-3)
-    assert frame.loc[1, ["probability", "second_probability"]].isna().all()
-    assert isinstance(add_verdicts(to_frame(make([])), ()), pd.DataFrame)
+    named, refused = add_verdicts(to_rows(found), decide(found, refusal, 1.0))
+    assert [named["verdict"], refused["verdict"]] == ["unsure", "not a car"]
+    assert [named["label"], refused["label"]] == ["0", "0"]
+    assert named["candidates"] == "Волна; Heron; Clover"
+    assert named["probability"] == pytest.approx(0.987, abs=1e-3)
+    assert np.isnan([refused["probability"], refused["second_probability"]]).all()
+    assert add_verdicts(to_rows(make([])), ()) == []

@@ -7,8 +7,9 @@ from PIL import Image
 from lotlens.errors import InputError
 from lotlens.judge.familiarity import measure_familiarity, predict_familiar
 from lotlens.judge.predict import predict
-from lotlens.judge.refuse import compare_methods, decide, learn_refusal
+from lotlens.judge.refuse import compare_methods, learn_refusal
 from lotlens.judge.strangers import meet_given, meet_known, meet_made, remember_photos
+from lotlens.judge.verdicts import decide
 from lotlens.photos.negatives import KINDS
 from lotlens.records import FAMILIARITIES, CarClass, Catalog, ImageSpec, Locator, ModelCard, Photo
 
@@ -19,6 +20,7 @@ class Grid:
     """Logits from the mean colour; features are the colours of 4 x 4 fields."""
 
     card = ModelCard(1, "0", CLASSES, ImageSpec(24, 32), "none", {}, "")
+    num_streams = 1
 
     def __call__(self, batch):
         fields = batch.reshape(len(batch), 3, 4, 6, 4, 8).mean(axis=(3, 5))

@@ -12,7 +12,8 @@ from scipy.special import log_softmax, softmax
 
 from lotlens.errors import InputError
 from lotlens.judge.gain import DOUBT
-from lotlens.judge.tta import VIEWS, average_views, check_views, choose_views
+from lotlens.judge.tta import choose_views
+from lotlens.judge.views import VIEWS, average_views, check_views
 from lotlens.photos.prepare import normalise
 from lotlens.recipe import View
 from lotlens.records import ImageSpec

@@ -5,7 +5,9 @@ import logging
 import numpy as np
 import pytest
 import torch
+from joblib import cpu_count
 
+from lotlens.engines import Engine
 from lotlens.vision import engine as engine_module
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.engine import build_engine, tune_process
@@ -34,25 +36,31 @@ def test_answers_are_those_of_the_classifier(classifier, num_photos, batch):
 
 def test_many_photos_are_worth_an_export(classifier, monkeypatch, caplog):
     made = []
-    real = engine_module._onnx_engine
-    monkeypatch.setattr(engine_module, "_onnx_engine", lambda *a: made.append(real(*a)) or made[-1])
+    real = engine_module.open_onnx
+
+    def note(model, *, num_streams):
+        made.append(real(model, num_streams=num_streams))
+        return made[-1]
+
+    monkeypatch.setattr(engine_module, "open_onnx", note)
     build_engine(classifier, 48, 64, num_photos=10)
     assert not made
     with caplog.at_level(logging.INFO, logger="lotlens.vision.engine"):
         engine = build_engine(classifier, 48, 64, num_photos=10_000)
     # The fallback answers alike, only slower: nobody would notice that the export fails.
     assert made == [engine]
+    assert engine.num_streams == cpu_count()
     assert not caplog.text
 
 
 def test_an_export_that_answers_otherwise_is_not_used(classifier, monkeypatch, caplog):
-    real = engine_module._onnx_engine
+    real = engine_module.open_onnx
 
-    def lie(*args):
-        answer = real(*args)
-        return lambda batch: tuple(values + 0.1 for values in answer(batch))
+    def lie(model, *, num_streams):
+        engine = real(model, num_streams=num_streams)
+        return Engine(lambda batch: tuple(values + 0.1 for values in engine(batch)))
 
-    monkeypatch.setattr(engine_module, "_onnx_engine", lie)
+    monkeypatch.setattr(engine_module, "open_onnx", lie)
     with caplog.at_level(logging.INFO, logger="lotlens.vision.engine"):
         engine = build_engine(classifier, 48, 64, num_photos=10_000)
     assert "answering with torch" in caplog.text
@@ -70,8 +78,6 @@ def test_dropout_and_training_mode_do_not_reach_the_answers(classifier):
 
 
 def test_threads_are_the_cores_there_are():
-    from joblib import cpu_count
-
     before = torch.get_num_threads()
     try:
         tune_process()

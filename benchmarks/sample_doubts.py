@@ -1,0 +1,97 @@
+"""Measures where the sample lot's planted wrong labels stand among the doubts.
+
+    python benchmarks/sample_doubts.py --recipe quick --seed 0 1 2 --work FOLDER
+
+Every seed draws a sample lot of 600 training photos, trains on its labels as they are and finds the
+doubts. faults.csv, which names the wrong labels, is read after that. A wrong label on a photo that
+the audit had left out of training (a copy of another photo under another label) has no rank and is
+counted apart: the audit's findings name it. `--set` changes the recipe as `lotlens train` does.
+Rows go into sample_doubts.csv beside this file; without --recipe it prints them as a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import lotlens
+from lotlens import evidence
+from lotlens.files import write_rows_atomically
+from lotlens.photos.sample import draw_lot
+
+RESULTS = Path(__file__).with_suffix(".csv")
+COLUMNS = ("recipe", "seed", "accuracy", "photos", "wrong", "left_out", "ranks")
+LOOKED_AT = 0.1
+
+
+def measure(recipe: str, overrides: Sequence[str], seed: int, work: Path) -> None:
+    lot = work / f"lot-{seed}"
+    if not lot.is_dir():
+        draw_lot(lot, seed=seed)
+    shown = " ".join([recipe, *overrides])
+    run = work / f"{shown.replace('/', '_')}-{seed}"
+    own = [*overrides, f"seed={seed}"]
+    if not (run / "card.json").is_file():
+        lotlens.train(lot, recipe, overrides=own, out=run, resume=run.is_dir(), watch=tell)
+    found = evidence.doubt(run, watch=tell)
+    place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}
+    with (lot / "faults.csv").open(encoding="utf-8", newline="") as file:
+        faults = [row for row in csv.DictReader(file) if row["Part"] == "train"]
+    wrong = [row["Id"] for row in faults if row["Fault"] == "wrong-label"]
+    judged = set(found.evidence.ids)
+    ranks = [place.get(id_, -1) for id_ in wrong if id_ in judged]
+    row = (shown, seed, f"{found.accuracy:.4f}", len(judged), len(wrong), len(wrong) - len(ranks))
+    rows = [[old[column] for column in COLUMNS] for old in read_results()]
+    write_rows_atomically(RESULTS, COLUMNS, [*rows, (*row, " ".join(map(str, sorted(ranks))))])
+
+
+def tell(what: str, done: int, total: int) -> None:
+    if done == total:
+        print(f"    {what}", file=sys.stderr)
+
+
+def read_results() -> list[dict[str, str]]:
+    if not RESULTS.is_file():
+        return []
+    with RESULTS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def print_results(rows: Sequence[dict[str, str]]) -> None:
+    print(
+        "| recipe | seed | right out of fold | wrong labels | left out by the audit |"
+        " in the first tenth | place of the last one |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        ranks = [int(rank) for rank in row["ranks"].split()]
+        num_photos = int(row["photos"])
+        first = sum(0 <= rank < LOOKED_AT * num_photos for rank in ranks)
+        last = "no doubt" if -1 in ranks else f"{max(ranks) + 1} of {num_photos}"
+        print(
+            f"| {row['recipe']} | {row['seed']} | {float(row['accuracy']):.3f} | {row['wrong']} |"
+            f" {row['left_out']} | {first} of {len(ranks)} | {last} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipe")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0])
+    parser.add_argument("--work", type=Path, default=Path("sample-doubts-work"))
+    options = parser.parse_args()
+    if options.recipe:
+        shown = " ".join([options.recipe, *options.set])
+        done = {(row["recipe"], row["seed"]) for row in read_results()}
+        for seed in options.seed:
+            if (shown, str(seed)) not in done:
+                measure(options.recipe, options.set, seed, options.work)
+    print_results(read_results())
+
+
+if __name__ == "__main__":
+    main()

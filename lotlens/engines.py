@@ -1,0 +1,161 @@
+"""Exported networks answer here, by ONNX Runtime or OpenVINO; it knows neither photos nor torch."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lotlens.errors import BundleError
+from lotlens.extras import import_extra
+from lotlens.records import FloatArray
+
+Answers = tuple[FloatArray, FloatArray]
+EngineName = Literal["onnx", "openvino"]
+INPUT, OUTPUTS = "photos", ("logits", "features")
+"""What an exported network's input and outputs are called."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network that answers.
+
+    Attributes:
+        answer: prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] out.
+        num_streams: how many threads may call it at the same time, each of which keeps one core
+            busy; 1 where a single call uses all cores.
+    """
+
+    answer: Callable[[FloatArray], Answers]
+    num_streams: int = 1
+
+    def __call__(self, batch: FloatArray) -> Answers:
+        return self.answer(batch)
+
+
+def silence_onnxruntime() -> None:
+    """Have onnxruntime send nothing to anybody, unless the user has decided about that.
+
+    To be called before the first import of onnxruntime. Since 1.29 its wheels for Linux and macOS
+    start a thread that uploads events, and keep a number for the machine in the user's cache. Who
+    gave photos to lotlens has agreed to neither; and the thread has been seen elsewhere to abort
+    processes at their very end.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+def open_onnx(model: bytes, *, num_streams: int = 1) -> Engine:
+    """A session of ONNX Runtime on the CPU.
+
+    Many streams of one thread each answer more photos per second than calls of many threads,
+    which wait for one another in every layer; a single call is faster with all the cores.
+
+    Args:
+        model: an ONNX file's bytes, with INPUT and OUTPUTS.
+        num_streams: threads that will call it; with 1 each call takes all cores.
+
+    Raises:
+        BundleError: it is no such network.
+    """
+    silence_onnxruntime()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # 0 is onnxruntime's own choice: one per core that the process may use.
+    options.intra_op_num_threads = 1 if num_streams > 1 else 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a kind of its own for each of its codes
+        raise BundleError(f"ONNX Runtime cannot use the network: {_first_line(error)}") from error
+    _check_names([i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
+
+    def answer(batch: FloatArray) -> Answers:
+        logits, features = session.run(OUTPUTS, {INPUT: np.ascontiguousarray(batch)})
+        return logits, features
+
+    return Engine(answer, num_streams)
+
+
+def open_openvino(model: bytes, weights: bytes, *, num_streams: int = 1) -> Engine:
+    """A network compiled by OpenVINO for the CPU, with the precision that its file has.
+
+    Args:
+        model: the .xml file's bytes.
+        weights: the .bin file's bytes.
+        num_streams: threads that will call it; with 1 each call takes all cores.
+
+    Raises:
+        BundleError: it is no such network.
+        MissingExtra: openvino is not installed.
+    """
+    openvino = import_extra("openvino", "openvino")
+    settings: dict[str, Any] = {
+        "NUM_STREAMS": num_streams,
+        # Left alone, it computes in bfloat16 where the CPU can, and answers otherwise than checked.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    if num_streams > 1:
+        settings["INFERENCE_NUM_THREADS"] = num_streams
+    try:
+        core = openvino.Core()
+        network = core.read_model(model, weights)
+        _check_names(
+            [one.get_any_name() for one in network.inputs],
+            [one.get_any_name() for one in network.outputs],
+        )
+        compiled = core.compile_model(network, "CPU", settings)
+    except RuntimeError as error:
+        raise BundleError(f"OpenVINO cannot use the network: {_first_line(error)}") from error
+    own = threading.local()
+
+    def answer(batch: FloatArray) -> Answers:
+        if not hasattr(own, "request"):  # one may not be asked twice at the same time
+            own.request = compiled.create_infer_request()
+        request: Any = own.request
+        request.infer({INPUT: np.ascontiguousarray(batch)})
+        # Copied: the request writes its next answers over these.
+        logits, features = (request.get_tensor(name).data.copy() for name in OUTPUTS)
+        return logits, features
+
+    return Engine(answer, num_streams)
+
+
+def convert_to_openvino(model: bytes, metadata: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """An ONNX file as OpenVINO's two: the .xml and the .bin, with these entries among its notes.
+
+    Raises:
+        BundleError: OpenVINO cannot express the network.
+        MissingExtra: openvino is not installed.
+    """
+    openvino = import_extra("openvino", "openvino")
+    with tempfile.TemporaryDirectory(prefix="lotlens-") as name:
+        source, target = Path(name) / "model.onnx", Path(name) / "model.xml"
+        source.write_bytes(model)
+        try:
+            network = openvino.Core().read_model(source)
+            for key, value in metadata.items():
+                network.set_rt_info(value, key)
+            openvino.save_model(network, target, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise BundleError(f"OpenVINO cannot use the network: {_first_line(error)}") from error
+        return target.read_bytes(), target.with_suffix(".bin").read_bytes()
+
+
+def _check_names(inputs: list[str], outputs: list[str]) -> None:
+    if inputs != [INPUT] or sorted(outputs) != sorted(OUTPUTS):
+        raise BundleError(
+            f"the network takes {inputs} and gives {outputs}, not [{INPUT!r}] and {[*OUTPUTS]}: it"
+            " was not exported by lotlens"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

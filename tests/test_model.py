@@ -1,0 +1,156 @@
+"""A prediction that is stopped or killed goes on where it was: every id once, the same answers."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lotlens
+from lotlens import api
+from lotlens import model as model_module
+from lotlens.errors import InputError
+from lotlens.model import ANSWER_COLUMNS, write_answers
+from lotlens.recipe import parse_recipe
+from tests.conftest import make_tiny_recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def run_path(small_lot, tiny_backbone, tmp_path_factory):
+    recipe = make_tiny_recipe(tiny_backbone)
+    recipe["stages"] = recipe["stages"][:1]
+    return api.train(
+        small_lot, parse_recipe(recipe), out=tmp_path_factory.mktemp("m") / "run"
+    ).run.path
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(model_module, "_PIECE", 4)
+    monkeypatch.setattr("lotlens.judge.predict._BATCH_SIZE", 2)
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def stop_at(count):
+    def watch(what, done, total):
+        assert total == 36
+        if done >= count:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def test_a_stopped_prediction_goes_on(run_path, small_lot, tmp_path, small_pieces):
+    photos, out, details = small_lot / "train.zip", tmp_path / "out.csv", tmp_path / "details.csv"
+    lotlens.predict(run_path, photos, out=tmp_path / "whole.csv", details=tmp_path / "d.csv")
+    with pytest.raises(KeyboardInterrupt):
+        lotlens.predict(run_path, photos, out=out, watch=stop_at(19))
+    assert not out.exists()
+    assert len(list((tmp_path / ".out.csv.pieces").glob("*.npz"))) == 4
+    told = []
+    written = write_answers(
+        *(run_path, photos),
+        out=out,
+        details=details,
+        watch=lambda what, done, total: told.append((done, total)),
+    )
+    assert told[0] == (18, 36)  # the four pieces are not answered again
+    assert told[-1] == (36, 36)
+    assert written.num_photos == sum(written.verdicts.values()) == 36
+    assert read(out) == read(tmp_path / "whole.csv")
+    assert read(details) == read(tmp_path / "d.csv")
+    assert len({row[0] for row in read(out)[1:]}) == 36
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("out.csv", "details.csv", "whole.csv", "d.csv")
+    }
+
+
+def test_pieces_of_other_photos_or_another_model_are_not_taken(
+    run_path, small_lot, spoilt_lot, tmp_path, small_pieces
+):
+    out = tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        lotlens.predict(run_path, small_lot / "train.zip", out=out, watch=stop_at(19))
+    told = []
+
+    def watch(what, done, total):
+        told.append(done)
+
+    lotlens.predict(run_path, spoilt_lot / "train.zip", out=out, fill=True, watch=watch)
+    assert told[0] == 2
+    with pytest.raises(KeyboardInterrupt):
+        lotlens.predict(run_path, small_lot / "train.zip", out=out, watch=stop_at(19))
+    card = run_path / "card.json"
+    text = card.read_text("utf-8")
+    try:
+        card.write_text(text.replace('"temperature": ', '"temperature": 1'), "utf-8")
+        told.clear()
+        lotlens.predict(run_path, small_lot / "train.zip", out=out, watch=watch)
+    finally:
+        card.write_text(text, "utf-8")
+    assert told[0] == 2
+
+
+def test_answers_wait_where_the_file_could_not_be_made(
+    run_path, spoilt_lot, tmp_path, small_pieces
+):
+    out, told = tmp_path / "out.csv", []
+    with pytest.raises(InputError, match=r"ha(s|ve) no answer"):
+        lotlens.predict(run_path, spoilt_lot / "train.zip", out=out)
+    lotlens.predict(
+        *(run_path, spoilt_lot / "train.zip"),
+        out=out,
+        fill=True,
+        watch=lambda what, *_: told.append(what),
+    )
+    assert not told  # all answers were there
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+KILLED = """
+import os, signal, sys
+from lotlens import model
+model._PIECE = 4
+from lotlens.judge import predict
+predict._BATCH_SIZE = 2
+def watch(what, done, total):
+    if done >= int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+model.write_answers(sys.argv[1], sys.argv[2], out=sys.argv[3], watch=watch)
+"""
+
+
+def test_a_killed_prediction_goes_on(run_path, small_lot, tmp_path, small_pieces):
+    photos, out = small_lot / "train.zip", tmp_path / "out.csv"
+    lotlens.predict(run_path, photos, out=tmp_path / "whole.csv")
+    for at in (7, 15, 30):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, run_path, photos, out, str(at)], cwd=ROOT, check=False
+        )
+        assert done.returncode == -9
+        assert not out.exists()
+    told = []
+    lotlens.predict(run_path, photos, out=out, watch=lambda *about: told.append(about[1]))
+    assert told[0] == 30
+    assert read(out) == read(tmp_path / "whole.csv")
+
+
+def test_few_photos_leave_no_journal(run_path, small_lot, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        lotlens.predict(
+            run_path, small_lot / "train.zip", out=tmp_path / "out.csv", watch=stop_at(1)
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_has_its_columns_even_without_rows(run_path, small_lot):
+    frame = lotlens.load(run_path).predict(small_lot / "train.zip")
+    assert list(frame.columns) == [*ANSWER_COLUMNS]
+    assert len(frame) == 36
