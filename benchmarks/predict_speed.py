@@ -31,7 +31,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import timm
 import torch
 from joblib import cpu_count
 from PIL import Image
@@ -46,6 +45,7 @@ from lotlens.photos.decode import decode_sized
 from lotlens.photos.prepare import decode_size, fit_photo, normalise
 from lotlens.photos.quality import find_flaw, frame_photo, measure_quality
 from lotlens.records import ImageSpec
+from lotlens.vision.backbones import timm
 
 SIZES = {"640x480": (640, 480, 600), "4000x3000": (4000, 3000, 60)}
 EXPORTS = (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "int8"))

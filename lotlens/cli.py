@@ -109,7 +109,8 @@ def _run() -> None:
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:
-        app()
+        with _only_what_is_asked_for():
+            app()
     except LotlensError as error:
         _err.say(f"error: {error}")
         sys.exit(2)
@@ -117,6 +118,23 @@ def _run() -> None:
         # Whoever read our output (head, less) has left: not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+@contextmanager
+def _only_what_is_asked_for() -> Iterator[None]:
+    """Have Typer build one command instead of all: a tenth of the time of a small answer."""
+    commands = app.registered_commands
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    found = [one for one in commands if asked and _name_command(one) == asked]
+    app.registered_commands = found or commands
+    try:
+        yield
+    finally:
+        app.registered_commands = commands
+
+
+def _name_command(command: typer.models.CommandInfo) -> str:
+    return str(command.name or getattr(command.callback, "__name__", ""))
 
 
 def _show_version(wanted: bool) -> None:
