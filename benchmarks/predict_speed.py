@@ -4,9 +4,8 @@
     python benchmarks/predict_speed.py RUN PHOTOS --memory 10000 100000
 
 RUN is a run with lite0 as its backbone; exports that it lacks are made. PHOTOS is a folder or a zip
-of real photos. They are brought to 640x480, and to 4000x3000 with noise of a sensor's size (8 of
-255) so that their files are no smaller than a camera's, and each is given several names. Every
-contender reads the same files and gives a row for each:
+of real photos. They are brought to 640x480, and to 4000x3000 with a camera's noise (4 of 255), and
+each is given several names. Every contender reads the same files and gives a row for each:
 
     plain             timm eager in float32, Pillow, a DataLoader with two workers, batches of 32
     onnxruntime       a script: Pillow and ONNX Runtime in float32, one photo after another
@@ -69,7 +68,7 @@ def lay_photos(images: Sequence[Image.Image], size: tuple[int, int], count: int,
     for number, image in enumerate(images[: min(len(images), count)]):
         large = image.resize(size, Image.Resampling.BICUBIC)
         if size[0] > 2 * image.width:
-            noise = rng.normal(0, 8, (size[1], size[0], 1))
+            noise = rng.normal(0, 4, (size[1], size[0], 1))
             large = Image.fromarray(np.clip(np.asarray(large) + noise, 0, 255).astype(np.uint8))
         path = out / f"{number:06}.jpg"
         large.save(path, "JPEG", quality=90)
@@ -132,6 +131,11 @@ def answer_with(model: Model) -> Callable[[Path], int]:
         return len(model.list_answers(model.answer(lotlens.open_photos([folder]))))
 
     return answer
+
+
+def measure_size(folder: Path) -> float:
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    return sum(sizes) / len(sizes) / 1e6
 
 
 def race(
@@ -251,8 +255,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="lotlens-") as name:
             folder = lay_photos(images, (width, height), count, Path(name) / "photos")
             print_rates(
-                f"{title}, {count} photos, {options.rounds} rounds, network at"
-                f" {card.image.height}x{card.image.width}",
+                f"{title}, {count} photos of {measure_size(folder):.2f} MB, {options.rounds} rounds,"
+                f" network at {card.image.height}x{card.image.width}",
                 race(contenders, folder, options.rounds),
             )
             for shown in ("onnx fp32", "onnx int8", "openvino int8"):

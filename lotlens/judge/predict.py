@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
 import zlib
 from collections import deque
@@ -274,11 +275,42 @@ class _Asking:
             )
 
 
+class _BlasLimit:
+    """While anybody is in it, products of matrices take one thread each.
+
+    Several threads that answer, each of whose products wakes threads of its own, wait for one
+    another: half as many photos a second (measured). Generators enter and leave in any order, so
+    the limit is lifted by the last.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                from threadpoolctl import threadpool_limits  # not needed for a single photo
+
+                self._limit = threadpool_limits(1, user_api="blas")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._count == 0:
+                self._limit.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _BlasLimit()
+
+
 def _answer_in_threads(
     ask: _Asking, photos: Sequence[Photo], size: int, num_threads: int
 ) -> Generator[Piece, None, None]:
     image = ask.predictor.card.image
-    with PhotoReader() as reader:
+    with PhotoReader() as reader, _ONE_BLAS_THREAD:
 
         def answer(start: int) -> Piece:
             own = photos[start : start + size]

@@ -33,14 +33,14 @@ def prepare_bytes(data: bytes, spec: ImageSpec) -> FloatArray:
 
 
 def decode_size(spec: ImageSpec) -> tuple[int, int]:
-    """The (width, height) to ask of `decode` as its `min_size`: twice what the network sees.
+    """The (width, height) to ask of `decode` as its `min_size`: what the network sees.
 
-    A scaled JPEG decode differs from a full one in the last resampling only, and twice the size
-    keeps that difference below what a person or a network notices (the same reserve as
-    `reducing_gap=2` in Pillow's own thumbnails). Whoever decodes for a model asks for this size,
-    so that all photos are decoded alike.
+    A JPEG is then decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that is no smaller, by
+    a transform of its low frequencies, which is a good filter in itself: models that are trained
+    and asked so are no worse than with twice the size (measured, docs/LOG.md), and answer faster.
+    Whoever decodes for a model asks for this size, so that all photos are decoded alike.
     """
-    return 2 * spec.width, 2 * spec.height
+    return spec.width, spec.height
 
 
 def prepare(photo: NDArray[np.uint8], spec: ImageSpec) -> FloatArray:

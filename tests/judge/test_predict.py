@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import lotlens.photos.reading as reading_module
 from lotlens.errors import BundleError, InputError, OutputError
@@ -244,6 +245,34 @@ def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
     # One batch in the model's hands and two that wait.
     assert max(ahead) <= 3 * 4
     assert len(ahead) == 15
+
+
+def count_blas_threads():
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_products_have_one_thread_while_several_answer(locators):
+    with threadpool_limits(2, user_api="blas"):
+        seen = []
+
+        class Streams(ColourPredictor):
+            num_streams = 2
+
+            def __call__(self, batch):
+                seen.append(count_blas_threads())
+                return super().__call__(batch)
+
+        photos = make_catalog(locators, ["0"] * 12).photos
+        one, other = (
+            answer_pieces(Streams(), photos, views=("whole",), batch_size=2) for _ in range(2)
+        )
+        next(one)
+        next(other)
+        one.close()
+        assert count_blas_threads() == {1}  # the other still answers
+        list(other)
+        assert count_blas_threads() == {2}
+    assert set(map(frozenset, seen)) == {frozenset({1})}
 
 
 def test_a_failing_model_ends_the_threads(locators):
