@@ -155,6 +155,16 @@ def make_tiny_recipe(backbone):
 
 
 @pytest.fixture(scope="session")
+def tiny_run(small_lot, tiny_backbone, tmp_path_factory):
+    """A finished run of the tiny recipe on the small lot, for tests that change nothing in it."""
+    from lotlens import api
+    from lotlens.recipe import parse_recipe
+
+    recipe = parse_recipe(make_tiny_recipe(tiny_backbone))
+    return api.train(small_lot, recipe, out=tmp_path_factory.mktemp("tiny") / "run").run
+
+
+@pytest.fixture(scope="session")
 def photo_drawer():
     """The function that draws one photo of a class, for tests that need photos of their own."""
     return draw_photo

@@ -13,8 +13,6 @@ import pytest
 
 from lotlens import api
 from lotlens.export import export
-from lotlens.recipe import parse_recipe
-from tests.conftest import make_tiny_recipe
 
 ROOT = Path(__file__).parent.parent
 BARE = ROOT / ".venv-bare"
@@ -46,11 +44,8 @@ def bare():
 
 
 @pytest.fixture(scope="module")
-def bundle(small_lot, tiny_backbone, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bare")
-    recipe = parse_recipe(make_tiny_recipe(tiny_backbone))
-    run = api.train(small_lot, recipe, out=folder / "run").run
-    return export(run.path, out=folder / "bundle").path
+def bundle(tiny_run, tmp_path_factory):
+    return export(tiny_run.path, out=tmp_path_factory.mktemp("bare") / "bundle").path
 
 
 def test_there_is_no_torch(bare):
@@ -100,15 +95,15 @@ print(found.features.shape[1] > 10, found.answered.all(), "torch" in sys.modules
     assert bare("python", "-c", code).stdout.split() == ["True", "True", "False"]
 
 
-@pytest.mark.parametrize("command", [["train", "{lot}"], ["export", "{bundle}"]])
-def test_what_needs_torch_says_what_to_install(bare, bundle, small_lot, tmp_path, command):
-    filled = [word.format(lot=small_lot, bundle=bundle.parent / "run") for word in command]
+@pytest.mark.parametrize("command", [["train", "{lot}"], ["export", "{run}"]])
+def test_what_needs_torch_says_what_to_install(bare, tiny_run, small_lot, tmp_path, command):
+    filled = [word.format(lot=small_lot, run=tiny_run.path) for word in command]
     done = bare("lotlens", *filled, "--out", tmp_path / "out", status=2)
     assert "pip install 'lotlens[train]'" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_with_torch_weights_says_so_too(bare, bundle, small_lot, tmp_path):
-    run, out = bundle.parent / "run", tmp_path / "out.csv"
-    done = bare("lotlens", "predict", run, small_lot / "test.zip", "--out", out, status=2)
+def test_a_run_with_torch_weights_says_so_too(bare, tiny_run, small_lot, tmp_path):
+    asked = ("predict", tiny_run.path, small_lot / "test.zip", "--out", tmp_path / "out.csv")
+    done = bare("lotlens", *asked, status=2)
     assert "pip install 'lotlens[train]'" in done.stderr

@@ -25,11 +25,8 @@ from lotlens.records import ModelCard
 
 
 @pytest.fixture(scope="module")
-def trained(small_lot, tiny_backbone, tmp_path_factory):
-    from tests.conftest import make_tiny_recipe
-
-    recipe = parse_recipe(make_tiny_recipe(tiny_backbone))
-    return api.train(small_lot, recipe, out=tmp_path_factory.mktemp("run") / "run")
+def trained(tiny_run):
+    return lotlens.load(tiny_run.path)
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,16 @@ from pathlib import Path
 import pytest
 
 import lotlens
-from lotlens import api
 from lotlens import model as model_module
 from lotlens.errors import InputError
 from lotlens.model import ANSWER_COLUMNS, write_answers
-from lotlens.recipe import parse_recipe
-from tests.conftest import make_tiny_recipe
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def run_path(small_lot, tiny_backbone, tmp_path_factory):
-    recipe = make_tiny_recipe(tiny_backbone)
-    recipe["stages"] = recipe["stages"][:1]
-    return api.train(
-        small_lot, parse_recipe(recipe), out=tmp_path_factory.mktemp("m") / "run"
-    ).run.path
+@pytest.fixture
+def run_path(tiny_run):
+    return tiny_run.path
 
 
 @pytest.fixture
