@@ -269,10 +269,14 @@ def _own(targets: Targets, shares: Probabilities) -> Scores:
 
 
 def _disagreement(answers: Probabilities, evidence: Evidence) -> Scores:
-    """The share of [M, N, K] with another top class than the evidence's own, if half or more."""
+    """The share of [M, N, K] with another top class than the evidence's own, if half or more.
+
+    Of those that gave an answer at all.
+    """
     own = np.nan_to_num(evidence.probabilities).argmax(axis=1)
-    others = np.nan_to_num(answers).argmax(axis=2)
-    share = (others != own).mean(axis=0) if len(others) else np.zeros(len(own))
+    given = np.isfinite(answers).all(axis=2)
+    others = given & (np.nan_to_num(answers).argmax(axis=2) != own)
+    share = others.sum(axis=0) / np.maximum(given.sum(axis=0), 1)
     return np.asarray(np.where(_usable(evidence) & (share >= _DISAGREE), share, 0.0))
 
 
@@ -319,18 +323,21 @@ def read_doubts(path: Path) -> tuple[Doubt, ...]:
             reasons = {}
             for part in filter(None, cells["Reasons"].split("; ")):
                 reason, _, score = part.rpartition(" ")
-                reasons[reason] = float(score)
-            doubts.append(
-                Doubt(
-                    cells["Id"],
-                    cells["Label"],
-                    cells["Suggested"],
-                    float(cells["Probability"]),
-                    float(cells["OwnProbability"]),
-                    float(cells["Score"]),
-                    reasons,
-                )
+                if reason not in REASONS:
+                    raise ValueError(f"unknown reason {reason!r}")
+                reasons[reason] = _read_share(score)
+            chance, own, total = (
+                _read_share(cells[column]) for column in ("Probability", "OwnProbability", "Score")
             )
+            about = (cells["Id"], cells["Label"], cells["Suggested"])
+            doubts.append(Doubt(*about, chance, own, total, reasons))
         except ValueError as error:
             raise InputError(f"{path}, row {number} is no doubt: {error}") from error
     return tuple(doubts)
+
+
+def _read_share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:  # which no NaN is
+        raise ValueError(f"{text!r} is not between 0 and 1")
+    return share

@@ -80,6 +80,9 @@ def test_disagreement_is_the_share_that_answers_otherwise(score, key):
     share = 2 / 3 if key == "members" else 1.0
     assert score(evidence).tolist() == [pytest.approx(share), 0, 0]
     assert not score(replace(evidence, **{key: None})).any()
+    # A view or member without an answer says nothing, whatever the first class is.
+    silent = np.array([[other], [NAN], [other]])
+    assert score(make([other], [0], **{key: silent})).tolist() == [0]
 
 
 def test_photos_of_one_advert_speak_for_each_other():
@@ -192,6 +195,16 @@ def test_what_is_written_is_read_again(tmp_path):
     assert "Niva; 2121" in path.read_text("utf-8")
 
 
+def test_any_id_comes_back(tmp_path):
+    ids = ("a, b.jpg", 'с "кавычками".jpg', "Нива; 1/фото 3.jpg", " .jpg")
+    evidence = replace(make([[0.25, 0.75, 0.0]] * 4, [0] * 4), ids=ids)
+    doubts = find_doubts(evidence, CLASSES)
+    write_doubts(tmp_path / "doubts.csv", doubts, CLASSES)
+    again = read_doubts(tmp_path / "doubts.csv")
+    assert {doubt.photo_id for doubt in again} == set(ids)
+    assert [doubt.photo_id for doubt in again] == [doubt.photo_id for doubt in doubts]
+
+
 def test_no_doubts_are_a_file_too(tmp_path):
     path = tmp_path / "doubts.csv"
     write_doubts(path, (), CLASSES)
@@ -199,7 +212,14 @@ def test_no_doubts_are_a_file_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("0.7500", "much"), ("wrong and sure 0.75", "wrong and sure")]
+    ("old", "new"),
+    [
+        ("0.7500", "much"),
+        ("0.7500", "nan"),
+        ("0.7500", "1.5"),
+        ("wrong and sure 0.75", "wrong and sure"),
+        ("wrong and sure 0.75", "bad luck 0.75"),
+    ],
 )
 def test_a_damaged_file_is_one_clear_error(tmp_path, old, new):
     path = tmp_path / "doubts.csv"
