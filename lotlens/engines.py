@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,16 @@ class Engine:
 
     def __call__(self, batch: FloatArray) -> Answers:
         return self.answer(batch)
+
+    def map(self, batches: Iterable[FloatArray]) -> Iterator[Answers]:
+        """Answers to batches in their order, with all streams at work; few batches wait."""
+        if self.num_streams == 1:
+            yield from map(self.answer, batches)
+            return
+        from joblib import Parallel, delayed  # slow to import
+
+        workers = Parallel(self.num_streams, backend="threading", return_as="generator")
+        yield from workers(delayed(self.answer)(batch) for batch in batches)
 
 
 def silence_onnxruntime() -> None:

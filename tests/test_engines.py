@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
 import pytest
 
-from lotlens.engines import convert_to_openvino, open_onnx, open_openvino
+from lotlens.engines import Engine, convert_to_openvino, open_onnx, open_openvino
 from lotlens.errors import BundleError, MissingExtra
 
 
@@ -42,6 +44,27 @@ def test_many_threads_get_the_answers_of_one(network, name, num_streams):
         for values, others in zip(one, other, strict=True):
             assert values.dtype == np.float32
             np.testing.assert_allclose(values, others, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_streams", [1, 3])
+def test_many_batches_come_back_in_order_and_none_runs_ahead(num_streams):
+    taken, threads = [], set()
+
+    def answer(batch):
+        threads.add(threading.get_ident())
+        time.sleep(0.02 if batch[0] % 3 == 0 else 0.001)
+        return batch, 2 * batch
+
+    def give():
+        for number in range(60):
+            taken.append(number)
+            yield np.array([number], np.float32)
+
+    found = Engine(answer, num_streams).map(give())
+    assert next(found)[0] == 0
+    assert len(taken) < 40
+    assert [int(two[0]) for _, two in found] == [2 * number for number in range(1, 60)]
+    assert len(threads) == num_streams
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])

@@ -1,6 +1,8 @@
 """A prediction that is stopped or killed goes on where it was: every id once, the same answers."""
 
 import csv
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 import lotlens
 from lotlens import model as model_module
-from lotlens.errors import InputError
+from lotlens.errors import BundleError, InputError
 from lotlens.model import ANSWER_COLUMNS, write_answers
 
 ROOT = Path(__file__).parent.parent
@@ -147,3 +149,30 @@ def test_a_table_has_its_columns_even_without_rows(run_path, small_lot):
     frame = lotlens.load(run_path).predict(small_lot / "train.zip")
     assert list(frame.columns) == [*ANSWER_COLUMNS]
     assert len(frame) == 36
+
+
+def test_a_bundle_of_before_exports_answers_as_ever(run_path, small_lot, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(run_path, old)
+    card = json.loads((old / "card.json").read_text("utf-8"))
+    for key in ("engine", "precision", "checked"):
+        del card[key]
+    (old / "card.json").write_text(json.dumps(card), "utf-8")
+    found, expected = (lotlens.load(p).predict(small_lot / "test.zip") for p in (old, run_path))
+    assert found.equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format_version": 99}, "install a newer lotlens"),
+        ({"engine": "quantum"}, "engine 'quantum' that this lotlens does not know"),
+    ],
+)
+def test_a_bundle_of_later_says_what_to_do(run_path, small_lot, tmp_path, changes, said):
+    new = tmp_path / "new"
+    shutil.copytree(run_path, new)
+    card = json.loads((new / "card.json").read_text("utf-8"))
+    (new / "card.json").write_text(json.dumps({**card, **changes}), "utf-8")
+    with pytest.raises(BundleError, match=said):
+        lotlens.load(new).predict(small_lot / "test.zip")

@@ -91,8 +91,7 @@ def write_metadata(model: bytes, values: dict[str, str]) -> bytes:
 
 
 def _answer(model: bytes, batches: Sequence[FloatArray]) -> FloatArray:
-    engine = open_onnx(model)
-    return np.concatenate([engine(batch)[0] for batch in batches])
+    return np.concatenate([logits for logits, _ in open_onnx(model).map(batches)])
 
 
 def _list_groups(names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ import copy
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -530,17 +530,23 @@ def compute_features(
     num_views = 2 if mirror else 1
     total = num_views * len(photos.ids)
     engine = build_engine(classifier, photos.spec.height, photos.spec.width, num_photos=total)
-    plain: list[FloatArray] = []
-    mirrored: list[FloatArray] = []
+    found: list[FloatArray] = []
     done = 0
-    for batch in photos.batches(32):
-        plain.append(engine(batch)[1])
-        if mirror:
-            mirrored.append(engine(np.ascontiguousarray(batch[..., ::-1]))[1])
-        done += num_views * len(batch)
+    for _, values in engine.map(_list_views(photos, mirror=mirror)):
+        found.append(values)
+        done += len(values)
         _tell(watch, "computing features", done, total)
-    features = np.concatenate(plain + mirrored).astype(np.float64)
+    in_order = [*found[::num_views], *(found[1::num_views] if mirror else ())]
+    features = np.concatenate(in_order).astype(np.float64)
     return features, np.tile(photos.targets, num_views)
+
+
+def _list_views(photos: DecodedPhotos, *, mirror: bool) -> Iterator[FloatArray]:
+    """Batches, each followed by its mirror image if that is wanted."""
+    for batch in photos.batches(32):
+        yield batch
+        if mirror:
+            yield np.ascontiguousarray(batch[..., ::-1])
 
 
 def interpolate(
@@ -619,7 +625,7 @@ def _judge(
             classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
         )
         _tell(watch, f"judging {name}", 0, 1)
-        logits = np.concatenate([engine(batch)[0] for batch in photos.batches(32)])
+        logits = np.concatenate([answer[0] for answer in engine.map(photos.batches(32))])
         _tell(watch, f"judging {name}", 1, 1)
         accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
         return Candidate(name, accuracy, float(calibrated_losses(logits, photos.targets).mean()))
