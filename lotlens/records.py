@@ -30,21 +30,31 @@ OK = "ok"
 """The status of a photo that was read and predicted. Any other status is the reason it was not."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Locator:
     """Where the bytes of a photo lie.
 
     Attributes:
-        path: a file on disk: the photo itself, or the outermost zip.
+        file: the path of a file on disk: the photo itself, or the outermost zip. As text: a Path
+            takes three times the memory, and there may be a hundred thousand.
         members: names inside zips, outermost first; empty for a plain file,
             ("train.zip", "train/0/1.jpg") for a photo in a zip in a zip.
     """
 
-    path: Path
-    members: tuple[str, ...] = ()
+    file: str
+    members: tuple[str, ...]
+
+    def __init__(self, path: Path, members: tuple[str, ...] = ()) -> None:
+        object.__setattr__(self, "file", str(path))
+        object.__setattr__(self, "members", members)
+
+    @property
+    def path(self) -> Path:
+        """The file on disk."""
+        return Path(self.file)
 
     def __str__(self) -> str:
-        return "!".join((str(self.path), *self.members))
+        return "!".join((self.file, *self.members))
 
 
 @dataclass(frozen=True, slots=True)

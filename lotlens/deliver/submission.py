@@ -42,16 +42,20 @@ def build_submission(
     if fill is not None and fill not in labels:
         raise InputError(f"cannot fill with {fill!r}: the model's labels are {_enumerate(labels)}")
     ids = predictions.ids if sample is None else tuple(id_ for id_, _ in sample)
-    repeated = [id_ for id_, count in Counter(ids).items() if count > 1]
-    if repeated:
+    if len(set(ids)) < len(ids):
+        repeated = [id_ for id_, count in Counter(ids).items() if count > 1]
         raise InputError(
             f"the sample submission names {_count(repeated, 'id')} more than once:"
             f" {_enumerate(repeated)}; every id may stand there once"
         )
-    answered = np.flatnonzero(predictions.answered)
-    best = predictions.logits[answered].argmax(axis=1) if len(answered) else []
+    best = predictions.logits.argmax(axis=1) if labels else np.zeros(len(ids), np.int64)
+    answered = predictions.answered.tolist()
+    if sample is None and all(answered):  # the usual case: no table of ids is needed
+        return [(id_, labels[k]) for id_, k in zip(ids, best.tolist(), strict=True)]
     answers = {
-        predictions.ids[row]: labels[position] for row, position in zip(answered, best, strict=True)
+        id_: labels[k]
+        for id_, k, has_answer in zip(predictions.ids, best.tolist(), answered, strict=True)
+        if has_answer
     }
     missing = [id_ for id_ in ids if id_ not in answers]
     if missing and fill is None:
