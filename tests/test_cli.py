@@ -13,6 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import lotlens
@@ -355,6 +356,7 @@ def test_library_errors_become_a_line(monkeypatch, capsys):
     def fail():
         raise InputError("[bold]no[/bold] such thing")
 
+    fail.registered_commands = []
     monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(SystemExit) as caught:
         cli.main()
@@ -497,3 +499,27 @@ def test_torchruns_processes_leave_with_all_that_was_to_happen_at_exit(arguments
     assert done.returncode == code, done.stderr
     assert done.stdout.split("\n")[-2] == "at exit"
     assert lotlens.__version__ in done.stdout or "error: " in done.stderr
+
+
+def test_only_the_command_that_is_asked_for_is_built(monkeypatch):
+    built = []
+    real = typer.main.get_command_from_info
+
+    def note(info, **options):
+        built.append(info)
+        return real(info, **options)
+
+    monkeypatch.setattr(typer.main, "get_command_from_info", note)
+    every = len(cli.app.registered_commands)
+    for arguments, count in (
+        (["rounds", "--help"], 1),
+        (["lr-find", "--help"], 1),
+        (["--help"], every),
+        (["nothing"], every),
+    ):
+        built.clear()
+        monkeypatch.setattr(sys, "argv", ["lotlens", *arguments])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert len(built) == count, arguments
+        assert len(cli.app.registered_commands) == every

@@ -42,7 +42,7 @@ def build_submission(
     if fill is not None and fill not in labels:
         raise InputError(f"cannot fill with {fill!r}: the model's labels are {_enumerate(labels)}")
     ids = predictions.ids if sample is None else tuple(id_ for id_, _ in sample)
-    if len(set(ids)) < len(ids):
+    if sample is not None and len(set(ids)) < len(ids):
         repeated = [id_ for id_, count in Counter(ids).items() if count > 1]
         raise InputError(
             f"the sample submission names {_count(repeated, 'id')} more than once:"
