@@ -505,9 +505,9 @@ def test_only_the_command_that_is_asked_for_is_built(monkeypatch):
     built = []
     real = typer.main.get_command_from_info
 
-    def note(info, **options):
-        built.append(info)
-        return real(info, **options)
+    def note(*given, **options):
+        built.append(given)
+        return real(*given, **options)
 
     monkeypatch.setattr(typer.main, "get_command_from_info", note)
     every = len(cli.app.registered_commands)
