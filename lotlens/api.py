@@ -32,9 +32,7 @@ from lotlens.audit.split import (
     read_split,
     write_split,
 )
-from lotlens.deliver.submission import (
-    find_commonest_label,
-)
+from lotlens.deliver.submission import find_commonest_label
 from lotlens.errors import BundleError, InputError, LotlensError, MissingExtra, Stopped
 from lotlens.extras import import_extra, import_vision
 from lotlens.improve.additions import AdditionPlan, plan_additions, read_additions, weigh_vetted
@@ -48,10 +46,7 @@ from lotlens.judge.confidence import (
     pick_refusals,
     trace_refusals,
 )
-from lotlens.judge.familiarity import (
-    Reference,
-    encode_references,
-)
+from lotlens.judge.familiarity import Reference, encode_references
 from lotlens.judge.metrics import (
     Answer,
     ClassScore,
@@ -160,15 +155,7 @@ class Evaluation:
             "about": self.about,
             "synthetic": self.synthetic,
             "times_opened": self.times_opened,
-            "metrics": {
-                metric.name: {
-                    "value": metric.value,
-                    "low": metric.low,
-                    "high": metric.high,
-                    "count": metric.count,
-                }
-                for metric in self.metrics
-            },
+            "metrics": {metric.name: metric.to_dict() for metric in self.metrics},
             "classes": self.to_frame().to_dict("records"),
             "confusions": [
                 {
@@ -1131,11 +1118,9 @@ def _train_models(
 
 def watch_fold(watch: Watcher | None, number: int, num_folds: int) -> Watcher | None:
     """Told of the work on one of several models, it passes that on with the model's number."""
-    return watch and _watch_part(watch, f"fold {number} of {num_folds}")
-
-
-def _watch_part(watch: Watcher, part: str) -> Watcher:
-    return lambda what, done, total: watch(f"{part}: {what}", done, total)
+    if watch is None:
+        return None
+    return lambda what, done, total: watch(f"fold {number} of {num_folds}: {what}", done, total)
 
 
 def begin_run(

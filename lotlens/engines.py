@@ -14,7 +14,8 @@ import numpy as np
 
 from lotlens.errors import BundleError
 from lotlens.extras import import_extra
-from lotlens.records import FloatArray
+from lotlens.records import FloatArray, ModelCard
+from lotlens.threads import map_ahead
 
 Answers = tuple[FloatArray, FloatArray]
 EngineName = Literal["onnx", "openvino"]
@@ -43,10 +44,37 @@ class Engine:
         if self.num_streams == 1:
             yield from map(self.answer, batches)
             return
-        from joblib import Parallel, delayed  # slow to import
+        yield from map_ahead(
+            self.answer,
+            batches,
+            num_threads=self.num_streams,
+            num_ahead=2 * self.num_streams,
+            name="engine",
+        )
 
-        workers = Parallel(self.num_streams, backend="threading", return_as="generator")
-        yield from workers(delayed(self.answer)(batch) for batch in batches)
+
+class EnginePredictor:
+    """Answers of an engine, as the `Predictor` protocol asks.
+
+    Args:
+        engine: the network.
+        card: what belongs to it.
+    """
+
+    def __init__(self, engine: Engine, card: ModelCard) -> None:
+        self._engine, self._card = engine, card
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def num_streams(self) -> int:
+        return self._engine.num_streams
+
+    def __call__(self, batch: FloatArray) -> Answers:
+        """Prepared photos [N, 3, H, W] in; logits [N, K] and features [N, F] out."""
+        return self._engine(batch)
 
 
 def silence_onnxruntime() -> None:

@@ -32,8 +32,7 @@ from lotlens.model import Model, answer_by, load
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode
 from lotlens.photos.nasty import draw_nasty
-from lotlens.photos.prepare import decode_size, normalise
-from lotlens.photos.reading import read_ahead
+from lotlens.photos.prepare import decode_size
 from lotlens.photos.sources import open_photos
 from lotlens.records import (
     Catalog,
@@ -138,7 +137,8 @@ def export(
         found = bench.try_out(onnx, "fp32", exact)
         if precision == "int8" and not found.parity.faults:
             learnt = lot.train.select(_spread(list_learnt(split), _MOST_CALIBRATED))
-            found = _find_int8(bench, onnx, _read_batches(learnt, card), limits or ROUGH)
+            photos = import_vision("batches").decode_photos(learnt, image)
+            found = _find_int8(bench, onnx, [*photos.batches(_BATCH)], limits or ROUGH)
     if found.parity.faults:
         raise BundleError(
             f"the {found.card.precision} export for {engine} answers otherwise than"
@@ -280,16 +280,6 @@ def _draw_made(catalog: Catalog, card: ModelCard, folder: Path) -> Catalog:
                     (folder / name).write_bytes(data)
                 return open_photos([folder])
     raise InputError("no photo that was held out of training can be read: nothing to check with")
-
-
-def _read_batches(catalog: Catalog, card: ModelCard) -> list[FloatArray]:
-    """Prepared photos for calibration, in batches."""
-    loaded = read_ahead(catalog.photos, card.image)
-    pixels = [photo.pixels for photo in loaded if photo.pixels is not None]
-    return [
-        normalise(np.stack(pixels[start : start + _BATCH]), card.image)
-        for start in range(0, len(pixels), _BATCH)
-    ]
 
 
 def _spread(ids: Sequence[str], most: int) -> list[str]:

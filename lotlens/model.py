@@ -34,6 +34,7 @@ from lotlens.judge.predict import (
     join_pieces,
     join_predictions,
     read_views,
+    take_rows,
     to_rows,
 )
 from lotlens.judge.verdicts import VERDICT_COLUMNS, add_verdicts, decide
@@ -336,7 +337,8 @@ def write_answers(
 
     def tell() -> Generator[list[object], None, None]:
         for start in range(0, len(catalog), _PIECE):
-            told = model.list_answers(_cut(predictions, start, start + _PIECE))
+            rows_here = range(start, min(start + _PIECE, len(catalog)))
+            told = model.list_answers(take_rows(predictions, rows_here))
             verdicts.update(row["verdict"] for row in told)
             silent.extend((row["id"], row["status"]) for row in told if row["status"] != OK)
             if keep is not None:
@@ -384,19 +386,6 @@ def _answer_all(
             journal.add(len(parts), part)
         parts.append(part)
     return join_predictions(parts)
-
-
-def _cut(predictions: Predictions, start: int, stop: int) -> Predictions:
-    flaws, scores = predictions.flaws, predictions.familiarity
-    return Predictions(
-        predictions.ids[start:stop],
-        predictions.logits[start:stop],
-        None,
-        predictions.status[start:stop],
-        predictions.classes,
-        None if flaws is None else flaws[start:stop],
-        None if scores is None else scores[start:stop],
-    )
 
 
 def _build_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -255,6 +255,10 @@ class Metric:
     high: float
     count: int
 
+    def to_dict(self) -> dict[str, float]:
+        """Plain values, ready for JSON, under a name that is known."""
+        return {"value": self.value, "low": self.low, "high": self.high, "count": self.count}
+
 
 @dataclass(frozen=True)
 class Gate:

@@ -33,11 +33,7 @@ class Journal:
         self._about = {"about": about}
 
     def read(self) -> Iterator[Predictions]:
-        """What is there, in order; a damaged piece and all behind it are left out.
-
-        Raises:
-            OutputError: the folder cannot be made ready.
-        """
+        """What is there, in order; a damaged piece and all behind it are left out."""
         if self._read_about() != self._about:
             self.remove()
         number = 0

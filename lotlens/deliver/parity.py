@@ -6,8 +6,7 @@ decoding, preparing, or the network, shows in the logits. That is nearly always 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,11 @@ import numpy as np
 from lotlens.errors import InputError
 from lotlens.judge.compare import compare_models
 from lotlens.judge.metrics import Targets, measure_share
-from lotlens.judge.predict import probabilities
 from lotlens.judge.verdicts import decide
-from lotlens.records import OK, Metric, ModelCard, Predictions
+from lotlens.photos.tables import list_some
+from lotlens.records import OK, FloatArray, Metric, ModelCard, Predictions
 
 COLUMNS = ("Id", "Made", "Status", "Answer", "Exported", "Difference", "Fault")
-_NUM_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,8 @@ class Parity:
             "made": self.num_made,
             "largest_logit_difference": self.largest,
             "relative_difference": self.relative,
-            "same_answers": _plain(self.same),
-            "same_verdicts": _plain(self.verdicts),
+            "same_answers": self.same.to_dict(),
+            "same_verdicts": self.verdicts.to_dict(),
             "accuracy_before": self.before,
             "accuracy_after": self.after,
             "accuracy_difference_low": self.low,
@@ -115,7 +113,7 @@ def check_parity(
     for one, other in (real, made):
         if one.ids != other.ids or one.classes != other.classes:
             raise ValueError("an export is compared on the same photos and classes")
-    rows = [*_list_rows(card, *real, is_made=False), *_list_rows(card, *made, is_made=True)]
+    rows = [*_list_rows(*real, is_made=False), *_list_rows(*made, is_made=True)]
     rows.sort(key=lambda row: (row[3] == row[4] and not row[6], -row[5]))
     answered = real[0].answered & real[1].answered
     if not answered.any():
@@ -128,59 +126,47 @@ def check_parity(
     if (targets >= 0).any():
         found = compare_models(real[1], real[0], targets, names=("after", "before"))
         before, after, low, high = found.second, found.first, found.pair.low, found.pair.high
-    relative = max(row[5] for row in rows)
     parity = Parity(
-        len(real[0].ids),
-        len(made[0].ids),
-        max(_measure(*real)[0].max(), _measure(*made)[0].max()).item(),
-        relative,
-        measure_share("same answers", count, num_answered),
-        measure_share("same verdicts", num_alike, len(real[0].ids)),
-        before,
-        after,
-        low,
-        high,
-        tuple(rows),
-        (),
+        num_photos=len(real[0].ids),
+        num_made=len(made[0].ids),
+        largest=max(float(_measure(*pair).max(initial=0)) for pair in (real, made)),
+        relative=max(row[5] for row in rows),
+        same=measure_share("same answers", count, num_answered),
+        verdicts=measure_share("same verdicts", num_alike, len(real[0].ids)),
+        before=before,
+        after=after,
+        low=low,
+        high=high,
+        rows=tuple(rows),
+        faults=(),
     )
-    return Parity(**{**vars(parity), "faults": tuple(_find_faults(parity, limits))})
+    return replace(parity, faults=tuple(_find_faults(parity, limits)))
 
 
-def _measure(
-    before: Predictions, after: Predictions
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The largest difference of each photo's logits [N], and as a share of the largest logit."""
-    if not len(before.ids):
-        return np.zeros(1), np.zeros(1)
+def _measure(before: Predictions, after: Predictions) -> FloatArray:
+    """The largest difference of each photo's logits, [N]; 0 without two answers."""
     both = (before.answered & after.answered)[:, None]
-    old, new = (np.where(both, own.logits, 0).astype(np.float64) for own in (before, after))
-    largest = np.abs(new - old).max(axis=1)
-    return largest, largest / np.maximum(np.abs(old).max(axis=1), 1)
+    largest: FloatArray = np.where(both, np.abs(after.logits - before.logits), 0).max(axis=1)
+    return largest
 
 
-def _list_rows(
-    card: ModelCard, before: Predictions, after: Predictions, *, is_made: bool
-) -> list[tuple[Any, ...]]:
-    _, relative = _measure(before, after)
-    chances = [probabilities(own, card.temperature) for own in (before, after)]
+def _list_rows(before: Predictions, after: Predictions, *, is_made: bool) -> list[tuple[Any, ...]]:
+    scale = np.maximum(np.nan_to_num(np.abs(before.logits)).max(axis=1), 1)
+    relative = (_measure(before, after) / scale).tolist()
     rows = []
     for row, id_ in enumerate(before.ids):
-        told = [
-            _tell(own, chance[row], row)
-            for own, chance in zip((before, after), chances, strict=True)
-        ]
-        fault = ""
-        if before.status[row] != after.status[row]:
-            fault = f"{before.status[row]}, exported: {after.status[row]}"
+        statuses = before.status[row], after.status[row]
+        fault = "" if statuses[0] == statuses[1] else f"{statuses[0]}, exported: {statuses[1]}"
+        told = [_tell(own, row) for own in (before, after)]
         made = "yes" if is_made else ""
-        rows.append((id_, made, after.status[row], *told, round(float(relative[row]), 7), fault))
+        rows.append((id_, made, statuses[1], *told, round(relative[row], 7), fault))
     return rows
 
 
-def _tell(predictions: Predictions, chances: np.ndarray[Any, Any], row: int) -> str:
+def _tell(predictions: Predictions, row: int) -> str:
     if predictions.status[row] != OK:
         return ""
-    return predictions.classes[int(chances.argmax())].shown
+    return predictions.classes[int(predictions.logits[row].argmax())].shown
 
 
 def _find_faults(parity: Parity, limits: Limits) -> list[str]:
@@ -188,7 +174,7 @@ def _find_faults(parity: Parity, limits: Limits) -> list[str]:
     unlike = [row for row in parity.rows if row[6]]
     if unlike:
         told = [f"{row[0]} ({row[6]})" for row in unlike]
-        faults.append(f"photos that are read otherwise: {_enumerate(told)}")
+        faults.append(f"photos that are read otherwise: {list_some(told)}")
     far = [row for row in parity.rows if row[5] > limits.difference]
     if far:
         told = [
@@ -198,13 +184,17 @@ def _find_faults(parity: Parity, limits: Limits) -> list[str]:
         faults.append(
             f"the logits of {len(far)} of {len(parity.rows)} photos differ by more than"
             f" {limits.difference:g} of the largest, by up to {parity.relative:.2g}:"
-            f" {_enumerate(told)}"
+            f" {list_some(told)}"
         )
     if parity.same.value < limits.same:
-        told = [f"{row[0]} ({row[3]}, exported: {row[4]})" for row in parity.rows if not row[1]]
+        told = [
+            f"{row[0]} ({row[3]}, exported: {row[4]})"
+            for row in parity.rows
+            if not row[1] and row[3] != row[4]
+        ]
         faults.append(
             f"only {parity.same.value:.3f} of {parity.same.count} photos have the same answer, at"
-            f" least {limits.same:g} should: {_enumerate(told)}"
+            f" least {limits.same:g} should: {list_some(told)}"
         )
     if parity.before is not None and parity.after is not None:
         lost = parity.before - parity.after
@@ -214,12 +204,3 @@ def _find_faults(parity: Parity, limits: Limits) -> list[str]:
                 f" {parity.after:.3f}; at most {100 * limits.lost:g} may be lost"
             )
     return faults
-
-
-def _enumerate(told: Sequence[str]) -> str:
-    rest = f" and {len(told) - _NUM_NAMED} more" if len(told) > _NUM_NAMED else ""
-    return ", ".join(told[:_NUM_NAMED]) + rest
-
-
-def _plain(metric: Metric) -> Mapping[str, float]:
-    return {"value": metric.value, "low": metric.low, "high": metric.high, "count": metric.count}

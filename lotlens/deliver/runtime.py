@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from lotlens.engines import Engine, open_onnx, open_openvino
-from lotlens.records import FloatArray, ModelCard
+from lotlens.engines import EnginePredictor, open_onnx, open_openvino
 from lotlens.run import RunFolder
 
 _WORTH_STREAMS = 16
 """From so many photos several threads answer, each on a core; below, one call has all cores."""
 
 
-class ExportedPredictor:
-    """Answers of an exported network, as the `Predictor` protocol asks.
-
-    Args:
-        engine: the network.
-        card: what belongs to it.
-    """
-
-    def __init__(self, engine: Engine, card: ModelCard) -> None:
-        self._engine, self._card = engine, card
-
-    @property
-    def card(self) -> ModelCard:
-        return self._card
-
-    @property
-    def num_streams(self) -> int:
-        return self._engine.num_streams
-
-    def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Prepared photos [N, 3, H, W] in; logits [N, K] and features [N, F] out."""
-        return self._engine(batch)
-
-
-def open_exported(run: RunFolder, *, num_photos: int = 1) -> ExportedPredictor:
+def open_exported(run: RunFolder, *, num_photos: int = 1) -> EnginePredictor:
     """The predictor of an exported bundle.
 
     Args:
@@ -53,4 +28,4 @@ def open_exported(run: RunFolder, *, num_photos: int = 1) -> ExportedPredictor:
 
         num_streams = cpu_count()
     open_engine = open_openvino if card.engine == "openvino" else open_onnx
-    return ExportedPredictor(open_engine(*files, num_streams=num_streams), card)
+    return EnginePredictor(open_engine(*files, num_streams=num_streams), card)

@@ -10,6 +10,7 @@ import numpy as np
 
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
+from lotlens.photos.tables import list_some
 from lotlens.records import OK, Catalog, Predictions
 
 _NUM_NAMED = 10
@@ -40,13 +41,15 @@ def build_submission(
     """
     labels = [car.label for car in predictions.classes]
     if fill is not None and fill not in labels:
-        raise InputError(f"cannot fill with {fill!r}: the model's labels are {_enumerate(labels)}")
+        raise InputError(
+            f"cannot fill with {fill!r}: the model's labels are {list_some(labels, _NUM_NAMED)}"
+        )
     ids = predictions.ids if sample is None else tuple(id_ for id_, _ in sample)
     if sample is not None and len(set(ids)) < len(ids):
         repeated = [id_ for id_, count in Counter(ids).items() if count > 1]
         raise InputError(
             f"the sample submission names {_count(repeated, 'id')} more than once:"
-            f" {_enumerate(repeated)}; every id may stand there once"
+            f" {list_some(repeated, _NUM_NAMED)}; every id may stand there once"
         )
     best = predictions.logits.argmax(axis=1) if labels else np.zeros(len(ids), np.int64)
     answered = predictions.answered.tolist()
@@ -110,11 +113,6 @@ def _describe_missing(missing: Sequence[str], predictions: Predictions) -> str:
         f" {', '.join(named)}{rest}{hint}; give the photos, or fill with the commonest class"
         " (--fill)"
     )
-
-
-def _enumerate(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
-    return ", ".join(names[:_NUM_NAMED]) + rest
 
 
 def _count(items: Sequence[object], noun: str) -> str:

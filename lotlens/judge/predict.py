@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 import zipfile
 import zlib
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +31,7 @@ from lotlens.records import (
     Predictions,
     Predictor,
 )
+from lotlens.threads import map_ahead
 
 NO_NUMBER = "the model gave no number"
 COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
@@ -316,18 +315,13 @@ def _answer_in_threads(
             own = photos[start : start + size]
             return ask(start, [read_photo(reader, one, image, find_flaws=True) for one in own])
 
-        waiting: deque[Future[Piece]] = deque()
-        pool = ThreadPoolExecutor(num_threads, thread_name_prefix="answers")
-        try:
-            for start in range(0, len(photos), size):
-                # Twice as many as threads, so that no thread waits for a slow batch in front.
-                if len(waiting) == 2 * num_threads:
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(answer, start))
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from map_ahead(
+            answer,
+            range(0, len(photos), size),
+            num_threads=num_threads,
+            num_ahead=2 * num_threads,  # so that no thread waits for a slow batch in front
+            name="answers",
+        )
 
 
 def read_views(card: ModelCard) -> tuple[str, ...]:
@@ -382,11 +376,16 @@ def select_predictions(predictions: Predictions, ids: Sequence[str]) -> Predicti
     missing = [id_ for id_ in ids if id_ not in row_of]
     if missing:
         raise ValueError(f"no answer to {len(missing)} photos, such as {missing[0]!r}")
-    rows = [row_of[id_] for id_ in ids]
+    return take_rows(predictions, [row_of[id_] for id_ in ids])
+
+
+def take_rows(predictions: Predictions, rows: Sequence[int]) -> Predictions:
+    """The answers in these rows, in their order."""
+    rows = list(rows)  # numpy takes an empty range for no index
     features, flaws, scores = predictions.features, predictions.flaws, predictions.familiarity
     return replace(
         predictions,
-        ids=tuple(ids),
+        ids=tuple(predictions.ids[row] for row in rows),
         logits=predictions.logits[rows],
         features=None if features is None else features[rows],
         status=tuple(predictions.status[row] for row in rows),

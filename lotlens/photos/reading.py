@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +15,7 @@ from lotlens.photos.decode import decode_sized
 from lotlens.photos.prepare import decode_size, fit_photo
 from lotlens.photos.quality import find_flaw, frame_photo, measure_quality
 from lotlens.records import OK, ImageSpec, Photo
+from lotlens.threads import map_ahead
 
 NO_FILE = "no file"
 """The reason given for a photo that the CSV names and no file matches."""
@@ -71,17 +70,9 @@ def read_ahead(
                 yield read_photo(reader, photo, spec, find_flaws=find_flaws)
             return
         read = partial(read_photo, reader, spec=spec, find_flaws=find_flaws)
-        queue: deque[Future[LoadedPhoto]] = deque()
-        pool = ThreadPoolExecutor(num_workers, thread_name_prefix="photos")
-        try:
-            for photo in photos:
-                if len(queue) == num_ahead:
-                    yield queue.popleft().result()
-                queue.append(pool.submit(read, photo))
-            while queue:
-                yield queue.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from map_ahead(
+            read, photos, num_threads=num_workers, num_ahead=num_ahead, name="photos"
+        )
 
 
 def read_photo(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from lotlens.records import FloatArray, ModelCard
+from lotlens.engines import EnginePredictor
+from lotlens.records import ModelCard
 from lotlens.vision.classifier import Network
 from lotlens.vision.engine import build_engine
 
 
-class ClassifierPredictor:
-    """Answers of a network, as the `Predictor` protocol asks.
+class ClassifierPredictor(EnginePredictor):
+    """Answers of a network.
 
     Args:
         network: a classifier, or an ensemble of them.
@@ -18,18 +19,5 @@ class ClassifierPredictor:
     """
 
     def __init__(self, network: Network, card: ModelCard, *, num_photos: int = 1) -> None:
-        self._card = card
-        image = card.image
-        self._engine = build_engine(network, image.height, image.width, num_photos=num_photos)
-
-    @property
-    def card(self) -> ModelCard:
-        return self._card
-
-    @property
-    def num_streams(self) -> int:
-        return self._engine.num_streams
-
-    def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Prepared photos [N, 3, H, W] in; logits [N, K] and features [N, F] out."""
-        return self._engine(batch)
+        height, width = card.image.height, card.image.width
+        super().__init__(build_engine(network, height, width, num_photos=num_photos), card)
