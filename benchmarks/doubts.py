@@ -1,11 +1,13 @@
 """Measures doubts on planted wrong labels, and what dropping or correcting them gives back.
 
     python benchmarks/doubts.py DATA --recipe quick --seed 0 1 2 --work FOLDER
+    python benchmarks/doubts.py DATA --found-by standard folds=5 --seed 0 1 2 --work FOLDER
 
 DATA is a folder with train.csv, train.zip, test.zip, test-labels.csv and classes.csv. In every
 round 5 % of the labels of train.csv, drawn by the seed, are changed to another class at random. A
 model is trained on that (validation is drawn once, by the true labels, and used by all trainings of
-a seed), its doubts are found, and four more models say what wrong labels cost:
+a seed), its doubts are found (with --found-by: those of another recipe's run on the same labels,
+seeds and splits of its own), and four more models say what wrong labels cost:
 
     clean       the true labels
     flipped     the wrong ones among them
@@ -116,7 +118,12 @@ def decide(
     ]
 
 
-def measure(data: Path, recipe: str, seed: int, work: Path) -> None:
+def name_row(recipe: str, found_by: Sequence[str]) -> str:
+    """What stands in the column "recipe"."""
+    return f"{recipe}, doubts by {' '.join(found_by)}" if found_by else recipe
+
+
+def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: Path) -> None:
     """One seed: five trainings and their rows."""
     lot = open_lot(data)
     truth = {photo.id: photo.label or "" for photo in lot.train.photos}
@@ -134,7 +141,20 @@ def measure(data: Path, recipe: str, seed: int, work: Path) -> None:
     spoilt = train(
         lay_lot(data, wrong, folder / "flipped"), recipe, seed, split, folder / "run-flipped"
     )
-    found = evidence.doubt(spoilt.run.path, watch=tell)
+    doubted = spoilt.run.path
+    if found_by:
+        finder, *overrides = found_by
+        doubted = folder / f"run-{'-'.join(found_by)}"
+        if not (doubted / "card.json").is_file():
+            lotlens.train(
+                folder / "flipped",
+                finder,
+                overrides=[*overrides, f"seed={seed}"],
+                out=doubted,
+                resume=doubted.is_dir(),
+                watch=tell,
+            )
+    found = evidence.doubt(doubted, watch=tell)
     place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}
     ranks = " ".join(str(place.get(id_, -1)) for id_ in sorted(flipped))
     for kind in LABELS:
@@ -143,12 +163,22 @@ def measure(data: Path, recipe: str, seed: int, work: Path) -> None:
         elif kind == "flipped":
             model = spoilt
         else:
-            own = lay_lot(data, wrong, folder / kind)
+            laid = "-".join((kind, *found_by))
+            own = lay_lot(data, wrong, folder / laid)
             decisions = decide(kind, found.doubts, truth, len(flipped))
             write_decisions(decisions_path(own), decisions)
-            model = train(own, recipe, seed, split, folder / f"run-{kind}")
+            model = train(own, recipe, seed, split, folder / f"run-{laid}")
         right, num_photos = score(model, data)
-        row = (data.name, recipe, seed, kind, len(flipped), len(ids), num_photos, right)
+        row = (
+            data.name,
+            name_row(recipe, found_by),
+            seed,
+            kind,
+            len(flipped),
+            len(ids),
+            num_photos,
+            right,
+        )
         add_row((*row, ranks if kind == "flipped" else ""))
 
 
@@ -250,14 +280,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--recipe", default="quick")
+    parser.add_argument("--found-by", nargs="+", default=[], metavar="RECIPE KEY=VALUE")
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--work", type=Path, default=Path("doubts-work"))
     options = parser.parse_args()
     if options.data is not None:
         done = {(row["data"], row["recipe"], row["seed"], row["labels"]) for row in read_results()}
+        name = name_row(options.recipe, options.found_by)
         for seed in options.seed:
-            if (options.data.name, options.recipe, str(seed), LABELS[-1]) not in done:
-                measure(options.data, options.recipe, seed, options.work)
+            if (options.data.name, name, str(seed), LABELS[-1]) not in done:
+                measure(options.data, options.recipe, options.found_by, seed, options.work)
     rows = read_results()
     if rows:
         spoilt = [row for row in rows if row["labels"] == "flipped"]

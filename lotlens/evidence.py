@@ -6,8 +6,9 @@ It joins a finished run with the improve room, as the command `doubts` does; it 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from lotlens import api
-from lotlens.audit.findings import audit_lot
+from lotlens.audit.checks import LABEL_CONFLICT
+from lotlens.audit.findings import Audit, audit_lot
 from lotlens.audit.split import LOCKED, cluster_photos, count_folds, draw_folds, pair_sides
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
@@ -30,7 +32,7 @@ from lotlens.improve.doubts import (
 from lotlens.judge.predict import join_predictions, predict_views, probabilities
 from lotlens.judge.views import WHOLE, average_views
 from lotlens.model import Model, load
-from lotlens.recipe import Head, Probe, parse_recipe
+from lotlens.recipe import Probe, Recipe, parse_recipe
 from lotlens.records import (
     Catalog,
     Doubt,
@@ -46,11 +48,14 @@ from lotlens.temperature import fit_temperature
 
 if TYPE_CHECKING:
     from lotlens.vision.classifier import Classifier
+    from lotlens.vision.regression import Regression
 
-NUM_FOLDS = 5
+NUM_FOLDS, NUM_DRAWS = 5, 3
+"""Folds of the probes that are fitted to doubt, and how often they are drawn (docs/LOG.md)."""
 Sides = Sequence[tuple[Sequence[str], Sequence[str]]]
 """Of each model the ids that it learnt, and those held out of it."""
 _VIEWS = (WHOLE, "mirror", "closer", "further")
+_ALONE = "no model has learnt another photo of its class"
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,10 @@ def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
     """Find the labelled photos of a run that are worth a second look; write them as doubts.csv.
 
     Every photo is answered by a model that has not learnt it, so that labels learnt by heart show
-    too: the run's own members where it has folds, else five probes on the run's backbone that are
-    fitted for this. Photos of the locked part are not looked at.
+    too: the run's own members where it has folds, else probes on the run's backbone that are fitted
+    for this, on five folds drawn three times over. So are photos that training left out because a
+    copy of theirs has another label: one of the two is wrong. Photos of the locked part are not
+    looked at.
 
     Args:
         run: the run folder.
@@ -112,7 +119,8 @@ def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
     """
     model = load(run)
     lot, split = api.open_own_data(model)
-    evidence, how = gather_evidence(model, lot, split, watch=watch)
+    found = _audit_own(model, lot, split, watch)
+    evidence, how = gather_evidence(model, lot, split, found=found, watch=watch)
     settled = api.list_settled(model)
     doubts = find_doubts(evidence, model.card.classes, settled=settled)
     write_doubts(model.run.doubts_path, doubts, model.card.classes)
@@ -125,7 +133,12 @@ def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
 
 
 def gather_evidence(
-    model: Model, lot: Lot, split: Split, *, watch: Watcher | None = None
+    model: Model,
+    lot: Lot,
+    split: Split,
+    *,
+    found: Audit | None = None,
+    watch: Watcher | None = None,
 ) -> tuple[Evidence, str]:
     """What models that have not learnt each photo say of it, and which models those are.
 
@@ -133,6 +146,8 @@ def gather_evidence(
         model: a single run.
         lot: its own data.
         split: its own.
+        found: the audit of its training photos; those under contradicting labels are asked about
+            too, though they belong to no part of the split. None for the split's photos alone.
         watch: told of the work as it goes on.
 
     Raises:
@@ -140,21 +155,11 @@ def gather_evidence(
     """
     if model.members:
         raise InputError(f"{model.run.path} is an ensemble of runs: look for doubts in each run")
-    if count_folds(split):
-        network, card = import_vision("bundle").load_bundle(model.run)
-        members = list(network.members)
-        sides: Sides = pair_sides(split)
-        if len(members) != len(sides):
-            raise BundleError(
-                f"{model.run.split_path} has {len(sides)} folds and the model {len(members)}"
-                " members: one of the two is not this run's"
-            )
-        how = f"the run's own {len(members)} models, each for the photos that it has not learnt"
-    else:
-        members, sides, card = _fit_probes(model, lot, split, watch)
-        how = f"{len(members)} probes on {model.card.backbone}, fitted for this"
-    catalog = lot.train.select([id_ for _, held_out in sides for id_ in held_out])
-    asked = _ask_members(members, card, sides, catalog, watch)
+    asked, how = (_ask_folds if count_folds(split) else _ask_probes)(
+        model, lot, split, found, watch
+    )
+    catalog = lot.train.select(asked.plain.ids)
+    contradicted = _list_contradicted(found)
     targets, usable = catalog.targets(), asked.plain.answered
     temperature = fit_temperature(asked.plain.logits[usable], targets[usable])
     evidence = Evidence(
@@ -165,46 +170,49 @@ def gather_evidence(
         softmax(asked.members.astype(np.float64) / temperature, axis=-1),
         softmax(asked.views.astype(np.float64) / temperature, axis=-1),
         tuple(photo.listing for photo in catalog.photos),
+        tuple(id_ in contradicted for id_ in catalog.ids),
     )
     return evidence, how
 
 
-def _fit_probes(
-    model: Model, lot: Lot, split: Split, watch: Watcher | None
-) -> tuple[list[Classifier], Sides, ModelCard]:
-    """Probes on the run's backbone as it was before training, each with its side of new folds."""
-    card, stages = model.card, import_vision("stages")
-    recipe = parse_recipe(dict(card.recipe), source=str(model.run.card_path))
-    probe = next((stage for stage in recipe.stages if isinstance(stage, Probe)), None)
-    recipe = recipe.model_copy(
-        update={
-            "stages": (probe or Probe(kind="probe"),),
-            "folds": NUM_FOLDS,
-            "head": Head(),
-            "lock": 0.0,
-        }
-    )
+def _audit_own(model: Model, lot: Lot, split: Split, watch: Watcher | None) -> Audit:
+    """The audit of a run's training photos, those of the locked part left aside."""
     locked = set(split.parts.get(LOCKED, ()))
-    own = {id_ for ids in split.parts.values() for id_ in ids} - locked
-    catalog = lot.train.select([id_ for id_ in lot.train.ids if id_ in own])
-    empty = Catalog((), lot.train.classes)
-    found = audit_lot(replace(lot, train=catalog, test=empty, findings=()), recipe.audit)
-    folds = draw_folds(
-        catalog, num_folds=NUM_FOLDS, seed=recipe.seed, groups=found.groups, dropped=found.dropped
-    )
-    sides = pair_sides(folds)
-    clusters = cluster_photos(catalog, found.groups)
-    members = []
-    for number, (kept, held_out) in enumerate(sides, start=1):
-        trained = stages.run_stages(
-            recipe,
-            catalog.select(kept),
-            catalog.select(held_out),
-            clusters=clusters,
-            watch=api.watch_fold(watch, number, NUM_FOLDS),
-        )
-        members.append(trained.classifier)
-    return members, sides, replace(card, head={"kind": "linear"}, members=1)
+    own = lot.train.select([id_ for id_ in lot.train.ids if id_ not in locked])
+    alone = replace(lot, train=own, test=Catalog((), own.classes), findings=())
+    return audit_lot(alone, _read_recipe(model).audit, watch=watch)
+
+
+def _list_contradicted(found: Audit | None) -> frozenset[str]:
+    """Photos of which a copy has another label."""
+    findings = () if found is None else found.findings
+    return frozenset(one.photo_id for one in findings if one.check == LABEL_CONFLICT)
+
+
+def _add_contradicted(sides: Sides, catalog: Catalog, found: Audit | None) -> Sides:
+    if found is None:
+        return sides
+    return _hold_out(_list_contradicted(found), sides, cluster_photos(catalog, found.groups))
+
+
+def _hold_out(contradicted: Collection[str], sides: Sides, cluster_of: Mapping[str, int]) -> Sides:
+    """The sides, with contradicted photos that are on none held out of a model.
+
+    Of the one that has learnt no photo of their cluster; where none of it was learnt at all, they
+    are dealt out.
+    """
+    side_of = {
+        cluster_of[id_]: number for number, (_, held_out) in enumerate(sides) for id_ in held_out
+    }
+    known = {id_ for _, held_out in sides for id_ in held_out}
+    added: list[list[str]] = [[] for _ in sides]
+    for place, id_ in enumerate(sorted(set(contradicted) - known)):
+        added[side_of.setdefault(cluster_of[id_], place % len(sides))].append(id_)
+    return [(kept, (*held_out, *more)) for (kept, held_out), more in zip(sides, added, strict=True)]
+
+
+def _read_recipe(model: Model) -> Recipe:
+    return parse_recipe(dict(model.card.recipe), source=str(model.run.card_path))
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,8 @@ class _Asked:
     Attributes:
         plain: over the card's views, each photo by the one member that has not learnt it.
         views: [V, N, K] logits of several views, likewise.
-        members: [M, N, K] logits of every member, plain view.
+        members: [M, N, K] logits of every member, plain view; NaN for photos that are on neither of
+            its sides.
         votes: [N, K] labels of the photos that look most like each to the member of `plain`,
             among those which that member has learnt.
     """
@@ -225,17 +234,22 @@ class _Asked:
     votes: NDArray[np.float64]
 
 
-def _ask_members(
-    members: Sequence[Classifier],
-    card: ModelCard,
-    sides: Sides,
-    catalog: Catalog,
-    watch: Watcher | None,
-) -> _Asked:
-    """Let every member answer for all photos: those held out of it first in the catalog's order."""
+def _ask_folds(
+    model: Model, lot: Lot, split: Split, found: Audit | None, watch: Watcher | None
+) -> tuple[_Asked, str]:
+    """Let every member of a run with folds answer, and say which models those are."""
+    network, card = import_vision("bundle").load_bundle(model.run)
+    members: list[Classifier] = list(network.members)
+    sides: Sides = pair_sides(split)
+    if len(members) != len(sides):
+        raise BundleError(
+            f"{model.run.split_path} has {len(sides)} folds and the model {len(members)}"
+            " members: one of the two is not this run's"
+        )
+    sides = _add_contradicted(sides, lot.train, found)
+    catalog = lot.train.select([id_ for _, held_out in sides for id_ in held_out])
     build = import_vision("predictor").ClassifierPredictor
-    # The features of the first view are kept, and those are to be the plain one's.
-    asked = tuple(dict.fromkeys((WHOLE, *card.views, *_VIEWS)))
+    asked = _list_views(card)
     row_of = {id_: row for row, id_ in enumerate(catalog.ids)}
     shape = (len(catalog), len(card.classes))
     every = np.full((len(members), *shape), np.nan, np.float32)
@@ -249,25 +263,156 @@ def _ask_members(
         known = predict_views(predictor, learnt, views=(WHOLE,), keep_features=True, progress=told)[
             WHOLE
         ]
-        found = predict_views(predictor, strange, views=asked, keep_features=True, progress=told)
+        answers = predict_views(predictor, strange, views=asked, keep_features=True, progress=told)
         rows = [row_of[id_] for id_ in held_out]
         every[number, [row_of[id_] for id_ in kept]] = known.logits
-        every[number, rows] = found[WHOLE].logits
+        every[number, rows] = answers[WHOLE].logits
         for view, name in enumerate(asked):
-            by_view[view, rows] = found[name].logits
+            by_view[view, rows] = answers[name].logits
         parts.append(
             replace(
-                found[WHOLE],
-                logits=average_views([found[name].logits for name in card.views]),
+                answers[WHOLE],
+                logits=average_views([answers[name].logits for name in card.views]),
                 features=None,
             )
         )
-        usable = known.answered
-        features = found[WHOLE].features
-        if usable.any() and known.features is not None and features is not None:
-            cosines = _unit(features) @ _unit(known.features[usable]).T
-            votes[rows] = vote_neighbours(cosines, learnt.targets()[usable], shape[1])
-    return _Asked(join_predictions(parts), by_view, every, votes)
+        own, others = _get_features(answers[WHOLE]), _get_features(known)
+        votes[rows] = _vote(own, others, learnt.targets(), shape[1])
+    how = f"the run's own {len(members)} models, each for the photos that it has not learnt"
+    return _Asked(join_predictions(parts), by_view, every, votes), how
+
+
+def _ask_probes(
+    model: Model, lot: Lot, split: Split, found: Audit | None, watch: Watcher | None
+) -> tuple[_Asked, str]:
+    """Fit probes on the run's backbone as it was before training, let them answer, and name them.
+
+    The photos are parted into folds several times over; each photo is answered by the probes that
+    have not learnt it, one of each parting, together. The backbone looks at every photo once a
+    view, whatever the number of probes.
+    """
+    recipe = _read_recipe(model)
+    locked = set(split.parts.get(LOCKED, ()))
+    own = {id_ for ids in split.parts.values() for id_ in ids} - locked
+    learnt = lot.train.select([id_ for id_ in lot.train.ids if id_ in own])
+    audit = found or _audit_own(model, lot, split, watch)
+    draw = partial(draw_folds, num_folds=NUM_FOLDS, groups=audit.groups, dropped=audit.dropped)
+    partings = [
+        _add_contradicted(pair_sides(draw(learnt, seed=recipe.seed + number)), lot.train, found)
+        for number in range(NUM_DRAWS)
+    ]
+    catalog = lot.train.select([id_ for _, held_out in partings[0] for id_ in held_out])
+    card = replace(model.card, head={"kind": "linear"}, members=1)
+    features, plain = _compute_features(recipe, card, catalog, watch)
+
+    row_of = {id_: row for row, id_ in enumerate(catalog.ids)}
+    targets, usable, num_classes = catalog.targets(), plain.answered, len(card.classes)
+    sides = [
+        tuple(np.array([row_of[id_] for id_ in ids if usable[row_of[id_]]], int) for ids in side)
+        for parting in partings
+        for side in parting
+    ]
+    cluster_of = cluster_photos(catalog, audit.groups)
+    groups = np.array([cluster_of[id_] for id_ in catalog.ids])
+    trainings = [kept for kept, _ in sides]
+    probes = _fit_probes(recipe, features, targets, num_classes, trainings, groups, watch)
+
+    answers = {}
+    for view, values in features.items():
+        by_draw = np.full((NUM_DRAWS, len(catalog), num_classes), np.nan, np.float32)
+        for number, (probe, (kept, left)) in enumerate(zip(probes, sides, strict=True)):
+            # Of a class that it has never seen, a probe cannot say that a photo is none of it.
+            rows = left[np.isin(targets[left], targets[kept])]
+            by_draw[number // NUM_FOLDS, rows] = values[rows] @ probe.weight.T + probe.bias
+        answers[view] = average_views(list(by_draw))
+    votes = np.full((len(catalog), num_classes), np.nan)
+    whole = features[WHOLE]
+    for kept, left in sides[:NUM_FOLDS]:
+        votes[left] = _vote(whole[left], whole[kept], targets[kept], num_classes)
+    logits = average_views([answers[view] for view in card.views])
+    is_unknown = ~np.isfinite(logits).all(axis=1) & usable
+    status = np.where(is_unknown, _ALONE, np.array(plain.status, object))
+    plain = replace(plain, logits=logits, features=None, status=tuple(status.tolist()))
+    every = [np.asarray(whole @ one.weight.T + one.bias, np.float32) for one in probes]
+    how = f"{NUM_DRAWS} times {NUM_FOLDS} probes on {model.card.backbone}, fitted for this"
+    return _Asked(plain, np.stack(list(answers.values())), np.stack(every), votes), how
+
+
+def _fit_probes(
+    recipe: Recipe,
+    features: Mapping[str, FloatArray],
+    targets: NDArray[np.int64],
+    num_classes: int,
+    sides: Sequence[NDArray[np.int64]],
+    groups: NDArray[np.int64],
+    watch: Watcher | None,
+) -> Sequence[Regression]:
+    """A probe as the recipe has it on each of these choices of rows; the penalty is one for all."""
+    if any(len(np.unique(targets[rows])) < 2 for rows in sides):
+        raise InputError(
+            f"there are too few photos for {NUM_FOLDS} folds: without photos of two classes on each"
+            " side no model can doubt a label; add photos of other cars"
+        )
+    stage = next((own for own in recipe.stages if isinstance(own, Probe)), Probe(kind="probe"))
+    regression, told = import_vision("regression"), watch_part(watch, "fitting probes")
+    if told is not None:
+        told(0, 1)
+    views = (WHOLE, "mirror") if stage.mirror else (WHOLE,)
+    shown, labels = (np.concatenate([features[v] for v in views]), np.tile(targets, len(views)))
+    repeated = [
+        np.concatenate([rows + number * len(targets) for number in range(len(views))])
+        for rows in (np.unique(np.concatenate(sides)), *sides)
+    ]
+    known = repeated[0][: len(repeated[0]) // len(views)]
+    penalty = regression.choose_penalty(
+        shown[repeated[0]], labels[repeated[0]], stage.penalties, groups[known], seed=recipe.seed
+    )
+    fit = regression.fit_regressions
+    probes: list[Regression] = fit(shown, labels, num_classes, penalty, repeated[1:])
+    if told is not None:
+        told(1, 1)
+    return probes
+
+
+def _compute_features(
+    recipe: Recipe, card: ModelCard, catalog: Catalog, watch: Watcher | None
+) -> tuple[dict[str, FloatArray], Predictions]:
+    """Features of an untrained classifier by view, [N, F] each, and which photos can be read."""
+    classifier = import_vision("classifier").build_classifier(
+        recipe.backbone, len(card.classes), num_levels=recipe.feature_levels, seed=recipe.seed
+    )
+    views = _list_views(card)
+    predictor = import_vision("predictor").ClassifierPredictor(
+        classifier.eval(), card, num_photos=len(views) * len(catalog)
+    )
+    features = {}
+    for number, view in enumerate(views, start=1):
+        told = watch_part(watch, f"looking at photos, view {number} of {len(views)}")
+        found = predict_views(predictor, catalog, views=(view,), keep_features=True, progress=told)
+        features[view] = _get_features(found[view])
+    return features, found[view]
+
+
+def _get_features(predictions: Predictions) -> FloatArray:
+    if predictions.features is None:
+        raise ValueError("these answers were given without features")
+    return predictions.features
+
+
+def _list_views(card: ModelCard) -> tuple[str, ...]:
+    """The plain view first, then those of the card and those that doubts are told by."""
+    return tuple(dict.fromkeys((WHOLE, *card.views, *_VIEWS)))
+
+
+def _vote(
+    features: FloatArray, learnt: FloatArray, targets: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float64]:
+    """The labels of the learnt photos that look most like each photo, [N, K]; NaN if none can."""
+    usable = np.isfinite(learnt).all(axis=1)
+    if not usable.any():
+        return np.full((len(features), num_classes), np.nan)
+    cosines = _unit(features) @ _unit(learnt[usable]).T
+    return vote_neighbours(cosines, targets[usable], num_classes)
 
 
 def _unit(features: FloatArray) -> FloatArray:

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lotlens import api
+from lotlens.audit.checks import LABEL_CONFLICT
 from lotlens.audit.findings import Audit
-from lotlens.audit.split import LOCKED, check_split, count_folds, list_held_out
+from lotlens.audit.split import (
+    LOCKED,
+    TRAIN,
+    check_split,
+    cluster_photos,
+    count_folds,
+    list_held_out,
+)
 from lotlens.errors import BundleError, InputError
 from lotlens.evidence import gather_evidence
 from lotlens.extras import import_vision
@@ -164,7 +172,7 @@ def plan_round(
     Args:
         run: the run to begin with.
         outside: photos to vet and add (see `api.vet_outside`).
-        hard: show hard photos more often (see `improve.hard`). Where the run has no folds, five
+        hard: show hard photos more often (see `improve.hard`). Where the run has no folds,
             probes are fitted to find them.
         anew: train from the start of the recipe, or go on from the run's weights in a short stage
             of a low rate; None for the former where the photos or labels change.
@@ -303,6 +311,7 @@ def improve(
     found: Audit = api.audit_labelled(lot, usable, plan.recipe.audit, 0.0, watch)
     _, old_split = api.open_own_data(model)
     split = _follow_decisions(old_split, usable, found.dropped)
+    split = _take_in(_list_contradicted(model.run), split, usable, found)
     check_split(split, usable, found.groups)
     if folder is None:
         folder = _begin(plan, model, out, split, usable)
@@ -394,6 +403,32 @@ def _follow_decisions(
     known = set(catalog.ids) - dropped
     parts = {part: tuple(id_ for id_ in ids if id_ in known) for part, ids in split.parts.items()}
     return Split(parts, split.seed, fingerprint(catalog))
+
+
+def _list_contradicted(run: RunFolder) -> frozenset[str]:
+    """Training photos that a run left out or grouped since a copy of theirs had another label."""
+    if not run.findings_path.is_file():
+        return frozenset()
+    table = read_table(run.findings_path, may_lack_rows=True)
+    places = require_columns(table, Id=("id",), Part=("part",), Check=("check",))
+    rows = [[row[place] for place in places] for row in table.rows]
+    return frozenset(id_ for id_, part, check in rows if (part, check) == ("train", LABEL_CONFLICT))
+
+
+def _take_in(contradicted: Collection[str], split: Split, catalog: Catalog, found: Audit) -> Split:
+    """The split with photos whose labels contradicted those of copies, and do so no longer.
+
+    They join the part that holds their cluster; where none does, training or the smallest fold.
+    """
+    cluster_of = cluster_photos(catalog, found.groups)
+    part_of = {cluster_of[id_]: part for part, ids in split.parts.items() for id_ in ids}
+    settled = (set(contradicted) & set(catalog.ids)) - found.dropped
+    parts = dict(split.parts)
+    for id_ in sorted(settled.difference(*parts.values())):
+        smallest = min((part for part in parts if part != LOCKED), key=lambda p: len(parts[p]))
+        part = part_of.setdefault(cluster_of[id_], TRAIN if TRAIN in parts else smallest)
+        parts[part] = (*parts[part], id_)
+    return replace(split, parts=parts)
 
 
 def _read_base(model: Model) -> Recipe:

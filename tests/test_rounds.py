@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from lotlens.recipe import Finetune, parse_recipe
 from tests.conftest import draw_photo, write_lot
 
 NUM_CLASSES = 3
+TWINS = ("2005.jpg", "9000.jpg")
 
 
 def make_recipe(backbone, **changes):
@@ -37,14 +39,19 @@ def make_recipe(backbone, **changes):
 
 @pytest.fixture(scope="module")
 def own_lot(tmp_path_factory):
-    """20 training photos of each class, two of them under a wrong label; one cannot be read."""
+    """20 training photos of each class, two of them under a wrong label; one cannot be read.
+
+    One stands there twice, the second time under a label that is wrong.
+    """
     lot = write_lot(tmp_path_factory.mktemp("lots") / "lot", 20, spoil=True)
+    with zipfile.ZipFile(lot / "train.zip", "a") as file:
+        file.writestr(f"train/2/{TWINS[1]}", file.read(f"train/1/{TWINS[0]}"))
     with (lot / "train.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
     wrong = [id_ for id_, label in rows if label == "0"][3:5]
     rows = [(id_, "2" if id_ in wrong else label) for id_, label in rows]
     with (lot / "train.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file).writerows([header, *rows, (TWINS[1], "2")])
     return lot, wrong
 
 
@@ -85,14 +92,18 @@ def test_every_photo_is_answered_by_a_model_that_has_not_learnt_it(runs, own_lot
     found = evidence.doubt(runs / name)
     split = read_split(runs / name / "split.csv")
     expected = {id_ for part, ids in split.parts.items() for id_ in ids if part != LOCKED}
+    assert not expected & set(TWINS)
+    expected |= set(TWINS)
     assert set(found.evidence.ids) == expected
     assert len(found.evidence.ids) == len(expected)
     assert np.isfinite(found.evidence.probabilities).all()
     assert np.allclose(found.evidence.probabilities.sum(axis=1), 1)
     assert np.allclose(found.evidence.neighbours.sum(axis=1), 1)
-    num_folds = 3 if name == "folds" else evidence.NUM_FOLDS
-    assert found.evidence.members.shape == (num_folds, len(expected), NUM_CLASSES)
-    assert np.isfinite(found.evidence.members).all()
+    num_members = 3 if name == "folds" else evidence.NUM_FOLDS * evidence.NUM_DRAWS
+    assert found.evidence.members.shape == (num_members, len(expected), NUM_CLASSES)
+    asked = np.isfinite(found.evidence.members).all(axis=2)
+    learnt = [id_ not in TWINS or name != "folds" for id_ in found.evidence.ids]
+    assert (asked.sum(axis=0) == np.where(learnt, num_members, 1)).all()
     assert len(found.evidence.views) == 4
     assert read_doubts(runs / name / "doubts.csv") == tuple(
         replace(
@@ -107,9 +118,45 @@ def test_every_photo_is_answered_by_a_model_that_has_not_learnt_it(runs, own_lot
     if name == "folds":  # the stored answers are of the same models, plain view
         stored = load_predictions(runs / name / "validation.npz")
         row_of = {id_: row for row, id_ in enumerate(stored.ids)}
-        rows = [row_of[id_] for id_ in found.evidence.ids]
+        own = [row for row, id_ in enumerate(found.evidence.ids) if id_ not in TWINS]
+        rows = [row_of[found.evidence.ids[row]] for row in own]
         answers = stored.logits[rows].argmax(axis=1)
-        assert (answers == found.evidence.probabilities.argmax(axis=1)).all()
+        assert (answers == found.evidence.probabilities[own].argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("name", ["plain", "folds"])
+def test_photos_under_contradicting_labels_are_doubted(runs, name):
+    found = evidence.doubt(runs / name)
+    (doubted,) = {tuple(sorted(d.photo_id for d in found.doubts if "copies disagree" in d.reasons))}
+    assert doubted == TWINS
+    one, other = (found.evidence.probabilities[found.evidence.ids.index(id_)] for id_ in TWINS)
+    assert np.allclose(one, other)  # it is one picture, of which one model is asked
+    assert found.count()["copies disagree"] == 2
+
+
+def test_the_only_photo_of_a_class_is_not_doubted(tiny_backbone, tmp_path):
+    lot = write_lot(tmp_path / "lot")
+    with (lot / "train.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    alone = min(id_ for id_, label in rows if label == "2")
+    rows = [row for row in rows if row[1] != "2" or row[0] == alone]
+    with (lot / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    api.train(lot, make_recipe(tiny_backbone), out=tmp_path / "run")
+    found = evidence.doubt(tmp_path / "run")
+    unknown = ~np.isfinite(found.evidence.probabilities).all(axis=1)
+    assert [id_ for id_, own in zip(found.evidence.ids, unknown, strict=True) if own] == [alone]
+    assert alone not in {doubt.photo_id for doubt in found.doubts}
+    assert np.nanmax(found.evidence.probabilities[:, 2]) < 0.5
+
+
+def test_contradicted_photos_are_held_out_of_the_model_that_knows_no_copy():
+    sides = [(("c", "d"), ("a", "b")), (("a", "b"), ("c", "d"))]
+    clusters = {"a": 0, "b": 1, "c": 2, "d": 3, "x": 2, "y": 4, "z": 4}
+    assert evidence._hold_out({"x", "y", "z", "a"}, sides, clusters) == [
+        (("c", "d"), ("a", "b")),
+        (("a", "b"), ("c", "d", "x", "y", "z")),
+    ]
 
 
 def test_planted_wrong_labels_come_first(runs, own_lot):
@@ -179,6 +226,18 @@ def test_a_round_of_decisions_is_judged_by_the_labels_as_they_are_now(runs, own_
     assert sorted(told["relabelled"]) == sorted(wrong)
     assert told["gate"]["accepted"] is done.judgement.accepted
     assert read_decisions(tmp_path / "candidate" / "decisions.csv")
+
+
+@pytest.mark.parametrize("name", ["plain", "folds"])
+def test_a_round_takes_in_photos_that_contradict_no_longer(runs, tmp_path, name):
+    write_decisions(decisions_path(tmp_path / "lot"), [Decision(TWINS[1], "relabel", "1", "2")])
+    rounds.improve(runs / name, out=tmp_path / "candidate")
+    split, old = (read_split(run / "split.csv") for run in (tmp_path / "candidate", runs / name))
+    (part,) = (part for part, ids in split.parts.items() if set(TWINS) <= set(ids))
+    assert set(split.parts[part]) - set(old.parts[part]) == set(TWINS)
+    assert part == ("train" if name == "plain" else min(old.parts, key=lambda p: len(old.parts[p])))
+    rest = {other: ids for other, ids in split.parts.items() if other != part}
+    assert rest == {other: ids for other, ids in old.parts.items() if other != part}
 
 
 def write_offer(folder, lot):

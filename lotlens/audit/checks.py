@@ -23,6 +23,7 @@ from lotlens.records import OK, CarClass, Finding
 
 PartName = Literal["train", "test"]
 
+LABEL_CONFLICT = "label-conflict"
 EXTREME_ASPECT = 4.0
 """Longer over shorter side from which an aspect is extreme."""
 GREY = 8
@@ -57,7 +58,7 @@ CHECKS: Mapping[str, Check] = {
     for check in (
         Check("unreadable", "error", ("drop",), "cannot be decoded: empty, truncated or no photo"),
         Check("no-file", "error", ("drop",), "named in a table, but there is no such file"),
-        Check("label-conflict", "error", ("drop", "group"), "one picture under different labels"),
+        Check(LABEL_CONFLICT, "error", ("drop", "group"), "one picture under different labels"),
         Check("leak", "error", ("keep", "drop"), "a picture of train is in test too"),
         Check("ambiguous-file", "error", ("keep",), "several files fit one row of the table"),
         Check("duplicate", "warning", ("group", "drop"), "the same file more than once"),
@@ -206,7 +207,7 @@ def check_copies(
             )
             for member in train:
                 if labels[member] == label:
-                    add("label-conflict", member, other_ids, likeness[member], sentence)
+                    add(LABEL_CONFLICT, member, other_ids, likeness[member], sentence)
     return findings
 
 

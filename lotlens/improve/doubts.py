@@ -26,6 +26,7 @@ REASONS: Mapping[str, str] = {
     "odd one out": "the training photos that look most like it have other labels",
     "folds disagree": "models trained on different photos answer differently",
     "views disagree": "the answer changes when the photo is mirrored, cropped or lit otherwise",
+    "copies disagree": "a copy of the picture has another label, so one of the two is wrong",
     "listing disagrees": "the other photos of its advert are answered or labelled otherwise",
 }
 """Why a photo may be doubted -> what that means, for people."""
@@ -67,10 +68,11 @@ class Evidence:
         neighbours: [N, K] the share of each label among the training photos that look most like
             it, in the eyes of that model; None if not known.
         members: [M, N, K] of models trained on different photos, M of 2 or more; all but one have
-            learnt the photo. None if not known.
+            learnt the photo. NaN where a model was not asked; None if not known.
         views: [V, N, K] of several views of it, by the model that has not learnt it, the plain
             view first; None if not known.
         listings: the advert of each, None where not known; () if none is known.
+        contradicted: of each, whether a copy of it has another label; () if that is not known.
     """
 
     ids: tuple[str, ...]
@@ -80,6 +82,7 @@ class Evidence:
     members: Probabilities | None = None
     views: Probabilities | None = None
     listings: tuple[str | None, ...] = ()
+    contradicted: tuple[bool, ...] = ()
 
 
 def find_doubts(
@@ -199,6 +202,13 @@ def score_views(evidence: Evidence) -> Scores:
     return _disagreement(evidence.views[1:], evidence)
 
 
+def score_copies(evidence: Evidence) -> Scores:
+    """1 for photos of which a copy has another label."""
+    usable = _usable(evidence)
+    contradicted = np.array(evidence.contradicted or [False] * len(usable), bool)
+    return np.where(usable & contradicted, 1.0, 0.0)
+
+
 def score_listings(evidence: Evidence) -> Scores:
     """How sure the other photos of its advert are, together, of another model than its label.
 
@@ -236,6 +246,7 @@ _SCORES = {
     "odd one out": score_odd_ones,
     "folds disagree": score_members,
     "views disagree": score_views,
+    "copies disagree": score_copies,
     "listing disagrees": score_listings,
 }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -17,13 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from joblib import cpu_count, parallel_config
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-from threadpoolctl import threadpool_limits
 
 from lotlens.engines import Engine
 from lotlens.errors import BundleError, InputError
@@ -36,14 +31,13 @@ from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, on_first, share_weights
 from lotlens.vision.engine import build_engine, tune_process
+from lotlens.vision.regression import choose_penalty, fit_regression
 
 if TYPE_CHECKING:
     from lotlens.vision.finetune import Tuned
     from lotlens.vision.rate_finder import RateCurve
 
 _WISE_SHARES = (0.8, 0.6, 0.4, 0.2)
-_MOST_PHOTOS_FOR_PENALTY = 3000
-_NUM_PENALTY_FOLDS = 3
 _CHECKPOINT_STEPS = 200
 _CHECKPOINT_S = 120.0
 
@@ -433,9 +427,7 @@ def fit_probe(
 ) -> str:
     """Put a logistic regression on frozen features into the classifier's head.
 
-    Features are brought to comparable scales first (a feature that hardly ever varies is not
-    blown up: half the mean deviation is added in squares to each deviation) and the scaling is
-    folded back into the head. `photo_weights` [N] weigh the photos' losses, if they are given.
+    `photo_weights` [N] weigh the photos' losses, if they are given.
 
     Returns:
         what was done, in words.
@@ -443,80 +435,15 @@ def fit_probe(
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
     numbers = clusters or {}
     groups = np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])
-    centre, deviation = features.mean(axis=0), features.std(axis=0)
-    scale = np.sqrt(deviation**2 + (0.5 * deviation.mean()) ** 2) + 1e-12
-    scaled = (features - centre) / scale
     weights = None
     if photo_weights is not None:
         weights = np.tile(photo_weights / photo_weights.mean(), len(targets) // len(photos.ids))
     _tell(watch, "fitting the probe", 0, 1)
-    # BLAS threads that wait for each other by spinning made this 6 to 15 times slower on a busy
-    # two-core machine (measured): one thread a fit, the fits side by side.
-    with threadpool_limits(1, user_api="blas"):
-        penalty = choose_penalty(scaled, targets, stage.penalties, groups, seed=seed)
-        model = LogisticRegression(C=penalty, max_iter=2000).fit(scaled, targets, weights)
-    weight, bias = model.coef_, model.intercept_
-    if len(weight) == 1:  # two classes: scikit-learn keeps one row, the logit's difference
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    weight = weight / scale
-    classifier.set_head(weight, bias - weight @ centre)
+    penalty = choose_penalty(features, targets, stage.penalties, groups, seed=seed)
+    found = fit_regression(features, targets, classifier.num_classes, penalty, weights)
+    classifier.set_head(found.weight, found.bias)
     _tell(watch, "fitting the probe", 1, 1)
-    return (
-        f"probe: {len(photos.ids)} photos, C = {penalty:g}, {int(model.n_iter_.max())} iterations"
-    )
-
-
-def choose_penalty(
-    features: NDArray[np.float64],
-    targets: NDArray[np.int64],
-    penalties: tuple[float, ...],
-    groups: NDArray[np.int64],
-    *,
-    seed: int,
-) -> float:
-    """The C with the lowest cross-validated log loss, on at most 3,000 of the photos.
-
-    Classes with fewer than three groups are left out; where that leaves too little, it is the
-    middle candidate.
-
-    Args:
-        features: [M * num_photos, F]: all photos, then their mirror images if M is 2.
-        targets: [M * num_photos].
-        penalties: candidates for C.
-        groups: [num_photos] of each photo; photos of one group, and a photo and its mirror image,
-            are never on both sides.
-        seed: of the folds.
-    """
-    num_photos = len(groups)
-    truth = targets[:num_photos]
-    middle = sorted(penalties)[len(penalties) // 2]
-    rng = np.random.default_rng([seed, num_photos])
-    taken = np.sort(rng.permutation(num_photos)[:_MOST_PHOTOS_FOR_PENALTY])
-    # A class of fewer groups than folds would be missing from a training side.
-    spread = Counter(label for label, _ in set(zip(truth[taken], groups[taken], strict=True)))
-    common = [label for label, num_groups in spread.items() if num_groups >= _NUM_PENALTY_FOLDS]
-    taken = taken[np.isin(truth[taken], common)]
-    if len(penalties) == 1 or len(common) < 2:
-        return middle
-    num_views = len(targets) // num_photos
-    rows = np.concatenate([taken + view * num_photos for view in range(num_views)])
-    folds = StratifiedGroupKFold(_NUM_PENALTY_FOLDS, shuffle=True, random_state=seed)
-    sides = []
-    for kept, left in folds.split(taken, truth[taken], groups[taken]):
-        if len(np.unique(truth[taken[kept]])) < len(common):
-            return middle
-        kept_rows = np.concatenate([kept + view * len(taken) for view in range(num_views)])
-        sides.append((kept_rows, left))
-    search = GridSearchCV(
-        LogisticRegression(max_iter=2000),
-        {"C": list(penalties)},
-        scoring="neg_log_loss",
-        cv=sides,
-        refit=False,
-    )
-    with parallel_config("threading", n_jobs=cpu_count()):
-        search.fit(features[rows], targets[rows])
-    return float(search.best_params_["C"])
+    return f"probe: {len(photos.ids)} photos, C = {penalty:g}, {found.num_iterations} iterations"
 
 
 def compute_features(

@@ -12,11 +12,9 @@ from lotlens.photos.sources import open_lot
 from lotlens.recipe import Probe, parse_recipe
 from lotlens.records import OK, ImageSpec
 from lotlens.temperature import calibrated_losses
-from lotlens.vision import stages
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.stages import (
-    choose_penalty,
     compute_features,
     fit_probe,
     interpolate,
@@ -201,54 +199,6 @@ def test_mirrored_features_come_after_the_plain_ones(small_lot, tiny_backbone):
     np.testing.assert_allclose(both[:half], plain)
     assert not np.allclose(both[half:], plain)
     np.testing.assert_array_equal(targets[:half], targets[half:])
-
-
-@pytest.fixture
-def noisy():
-    rng = np.random.default_rng(0)
-    targets = np.repeat(np.arange(3), 40)
-    features = rng.standard_normal((120, 60))
-    features[:, 0] += targets
-    return features, targets
-
-
-def test_the_penalty_is_chosen_by_cross_validation(noisy):
-    features, targets = noisy
-    # On mostly noise, a nearly free fit is worse than a tame one.
-    assert choose_penalty(features, targets, (0.01, 1000.0), np.arange(120), seed=0) == 0.01
-
-
-def test_penalty_without_enough_photos_to_fold(noisy):
-    features, targets = noisy
-    rows = [0, 40, 80]
-    candidates = (1.0, 0.1, 10.0)
-    assert choose_penalty(features[rows], targets[rows], candidates, np.arange(3), seed=0) == 1.0
-    # Many photos, but of few cars: each class is one or two of them.
-    groups = np.arange(120) // 20
-    assert choose_penalty(features, targets, candidates, groups, seed=0) == 1.0
-
-
-def test_a_photo_its_mirror_and_its_group_never_stand_on_both_sides(noisy, monkeypatch):
-    features, targets = noisy
-    seen = []
-    real = stages.GridSearchCV
-
-    def watch(*args, cv, **options):
-        seen.extend(cv)
-        return real(*args, cv=cv, **options)
-
-    monkeypatch.setattr(stages, "GridSearchCV", watch)
-    both = np.concatenate([features, features])
-    choose_penalty(both, np.tile(targets, 2), (0.1, 1.0), np.arange(120), seed=0)
-    assert len(seen) == 3
-    for kept, left in seen:
-        assert not {row % 120 for row in kept.tolist()} & {row % 120 for row in left.tolist()}
-        assert len(kept) == 160
-    seen.clear()
-    choose_penalty(both, np.tile(targets, 2), (0.1, 1.0), np.arange(120) // 4, seed=0)
-    for kept, left in seen:
-        sides = [{row % 120 // 4 for row in rows.tolist()} for rows in (kept, left)]
-        assert not sides[0] & sides[1]
 
 
 def test_interpolation_meets_both_ends(tiny_backbone):
