@@ -3,10 +3,9 @@
     python benchmarks/sample_doubts.py --recipe quick --seed 0 1 2 --work FOLDER
 
 Every seed draws a sample lot of 600 training photos, trains on its labels as they are and finds the
-doubts. faults.csv, which names the wrong labels, is read after that. A wrong label on a photo that
-the audit had left out of training (a copy of another photo under another label) has no rank and is
-counted apart: the audit's findings name it. `--set` changes the recipe as `lotlens train` does.
-Rows go into sample_doubts.csv beside this file; without --recipe it prints them as a table.
+doubts. faults.csv, which names the wrong labels, is read after that; a wrong label that is no doubt
+has the rank -1. `--set` changes the recipe as `lotlens train` does. Rows go into sample_doubts.csv
+beside this file; without --recipe it prints them as a table.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from lotlens.files import write_rows_atomically
 from lotlens.photos.sample import draw_lot
 
 RESULTS = Path(__file__).with_suffix(".csv")
-COLUMNS = ("recipe", "seed", "accuracy", "photos", "wrong", "left_out", "ranks")
+COLUMNS = ("recipe", "seed", "accuracy", "photos", "ranks")
 LOOKED_AT = 0.1
 
 
@@ -41,9 +40,8 @@ def measure(recipe: str, overrides: Sequence[str], seed: int, work: Path) -> Non
     with (lot / "faults.csv").open(encoding="utf-8", newline="") as file:
         faults = [row for row in csv.DictReader(file) if row["Part"] == "train"]
     wrong = [row["Id"] for row in faults if row["Fault"] == "wrong-label"]
-    judged = set(found.evidence.ids)
-    ranks = [place.get(id_, -1) for id_ in wrong if id_ in judged]
-    row = (shown, seed, f"{found.accuracy:.4f}", len(judged), len(wrong), len(wrong) - len(ranks))
+    ranks = [place.get(id_, -1) for id_ in wrong]
+    row = (shown, seed, f"{found.accuracy:.4f}", len(found.evidence.ids))
     rows = [[old[column] for column in COLUMNS] for old in read_results()]
     write_rows_atomically(RESULTS, COLUMNS, [*rows, (*row, " ".join(map(str, sorted(ranks))))])
 
@@ -61,19 +59,16 @@ def read_results() -> list[dict[str, str]]:
 
 
 def print_results(rows: Sequence[dict[str, str]]) -> None:
-    print(
-        "| recipe | seed | right out of fold | wrong labels | left out by the audit |"
-        " in the first tenth | place of the last one |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    print("| recipe | seed | right out of fold | in the first tenth | place of the last one |")
+    print("|---|---|---|---|---|")
     for row in rows:
         ranks = [int(rank) for rank in row["ranks"].split()]
         num_photos = int(row["photos"])
         first = sum(0 <= rank < LOOKED_AT * num_photos for rank in ranks)
         last = "no doubt" if -1 in ranks else f"{max(ranks) + 1} of {num_photos}"
         print(
-            f"| {row['recipe']} | {row['seed']} | {float(row['accuracy']):.3f} | {row['wrong']} |"
-            f" {row['left_out']} | {first} of {len(ranks)} | {last} |"
+            f"| {row['recipe']} | {row['seed']} | {float(row['accuracy']):.3f} |"
+            f" {first} of {len(ranks)} | {last} |"
         )
 
 

@@ -251,7 +251,7 @@ def test_every_monitor_can_be_watched(monitor):
         ("stages.1.augmentation.policy=randaugment", "did you mean 'rand'?"),
         (
             "stages.1.average_last=5",
-            "stages.1.average_last: 5 looks cannot be averaged, the stage takes 4; lower it",
+            "stages.1.average_last: 5 looks cannot be averaged, the stage takes 2; lower it",
         ),
         ("folds=1", "folds: 1 leaves nothing to train on; 0 holds out a share, 5 are usual"),
         ("folds=51", "folds: must be less than or equal to 50 (it is 51)"),
