@@ -7,13 +7,14 @@ DATA is a folder with train.csv, train.zip, test.zip, test-labels.csv and classe
 round 5 % of the labels of train.csv, drawn by the seed, are changed to another class at random. A
 model is trained on that (validation is drawn once, by the true labels, and used by all trainings of
 a seed), its doubts are found (with --found-by: those of another recipe's run on the same labels,
-seeds and splits of its own), and four more models say what wrong labels cost:
+seeds and splits of its own), and five more models say what wrong labels cost:
 
     clean       the true labels
     flipped     the wrong ones among them
     dropped     without as many of the first doubts as labels were changed, nobody having looked
     suggested   these relabelled as the model suggests, nobody having looked
-    reviewed    a tenth of all photos, the first doubts, looked at by somebody who knows the models
+    corrected   these looked at by somebody who knows the models, wrong labels put right
+    reviewed    a tenth of all photos, the first doubts, looked at likewise
 
 Test photos score each of them and choose nothing. Rows go into doubts.csv beside this file, one
 for each training; those that are there are not measured again. Without DATA it prints the tables
@@ -44,7 +45,7 @@ from lotlens.report.charts import BLUE, GREY, INK, LINE, draw_figure
 RESULTS = Path(__file__).with_suffix(".csv")
 PICTURE = Path(__file__).with_suffix(".svg")
 COLUMNS = ("data", "recipe", "seed", "labels", "flipped", "photos", "test_photos", "right", "ranks")
-LABELS = ("clean", "flipped", "dropped", "suggested", "reviewed")
+LABELS = ("clean", "flipped", "dropped", "suggested", "corrected", "reviewed")
 FLIPPED_SHARE, LOOKED_AT = 0.05, 0.1
 NUM_RESAMPLES = 10_000
 
@@ -110,7 +111,7 @@ def decide(
             for d in doubts[:num_flipped]
             if d.suggested != d.label
         ]
-    looked_at = doubts[: round(LOOKED_AT * len(truth))]
+    looked_at = doubts[: num_flipped if kind == "corrected" else round(LOOKED_AT * len(truth))]
     return [
         Decision(d.photo_id, "relabel", truth[d.photo_id], d.label)
         for d in looked_at
@@ -124,7 +125,7 @@ def name_row(recipe: str, found_by: Sequence[str]) -> str:
 
 
 def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: Path) -> None:
-    """One seed: five trainings and their rows."""
+    """One seed: the trainings that have no row yet, and their rows."""
     lot = open_lot(data)
     truth = {photo.id: photo.label or "" for photo in lot.train.photos}
     ids = list(truth)
@@ -157,7 +158,13 @@ def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: P
     found = evidence.doubt(doubted, watch=tell)
     place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}
     ranks = " ".join(str(place.get(id_, -1)) for id_ in sorted(flipped))
+    name = name_row(recipe, found_by)
+    done = {
+        row["labels"] for row in read_results() if (row["recipe"], row["seed"]) == (name, str(seed))
+    }
     for kind in LABELS:
+        if kind in done:
+            continue
         if kind == "clean":
             model = train(clean, recipe, seed, split, folder / "run-clean")
         elif kind == "flipped":
@@ -171,7 +178,7 @@ def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: P
         right, num_photos = score(model, data)
         row = (
             data.name,
-            name_row(recipe, found_by),
+            name,
             seed,
             kind,
             len(flipped),
@@ -285,11 +292,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("doubts-work"))
     options = parser.parse_args()
     if options.data is not None:
-        done = {(row["data"], row["recipe"], row["seed"], row["labels"]) for row in read_results()}
-        name = name_row(options.recipe, options.found_by)
         for seed in options.seed:
-            if (options.data.name, name, str(seed), LABELS[-1]) not in done:
-                measure(options.data, options.recipe, options.found_by, seed, options.work)
+            measure(options.data, options.recipe, options.found_by, seed, options.work)
     rows = read_results()
     if rows:
         spoilt = [row for row in rows if row["labels"] == "flipped"]
