@@ -137,9 +137,11 @@ def score_labels(targets: Targets, probabilities: Probabilities) -> Scores:
 
 def score_wrong_labels(evidence: Evidence) -> Scores:
     """Labels that confident learning takes for wrong (cleanlab, "both"), by their improbability."""
+    scores = np.zeros(len(evidence.ids))
     usable = _usable(evidence)
-    scores = np.zeros(len(usable))
-    present, targets = np.unique(evidence.targets[usable], return_inverse=True)
+    # By id: among photos that are as doubtful as each other, cleanlab takes the first ones.
+    rows = np.array(sorted(np.flatnonzero(usable), key=lambda row: evidence.ids[row]), int)
+    present, targets = np.unique(evidence.targets[rows], return_inverse=True)
     if len(present) < 2:
         return scores
     # Part of lotlens[train]: doubts that were found elsewhere are reviewed without it.
@@ -147,7 +149,7 @@ def score_wrong_labels(evidence: Evidence) -> Scores:
     from cleanlab.rank import get_label_quality_scores
 
     # It wants every class to have a photo, and rows that sum to one.
-    chances = evidence.probabilities[usable][:, present]
+    chances = evidence.probabilities[rows][:, present]
     chances = chances / np.maximum(chances.sum(axis=1, keepdims=True), 1e-12)
     with warnings.catch_warnings():
         # It says of a class with hardly any photos that it may not flag all: a photo that is
@@ -155,7 +157,7 @@ def score_wrong_labels(evidence: Evidence) -> Scores:
         warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)
         is_wrong = find_label_issues(targets, chances, filter_by="both", n_jobs=1)
     quality = get_label_quality_scores(targets, chances, method="self_confidence")
-    scores[usable] = np.where(is_wrong, 1 - quality, 0.0)
+    scores[rows] = np.where(is_wrong, 1 - quality, 0.0)
     return scores
 
 

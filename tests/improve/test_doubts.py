@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cleanlab.filter import find_label_issues
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -138,6 +138,14 @@ def test_doubts_are_ranked_by_the_improbability_of_the_label():
     assert [doubt.photo_id for doubt in left] == ["photo 1.jpg", "photo 3.jpg"]
 
 
+# Photos as doubtful as each other, of which cleanlab takes the first.
+@example(
+    logits=np.array(
+        [[1, 0, 0], *[[0, 0, 0]] * 6, [0, 1, 0], *[[0, 0, 0]] * 2, [0, 0.25, 0], [0, 1, 0]]
+    ),
+    targets=[0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 1],
+    order=[0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 9, 11],
+)
 @settings(max_examples=60, deadline=None)
 @given(
     logits=arrays.arrays(np.float64, (12, 3), elements=st.floats(-4, 4)),
