@@ -126,6 +126,12 @@ def name_row(recipe: str, found_by: Sequence[str]) -> str:
 
 def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: Path) -> None:
     """One seed: the trainings that have no row yet, and their rows."""
+    name = name_row(recipe, found_by)
+    key = (data.name, name, str(seed))
+    rows = [row for row in read_results() if (row["data"], row["recipe"], row["seed"]) == key]
+    done = {row["labels"] for row in rows}
+    if done.issuperset(LABELS):
+        return
     lot = open_lot(data)
     truth = {photo.id: photo.label or "" for photo in lot.train.photos}
     ids = list(truth)
@@ -158,10 +164,6 @@ def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: P
     found = evidence.doubt(doubted, watch=tell)
     place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}
     ranks = " ".join(str(place.get(id_, -1)) for id_ in sorted(flipped))
-    name = name_row(recipe, found_by)
-    done = {
-        row["labels"] for row in read_results() if (row["recipe"], row["seed"]) == (name, str(seed))
-    }
     for kind in LABELS:
         if kind in done:
             continue
@@ -176,16 +178,7 @@ def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: P
             write_decisions(decisions_path(own), decisions)
             model = train(own, recipe, seed, split, folder / f"run-{laid}")
         right, num_photos = score(model, data)
-        row = (
-            data.name,
-            name,
-            seed,
-            kind,
-            len(flipped),
-            len(ids),
-            num_photos,
-            right,
-        )
+        row = (data.name, name, seed, kind, len(flipped), len(ids), num_photos, right)
         add_row((*row, ranks if kind == "flipped" else ""))
 
 

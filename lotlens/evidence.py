@@ -189,12 +189,6 @@ def _list_contradicted(found: Audit | None) -> frozenset[str]:
     return frozenset(one.photo_id for one in findings if one.check == LABEL_CONFLICT)
 
 
-def _add_contradicted(sides: Sides, catalog: Catalog, found: Audit | None) -> Sides:
-    if found is None:
-        return sides
-    return _hold_out(_list_contradicted(found), sides, cluster_photos(catalog, found.groups))
-
-
 def _hold_out(contradicted: Collection[str], sides: Sides, cluster_of: Mapping[str, int]) -> Sides:
     """The sides, with contradicted photos that are on none held out of a model.
 
@@ -220,7 +214,7 @@ class _Asked:
     """Answers to N photos.
 
     Attributes:
-        plain: over the card's views, each photo by the one member that has not learnt it.
+        plain: over the card's views, each photo by the members that have not learnt it.
         views: [V, N, K] logits of several views, likewise.
         members: [M, N, K] logits of every member, plain view; NaN for photos that are on neither of
             its sides.
@@ -246,7 +240,9 @@ def _ask_folds(
             f"{model.run.split_path} has {len(sides)} folds and the model {len(members)}"
             " members: one of the two is not this run's"
         )
-    sides = _add_contradicted(sides, lot.train, found)
+    if found is not None:
+        clusters = cluster_photos(lot.train, found.groups)
+        sides = _hold_out(_list_contradicted(found), sides, clusters)
     catalog = lot.train.select([id_ for _, held_out in sides for id_ in held_out])
     build = import_vision("predictor").ClassifierPredictor
     asked = _list_views(card)
@@ -297,8 +293,9 @@ def _ask_probes(
     learnt = lot.train.select([id_ for id_ in lot.train.ids if id_ in own])
     audit = found or _audit_own(model, lot, split, watch)
     draw = partial(draw_folds, num_folds=NUM_FOLDS, groups=audit.groups, dropped=audit.dropped)
+    contradicted, clusters = _list_contradicted(found), cluster_photos(lot.train, audit.groups)
     partings = [
-        _add_contradicted(pair_sides(draw(learnt, seed=recipe.seed + number)), lot.train, found)
+        _hold_out(contradicted, pair_sides(draw(learnt, seed=recipe.seed + number)), clusters)
         for number in range(NUM_DRAWS)
     ]
     catalog = lot.train.select([id_ for _, held_out in partings[0] for id_ in held_out])

@@ -311,7 +311,7 @@ def improve(
     found: Audit = api.audit_labelled(lot, usable, plan.recipe.audit, 0.0, watch)
     _, old_split = api.open_own_data(model)
     split = _follow_decisions(old_split, usable, found.dropped)
-    split = _take_in(_list_contradicted(model.run), split, usable, found)
+    split = _take_in(_read_contradicted(model.run), split, usable, found)
     check_split(split, usable, found.groups)
     if folder is None:
         folder = _begin(plan, model, out, split, usable)
@@ -405,7 +405,7 @@ def _follow_decisions(
     return Split(parts, split.seed, fingerprint(catalog))
 
 
-def _list_contradicted(run: RunFolder) -> frozenset[str]:
+def _read_contradicted(run: RunFolder) -> frozenset[str]:
     """Training photos that a run left out or grouped since a copy of theirs had another label."""
     if not run.findings_path.is_file():
         return frozenset()

@@ -88,7 +88,7 @@ def fit_regressions(
 
 
 def choose_penalty(
-    features: NDArray[np.float64],
+    features: Matrix,
     targets: NDArray[np.int64],
     penalties: tuple[float, ...],
     groups: NDArray[np.int64],
