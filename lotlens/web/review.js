@@ -491,7 +491,8 @@ document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const isSheetOpen = document.body.classList.contains("sheet-open");
   if (isSheetOpen && ["Escape", "Enter"].includes(event.key) && event.target.tagName !== "BUTTON") { showSheet(false); return; }
-  if (event.target.matches?.("select, input[type=text]")) return;
+  // The search field keeps the focus of a closed list until the next frame: its keys count here.
+  if (event.target.matches?.("select")) return;
   const letter = letterOf(event);
   const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, p: -1, j: 1 };
   const by = moves[event.key] ?? moves[letter];

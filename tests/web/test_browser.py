@@ -216,6 +216,19 @@ def test_escape_decides_nothing_and_shortcuts_rest_in_the_list(open_page, review
     assert not reviewed.path.exists()
 
 
+def test_a_key_pressed_before_the_closed_list_has_lost_the_focus_counts(open_page):
+    page = open_page()
+    page.keyboard.press("r")
+    page.evaluate(
+        """() => {
+            document.getElementById("classes").close();
+            const focused = document.activeElement;
+            focused.dispatchEvent(new KeyboardEvent("keydown", {key: "?", bubbles: true}));
+        }"""
+    )
+    assert page.locator("#help").is_visible()
+
+
 def test_all_by_touch(open_page, reviewed):
     page = open_page(390, has_touch=True, is_mobile=True)
     ids = [doubt.photo_id for doubt in reviewed.doubts]
