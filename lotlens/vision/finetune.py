@@ -41,6 +41,7 @@ from lotlens.records import ImageSpec
 from lotlens.vision.augment import PhotoAugmenter, mix_batch
 from lotlens.vision.batches import DecodedPhotos, EpochBatches, TrainingPhotos, derive_seed
 from lotlens.vision.classifier import Classifier, Weights, frozen_batch_norms
+from lotlens.vision.depthwise import WideDepthwiseGradients
 from lotlens.vision.distributed import (
     any_process,
     check_shares,
@@ -195,7 +196,7 @@ class FineTuning(pl.LightningModule):
             inputs, targets = mix_batch(inputs, targets, augmentation, rng)
             inputs, targets = own_rows(inputs), own_rows(targets)
         self._rate = self.trainer.optimizers[0].param_groups[-1]["lr"]
-        with whole_batch():
+        with whole_batch(), WideDepthwiseGradients():
             logits, _ = self.classifier(inputs)
         loss = self._loss(logits.float(), targets)
         self._losses.append(float(mean_over_processes(loss.detach())))
@@ -478,7 +479,8 @@ def choose_precision(wanted: str, classifier: Classifier, height: int, width: in
     with torch.random.fork_rng(devices=[]):
         for precision in ("32", "bf16", "32", "bf16"):
             start_s = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            is_bf16 = precision == "bf16"
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16), WideDepthwiseGradients():
                 logits, _ = trained(photos)
             logits.float().sum().backward()
             trained.zero_grad(set_to_none=True)
