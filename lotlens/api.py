@@ -989,6 +989,7 @@ def review(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    lang: str = "en",
     ready: Callable[[Served], None] | None = None,
 ) -> Path:
     """Serve the page on which a run's doubts are reviewed, until Ctrl-C.
@@ -997,6 +998,7 @@ def review(
         run: a run folder with doubts.csv.
         host: address to listen at; others than loopback let the network in.
         port: 0 for any that is free.
+        lang: the language of the page, "en" or "ru".
         ready: told once the page can be opened.
 
     Returns:
@@ -1004,9 +1006,11 @@ def review(
 
     Raises:
         BundleError: the folder is missing, or holds no finished model.
-        InputError: there are no doubts, the data cannot be read, or the port is taken.
+        InputError: there are no doubts, the data cannot be read, the port is taken, or there is no
+            such language.
         MissingExtra: lotlens[web] is not installed.
     """
+    language = load_language(lang)
     folder = RunFolder.open(Path(run))
     pages = import_extra("lotlens.web.review", "web")
     if not folder.doubts_path.is_file():
@@ -1021,6 +1025,7 @@ def review(
         path,
         is_open_to_network=is_open,
         synthetic=_is_synthetic(data),
+        language=language,
     )
     listener = pages.open_socket(host, port)
     with suppress(KeyboardInterrupt):  # which is how a server ends: no failure

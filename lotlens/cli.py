@@ -75,7 +75,7 @@ Overrides = Annotated[
 Workers = Annotated[
     int, typer.Option(help="Processes that augment photos; 0: between the steps.", min=0)
 ]
-Lang = Annotated[str, typer.Option("--lang", help="Language of the report: en or ru.")]
+Lang = Annotated[str, typer.Option("--lang", help="Language of the report or page: en or ru.")]
 
 
 def main() -> None:
@@ -863,6 +863,7 @@ def review(
     host: Annotated[
         str, typer.Option(help="Address to serve at; others than the default let the network in.")
     ] = "127.0.0.1",
+    lang: Lang = "en",
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address, open nothing.")
     ] = False,
@@ -886,7 +887,7 @@ def review(
         if not no_browser and _has_screen():
             webbrowser.open(page.address)
 
-    path = api.review(run, host=host, port=port, ready=tell)
+    path = api.review(run, host=host, port=port, lang=lang, ready=tell)
     _out.print(f"decisions  {path}", soft_wrap=True)
 
 

@@ -38,7 +38,7 @@ from lotlens.judge.metrics import (
 )
 from lotlens.records import Catalog, Finding, Metric, ModelCard
 from lotlens.report.charts import draw_curve, draw_refusals, draw_reliability
-from lotlens.report.language import ENGLISH, THIN, Language, mark
+from lotlens.report.language import ENGLISH, THIN, Language, install, mark
 from lotlens.report.pictures import Album, HeatMaps
 
 _LARGE_SIZE = (480, 360)
@@ -276,12 +276,8 @@ def build_environment(language: Language) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
     )
-    environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_callables(  # type: ignore[attr-defined]
-        language.translate, language.translate_many, newstyle=True
-    )
+    install(language, environment)
     environment.filters["percent"] = language.percent
     environment.filters["interval"] = lambda metric, digits=0: language.interval(
         metric.low, metric.high, digits

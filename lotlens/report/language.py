@@ -1,8 +1,8 @@
-"""The languages of a report: its sentences, and how numbers are written; it knows no page.
+"""The languages of reports and pages: sentences, and how numbers are written; it knows no page.
 
 English sentences are the keys. Each further language is a YAML file beside this module: English
 sentence -> its translation, or a list of forms for sentences that count something. A test holds
-the files to what the templates and modules of this room say.
+the files to what the templates and modules of this room say, and to those of `lotlens.web`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any
 
 import yaml
+from jinja2 import Environment
 
 from lotlens.errors import InputError
 
@@ -49,7 +50,7 @@ _FORMS: Mapping[str, Callable[[int], int]] = {"en": _english_form, "ru": _russia
 
 @dataclass(frozen=True, eq=False)
 class Language:
-    """How a report speaks; there is one object for each language (see `load_language`).
+    """How a report or a page speaks; there is one object for each language (see `load_language`).
 
     Attributes:
         code: of ISO 639-1, for the page's lang attribute.
@@ -108,7 +109,7 @@ class Language:
 
 ENGLISH = Language("en", ".", ",", ("\u201c", "\u201d"))
 LANGUAGES = ("en", "ru")
-"""Codes of the languages that reports can be written in."""
+"""Codes of the languages that reports and pages can be written in."""
 
 
 @cache
@@ -120,7 +121,7 @@ def load_language(code: str) -> Language:
     """
     if code not in LANGUAGES:
         raise InputError(
-            f"reports cannot be written in language {code!r}: use one of {', '.join(LANGUAGES)}"
+            f"lotlens does not write in language {code!r}: use one of {', '.join(LANGUAGES)}"
         )
     if code == ENGLISH.code:
         return ENGLISH
@@ -128,3 +129,12 @@ def load_language(code: str) -> Language:
     values = yaml.safe_load(file.read_text("utf-8"))
     before, after = values["quotes"]
     return Language(code, values["decimal"], values["group"], (before, after), values["texts"])
+
+
+def install(language: Language, environment: Environment) -> None:
+    """Have templates say what they mark with `trans` in a language."""
+    environment.add_extension("jinja2.ext.i18n")
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        language.translate, language.translate_many, newstyle=True
+    )

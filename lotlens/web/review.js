@@ -4,7 +4,8 @@
 
 const RETRY_MS = 2000, PATIENCE_MS = 10000, LOAD_MS = 100;
 const CELL = { width: 140, height: 138, overscan: 2 };
-const VERDICTS = { keep: "Kept", relabel: "Relabelled", drop: "Dropped", "not a car": "Not a car" };
+const mark = (text) => text; // a sentence that is put into the page's language later
+const VERDICTS = { keep: mark("Kept"), drop: mark("Dropped"), "not a car": mark("Not a car") };
 const ACTS = ["keep", "suggest", "relabel", "drop", "not a car"];
 const LETTERS = { k: "keep", s: "suggest", r: "relabel", d: "drop", n: "not a car", u: "undo" };
 
@@ -17,6 +18,7 @@ const make = (tag, className = "", text = "") => {
 };
 
 let doubts = [], classes = new Map(), reasons = {}, path = "";
+let texts = {}; // English sentence -> its translation; what is not there is said in English
 let decided = new Map(); // id -> decision, the last one taken last
 let visible = []; // places in `doubts` that fit the filters
 let at = -1; // the place of the photo in question
@@ -25,14 +27,18 @@ let isBlocked = false; // whether the server did not take it
 
 // --- words -------------------------------------------------------------------------------------
 
-const whole = (number) => number.toLocaleString("en");
+// A sentence in the page's language: text in which values stand at %(name)s; or nodes, for values
+// that are elements.
+const say = (text, values = {}) => lay(text, values).join("");
+const lay = (text, values = {}) => (texts[text] ?? text).split(/%\((\w+)\)s/).map((part, number) => (number % 2 ? values[part] : part));
+const whole = (number) => number.toLocaleString(document.documentElement.lang);
 const nameOf = (label) => classes.get(label)?.name ?? label;
 function chance(share) {
   const text = share < 0.005 ? "<1" : share > 0.995 ? ">99" : String(Math.round(100 * share));
   return `${text}\u202f%`;
 }
 function describe(decision) {
-  return decision.verdict === "relabel" ? nameOf(decision.label) : VERDICTS[decision.verdict];
+  return decision.verdict === "relabel" ? nameOf(decision.label) : say(VERDICTS[decision.verdict]);
 }
 function tell(text, kind = "") {
   $("status").className = kind;
@@ -44,9 +50,9 @@ function tell(text, kind = "") {
 async function explainMissing(address) {
   try {
     const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE_MS) });
-    return response.ok ? "it could not be shown" : await response.text();
+    return response.ok ? say("it could not be shown") : await response.text();
   } catch {
-    return "the server does not answer";
+    return say("the server does not answer");
   }
 }
 
@@ -57,7 +63,7 @@ function makePicture(address, alt) {
   image.draggable = false;
   image.onerror = async () => {
     const box = make("span", "missing");
-    box.append(make("b", "", "No picture"), await explainMissing(address));
+    box.append(make("b", "", say("No picture")), await explainMissing(address));
     image.replaceWith(box);
   };
   image.src = address;
@@ -79,7 +85,7 @@ function drawCell(cell, position) {
   mark.hidden = !decision && !isUnsaved;
   if (!mark.hidden) {
     mark.className = `mark ${isUnsaved ? "unsaved" : decision.verdict.replace("not a car", "no-car")}`;
-    mark.textContent = isUnsaved ? "not saved" : describe(decision);
+    mark.textContent = isUnsaved ? say("not saved") : describe(decision);
   }
 }
 
@@ -195,24 +201,22 @@ function drawWork() {
   const doubt = doubts[at];
   $("work").hidden = !doubt;
   if (!doubt) return;
-  $("photo").replaceChildren(makePicture(`/photo/${doubt.key}`, `Photo ${doubt.id}`));
-  $("place").textContent = `${whole(at + 1)} of ${whole(doubts.length)} · ${doubt.id}`;
-  $("question").replaceChildren("Is this a ", make("b", "", nameOf(doubt.label)), "?");
-  $("suggestion").replaceChildren();
-  if (doubt.suggested !== null) {
-    $("suggestion").append("The model suggests ", make("b", "", nameOf(doubt.suggested)),
-      ` (${chance(doubt.probability)}); it gives the label ${chance(doubt.own)}.`);
-  } else {
-    $("suggestion").append(`The model gives the label ${chance(doubt.own)} and has no other suggestion.`);
-  }
-  if (doubt.data) $("suggestion").append(` In the data it is still labelled ${doubt.data}.`);
+  $("photo").replaceChildren(makePicture(`/photo/${doubt.key}`, say("Photo %(id)s", { id: doubt.id })));
+  const place = say("%(number)s of %(count)s", { number: whole(at + 1), count: whole(doubts.length) });
+  $("place").textContent = `${place} · ${doubt.id}`;
+  $("question").replaceChildren(...lay("Is this a %(car)s?", { car: make("b", "", nameOf(doubt.label)) }));
+  const chances = { own: chance(doubt.own), chance: chance(doubt.probability) };
+  $("suggestion").replaceChildren(...(doubt.suggested === null
+    ? lay("The model gives the label %(own)s and has no other suggestion.", chances)
+    : lay("The model suggests %(car)s (%(chance)s); it gives the label %(own)s.", { ...chances, car: make("b", "", nameOf(doubt.suggested)) })));
+  if (doubt.data) $("suggestion").append(" ", say("In the data it is still labelled %(car)s.", { car: doubt.data }));
   $("reasons").replaceChildren(...doubt.reasons.map((reason) => {
     const line = make("li");
-    line.append(make("b", "", reason), reasons[reason] ? `: ${reasons[reason]}` : "");
+    line.append(make("b", "", reasons[reason].name), `: ${reasons[reason].meaning}`);
     return line;
   }));
-  $("keep-text").textContent = `Keep ${nameOf(doubt.label)}`;
-  $("suggest-text").textContent = doubt.suggested === null ? "No suggestion" : `It is ${nameOf(doubt.suggested)}`;
+  $("keep-text").textContent = say("Keep %(car)s", { car: nameOf(doubt.label) });
+  $("suggest-text").textContent = doubt.suggested === null ? say("No suggestion") : say("It is %(car)s", { car: nameOf(doubt.suggested) });
   $("examples").replaceChildren(...[doubt.label, doubt.suggested].filter((label) => label !== null).map(drawExamples));
   drawVerdict();
 }
@@ -220,12 +224,13 @@ function drawWork() {
 function drawExamples(label) {
   const group = make("section"), head = make("h3"), row = make("div", "row");
   const shown = classes.get(label);
-  head.append(make("b", "", shown.name), shown.examples.length ? " looks like this" : " has no other photos to compare");
+  const car = make("b", "", shown.name);
+  head.append(...(shown.examples.length ? lay("%(car)s looks like this", { car }) : lay("%(car)s has no other photos to compare", { car })));
   row.append(...shown.examples.map((key, number) => {
     const box = make("button", "pic");
     box.type = "button";
-    box.title = "Compare";
-    box.append(makePicture(`/thumb/${key}`, `Compare with ${shown.name}, example ${number + 1}`));
+    box.title = say("Compare");
+    box.append(makePicture(`/thumb/${key}`, say("Compare with %(car)s, example %(number)s", { car: shown.name, number: number + 1 })));
     box.addEventListener("click", () => compare(key, shown.name));
     return box;
   }));
@@ -236,7 +241,7 @@ function drawExamples(label) {
 // The photo in question and an example of a class side by side, both large.
 function compare(key, name) {
   const doubt = doubts[at];
-  $("pair").replaceChildren(...[[doubt.key, "This photo"], [key, name]].map(([one, caption]) => {
+  $("pair").replaceChildren(...[[doubt.key, say("This photo")], [key, name]].map(([one, caption]) => {
     const figure = make("figure");
     figure.append(makePicture(`/photo/${one}`, caption), make("figcaption", "", caption));
     return figure;
@@ -251,14 +256,15 @@ function drawVerdict() {
   const isUnsaved = isPending && isBlocked;
   $("verdict").hidden = !decision && !isUnsaved;
   $("verdict").className = isUnsaved ? "unsaved" : "";
-  const what = !decision ? "Undo" : decision.verdict === "relabel" ? `Relabelled ${nameOf(decision.label)}` : VERDICTS[decision.verdict];
-  $("verdict").textContent = isUnsaved ? `Not saved: ${what}` : isPending ? `${what}: saving…` : `Decided: ${what}`;
+  const what = !decision ? say("Undo")
+    : decision.verdict === "relabel" ? say("Relabelled %(car)s", { car: nameOf(decision.label) }) : describe(decision);
+  $("verdict").textContent = isUnsaved ? say("Not saved: %(what)s", { what }) : isPending ? say("%(what)s: saving…", { what }) : say("Decided: %(what)s", { what });
   document.querySelector('[data-act="suggest"]').disabled = doubt.suggested === null;
   document.querySelector('[data-act="undo"]').disabled = decided.size === 0;
 }
 
 function drawCounts() {
-  $("count").textContent = `${whole(decided.size)} of ${whole(doubts.length)} decided`;
+  $("count").textContent = say("%(number)s of %(count)s decided", { number: whole(decided.size), count: whole(doubts.length) });
   $("bar").value = doubts.length ? decided.size / doubts.length : 0;
 }
 
@@ -315,19 +321,19 @@ function act(what) {
   if (!doubt) return;
   if (pending) {
     if (isBlocked) {
-      tell("Nothing more can be decided until the last decision is saved.", "bad");
+      tell(say("Nothing more can be decided until the last decision is saved."), "bad");
       $("retry").focus();
     }
     return; // the answer takes milliseconds; a second key must not decide a photo nobody has seen
   }
   if (what === "undo") {
     const id = decided.has(doubt.id) ? doubt.id : [...decided.keys()].at(-1);
-    if (id === undefined) tell("There is nothing to undo.", "wait");
+    if (id === undefined) tell(say("There is nothing to undo."), "wait");
     else send({ id, address: "/decisions/take-back", body: { id }, decision: null });
   } else if (what === "relabel") {
     openClasses();
   } else if (what === "suggest") {
-    if (doubt.suggested === null) tell("There is no suggestion for this photo.", "wait");
+    if (doubt.suggested === null) tell(say("There is no suggestion for this photo."), "wait");
     else decide("relabel", doubt.suggested);
   } else {
     decide(what, what === "keep" ? doubt.label : "");
@@ -342,7 +348,7 @@ function decide(verdict, label) {
 
 async function send(one) {
   pending = one;
-  if (!isBlocked) tell("Saving…", "wait");
+  if (!isBlocked) tell(say("Saving…"), "wait");
   drawAll();
   let answer, response;
   try {
@@ -354,12 +360,12 @@ async function send(one) {
     });
     answer = await response.json();
   } catch {
-    fail(one, "The server does not answer: is “lotlens review” still running? Start it again with the same command.");
+    fail(one, say("The server does not answer: is “lotlens review” still running? Start it again with the same command."));
     return;
   }
   if (response.ok) finish(one, answer);
   else {
-    const reason = typeof answer.detail === "string" ? answer.detail : "The server did not understand it: reload the page.";
+    const reason = typeof answer.detail === "string" ? answer.detail : say("The server did not understand it: reload the page.");
     if (response.status >= 500) fail(one, reason);
     else refuse(reason);
   }
@@ -369,12 +375,12 @@ function fail(one, reason) {
   isBlocked = true;
   $("trouble").hidden = false;
   $("retry").hidden = false;
-  const what = one.decision ? describe(one.decision) : "undo";
-  const head = `Not saved: ${what} (${one.id})`, text = `${reason} It is tried again every two seconds; keep this page open until then.`;
+  const what = `${one.decision ? describe(one.decision) : say("undo")} (${one.id})`;
+  const head = say("Not saved: %(what)s", { what }), text = say("%(reason)s It is tried again every two seconds; keep this page open until then.", { reason });
   // Said once: an alert that is written anew is read aloud anew.
   if ($("trouble-head").textContent !== head) $("trouble-head").textContent = head;
   if ($("trouble-text").textContent !== text) $("trouble-text").textContent = text;
-  tell("Not saved", "bad");
+  tell(say("Not saved"), "bad");
   drawAll();
   clearTimeout(one.timer);
   one.timer = setTimeout(() => { if (pending === one) send(one); }, RETRY_MS);
@@ -385,9 +391,9 @@ function refuse(reason) {
   isBlocked = false;
   $("trouble").hidden = false;
   $("retry").hidden = true;
-  $("trouble-head").textContent = "Not saved";
+  $("trouble-head").textContent = say("Not saved");
   $("trouble-text").textContent = reason;
-  tell("Not saved", "bad");
+  tell(say("Not saved"), "bad");
   drawAll();
 }
 
@@ -403,14 +409,14 @@ function finish(one, answer) {
   if ($("undecided").checked) filter();
   drawAll();
   if (!answer.decision) {
-    tell(`Undone and saved: ${one.id}`);
+    tell(say("Undone and saved: %(id)s", { id: one.id }));
     goTo(place);
     return;
   }
-  const saved = `Saved: ${describe(answer.decision)} (${one.id})`;
+  const saved = say("Saved: %(what)s", { what: `${describe(answer.decision)} (${one.id})` });
   const following = findUndecided(place);
   if (following === undefined) {
-    tell(`${saved}. ${decided.size === doubts.length ? "All photos are decided." : "No other photo that fits the filters is undecided."}`);
+    tell(`${saved}. ${decided.size === doubts.length ? say("All photos are decided.") : say("No other photo that fits the filters is undecided.")}`);
     if (at === place) goTo(place);
   } else {
     tell(saved);
@@ -444,11 +450,11 @@ function offerClasses() {
     option.setAttribute("role", "option");
     if (number < 9 && !search.value) option.append(make("kbd", "", String(number + 1)));
     option.append(make("span", "", classes.get(label).shown));
-    if (label === doubt.suggested) option.append(make("span", "soft", `suggested, ${chance(doubt.probability)}`));
+    if (label === doubt.suggested) option.append(make("span", "soft", say("suggested, %(chance)s", { chance: chance(doubt.probability) })));
     option.addEventListener("click", () => { marked = number; choose(); });
     return option;
   }));
-  if (!offered.length) options.append(Object.assign(make("li", "", "No model of that name"), { role: "option", ariaDisabled: "true" }));
+  if (!offered.length) options.append(Object.assign(make("li", "", say("No model of that name")), { role: "option", ariaDisabled: "true" }));
   markOption();
 }
 
@@ -563,26 +569,27 @@ async function start() {
   } catch (error) {
     $("trouble").hidden = false;
     $("retry").hidden = true;
+    // The translations come with the doubts.
     $("trouble-head").textContent = "The doubts could not be loaded";
     $("trouble-text").textContent = `${error.message}. Mend that, then reload the page.`;
     return;
   }
-  ({ doubts, reasons, path } = values);
+  ({ doubts, reasons, path, texts } = values);
   classes = new Map(values.classes.map((one) => [one.label, one]));
   takeDecisions(values.decisions);
   const counts = new Map();
   doubts.forEach((doubt) => doubt.reasons.forEach((reason) => counts.set(reason, (counts.get(reason) ?? 0) + 1)));
-  $("reason").append(new Option("All reasons", ""), ...[...counts].map(([reason, count]) => new Option(`${reason} (${whole(count)})`, reason)));
+  $("reason").append(new Option(say("All reasons"), ""), ...[...counts].map(([reason, count]) => new Option(`${reasons[reason].name} (${whole(count)})`, reason)));
   const notes = [];
-  if (values.synthetic) notes.push("Drawn sample lot, not real cars.");
-  if (values.outdated) notes.push(`${whole(values.outdated)} doubts no longer fit the data and are not shown.`);
+  if (values.synthetic) notes.push(say("Drawn sample lot, not real cars."));
+  if (values.outdated) notes.push(say("%(count)s doubts no longer fit the data and are not shown.", { count: whole(values.outdated) }));
   $("note").textContent = notes.join(" ");
   $("note").hidden = !notes.length;
-  document.title = `Review · ${whole(doubts.length)} photos · lotlens`;
+  document.title = say("Review · %(count)s photos · lotlens", { count: whole(doubts.length) });
   filter();
   drawCounts();
   const open = findUndecided(-1);
-  tell(open === undefined ? "All photos are decided." : decided.size ? "Going on at the first undecided photo." : `Decisions are kept in ${path}`, "wait");
+  tell(open === undefined ? say("All photos are decided.") : decided.size ? say("Going on at the first undecided photo.") : say("Decisions are kept in %(path)s", { path }), "wait");
   $("work").hidden = false;
   goTo(open ?? 0);
 }

@@ -42,6 +42,7 @@ from lotlens.photos.decisions import (
 from lotlens.photos.decode import decode
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import Catalog, Doubt, Photo
+from lotlens.report.language import ENGLISH, Language, install
 from lotlens.report.pictures import THUMBNAIL_SIZE, draw_thumbnail
 
 PHOTO_SIZE = (1600, 1200)
@@ -169,9 +170,16 @@ class Review:
     """
 
     def __init__(
-        self, doubts: Sequence[Doubt], catalog: Catalog, decisions_path: Path, *, synthetic: bool
+        self,
+        doubts: Sequence[Doubt],
+        catalog: Catalog,
+        decisions_path: Path,
+        *,
+        synthetic: bool,
+        language: Language,
     ) -> None:
         self.synthetic = synthetic
+        self.language = language
         self.decided = Decided(decisions_path)
         self._photos = {photo.id: photo for photo in catalog.photos if photo.label is not None}
         self._by_key = {make_key(id_): photo for id_, photo in self._photos.items()}
@@ -227,7 +235,11 @@ class Review:
             "path": str(self.decided.path),
             "synthetic": self.synthetic,
             "outdated": self.num_outdated,
-            "reasons": dict(REASONS),
+            "texts": self.language.texts,
+            "reasons": {
+                reason: {"name": self.language.say(reason), "meaning": self.language.say(meaning)}
+                for reason, meaning in REASONS.items()
+            },
             "classes": [
                 {
                     "label": car.label,
@@ -313,6 +325,7 @@ def build_review(
     *,
     is_open_to_network: bool = False,
     synthetic: bool = False,
+    language: Language = ENGLISH,
 ) -> FastAPI:
     """The application: the page, its photos, and the decisions it sends.
 
@@ -323,11 +336,12 @@ def build_review(
         is_open_to_network: whether it may be reached under other addresses than this machine's own
             loopback. Names other than this machine's are refused even so.
         synthetic: whether the photos were drawn; the page then says so.
+        language: of the page. Why a photo or a file cannot be read is said in English.
 
     Raises:
         InputError: the file of decisions is damaged, or there is nothing to review.
     """
-    review = Review(doubts, catalog, decisions_path, synthetic=synthetic)
+    review = Review(doubts, catalog, decisions_path, synthetic=synthetic, language=language)
     if not review.doubts:
         raise InputError(
             "there is nothing to review: "
@@ -335,7 +349,7 @@ def build_review(
         )
     reader = PhotoReader()
     decoders = threading.BoundedSemaphore(_NUM_DECODERS)  # a photo may take 300 MB
-    page = _render_page()
+    page = _render_page(language)
     static = {name: resources.files("lotlens.web").joinpath(name).read_bytes() for name in _STATIC}
     app = FastAPI(title="lotlens review", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -499,7 +513,7 @@ def _is_own_name(name: str) -> bool:
     return True
 
 
-def _render_page() -> str:
+def _render_page(language: Language) -> str:
     environment = Environment(
         loader=PackageLoader("lotlens", "web"),
         autoescape=True,
@@ -507,7 +521,8 @@ def _render_page() -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("review.html.jinja").render()
+    install(language, environment)
+    return environment.get_template("review.html.jinja").render(language=language)
 
 
 def _make_json(values: Mapping[str, Any]) -> Response:

@@ -10,24 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lotlens.report
+import lotlens.web
 from lotlens.errors import InputError
+from lotlens.improve.doubts import REASONS
 from lotlens.report.html import build_environment
 from lotlens.report.language import ENGLISH, LANGUAGES, THIN, load_language
 
-ROOM = Path(lotlens.report.__file__).parent
+ROOMS = [Path(room.__file__).parent for room in (lotlens.report, lotlens.web)]
 OTHERS = [code for code in LANGUAGES if code != "en"]
+LATIN = r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|lotlens( review)?"
 NO_BREAK = "\u00a0"
 
 
 def find_sentences():
-    """English sentence -> its plural or None, of all templates and modules of the room."""
-    found = {}
+    """English sentence -> its plural or None, of all templates, modules and scripts."""
+    found = dict.fromkeys([*REASONS, *REASONS.values()])  # which the review page names
     environment = build_environment(ENGLISH)
-    for path in ROOM.glob("*.jinja"):
+    for path in list_files("*.jinja"):
         for _, function, message in environment.extract_translations(path.read_text("utf-8")):
             parts = (message,) if isinstance(message, str) else message
             found[parts[0]] = parts[1] if function == "ngettext" else None
-    for path in ROOM.glob("*.py"):
+    for path in list_files("*.js"):
+        script = path.read_text("utf-8")
+        texts = re.findall(r'\b(?:say|lay|mark)\(\s*"([^"\\]+)"', script)
+        assert len(texts) == len(re.findall(r'\b(?:say|lay|mark)\(\s*["\'`]', script)), path
+        found |= dict.fromkeys(texts)
+    for path in list_files("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and node.args:
                 name = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -35,6 +43,10 @@ def find_sentences():
                 if name in ("say", "mark") and isinstance(first, ast.Constant):
                     found[first.value] = None
     return found
+
+
+def list_files(pattern):
+    return [path for room in ROOMS for path in sorted(room.glob(pattern))]
 
 
 def list_fields(text):
@@ -73,7 +85,7 @@ def test_russian_is_in_cyrillic():
     latin = set(string.ascii_letters)
     for english, own in load_language("ru").texts.items():
         for form in [own] if isinstance(own, str) else own:
-            words = re.sub(r"%\(\w+\)s|</?\w+>|\(top-2\)|Grad-CAM|lotlens|F1", "", form)
+            words = re.sub(LATIN, "", form)
             assert not latin & set(words), (english, form)
 
 

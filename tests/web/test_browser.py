@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import uvicorn
 from lotlens.improve.doubts import read_doubts, write_doubts
 from lotlens.photos.sources import open_lot
 from lotlens.records import Doubt
+from lotlens.report.language import ENGLISH, load_language
 from lotlens.web.review import build_review, name_address, open_socket
 
 WIDTHS = (390, 1280)
@@ -26,6 +28,8 @@ WIDTHS = (390, 1280)
 
 class Server:
     """The page served by a thread of the tests: quickly there."""
+
+    language = ENGLISH
 
     def __init__(self, reviewed):
         self.reviewed = reviewed
@@ -38,7 +42,7 @@ class Server:
         self.listener = open_socket("127.0.0.1", port)
         self.address = name_address(self.listener, "127.0.0.1")
         config = uvicorn.Config(
-            build_review(doubts, catalog, self.reviewed.path),
+            build_review(doubts, catalog, self.reviewed.path, language=self.language),
             log_level="warning",
             timeout_graceful_shutdown=2,
         )
@@ -51,6 +55,10 @@ class Server:
         self.server.should_exit = True
         self.thread.join()
         self.listener.close()
+
+
+class RussianServer(Server):
+    language = load_language("ru")
 
 
 class Program:
@@ -94,6 +102,7 @@ def server(request, chromium, reviewed):
     server.stop()
 
 
+in_russian = pytest.mark.parametrize("server", [RussianServer], indirect=True)
 as_program = pytest.mark.parametrize("server", [Program], indirect=True)
 
 
@@ -380,6 +389,47 @@ def test_another_site_cannot_decide(open_page, chromium, reviewed, server):
     assert not reviewed.path.exists()
 
 
+@in_russian
+def test_a_review_in_russian(open_page, reviewed, server):
+    page = open_page()
+    first, second = reviewed.doubts[:2]
+    assert page.evaluate("document.documentElement.lang") == "ru"
+    assert page.locator("#question").inner_text() == f"Это {first.label}?"
+    shown = page.locator("#reasons").inner_text()
+    assert shown.startswith("метка, скорее всего, неверна: уверенное обучение")
+    page.locator("#reason").select_option("unsure between two")
+    assert current(page) == reviewed.doubts[3].photo_id
+    page.locator("#reason").select_option("")
+    page.keyboard.press("Home")
+    decide(page, "k", f"Сохранено: Оставлено ({first.photo_id})")
+    decide(page, "s", f"Сохранено: {second.suggested} ({second.photo_id})")
+    assert page.locator("#count").inner_text() == f"решено 2 из {len(reviewed.doubts)}"
+    assert reviewed.read()[first.photo_id] == ("keep", first.label)
+    page.keyboard.press("Home")
+    assert page.locator("#verdict").inner_text() == "Решено: Оставлено"
+
+    # Names, ids, keys and what is wrong with a file are as they are; all else is Russian.
+    texts = page.evaluate(
+        """() => {
+            const found = [document.title];
+            const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            while (walker.nextNode()) {
+                const node = walker.currentNode;
+                if (!node.parentElement.closest("kbd, noscript, .missing")) found.push(node.data);
+            }
+            for (const element of document.querySelectorAll("[aria-label], [title], [alt]")) {
+                found.push(element.ariaLabel ?? "", element.title, element.alt ?? "");
+            }
+            return found;
+        }"""
+    )
+    ids = "|".join(re.escape(doubt.photo_id) for doubt in reviewed.doubts)
+    names = "|".join(re.escape(car.shown) for car in reviewed.catalog.classes)
+    words = [re.sub(f"lotlens|{ids}|{names}", "", text) for text in texts]
+    assert len(words) > 60
+    assert [text for text in words if re.search("[A-Za-z]", text)] == []
+
+
 @contextmanager
 def serve_page(data):
     class Handler(BaseHTTPRequestHandler):
@@ -399,8 +449,9 @@ def serve_page(data):
         thread.join()
 
 
+@pytest.mark.parametrize("server", [Server, RussianServer], indirect=True)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_page_fits_its_screen(open_page, width):
+def test_the_page_fits_its_screen(open_page, server, width):
     page = open_page(width)
     page.wait_for_function("() => document.querySelector('#photo img')?.complete")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
