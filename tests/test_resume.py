@@ -28,6 +28,7 @@ SIZES = [{"height": 32, "width": 48, "epochs": 2}, {"height": 48, "width": 64, "
 NUM_STEPS = 5 * 4
 LEVERS = {
     "plain": {},
+    "bf16": {},
     "no-ema": {"ema": 0.0},
     "accumulate": {"accumulate": 2},
     "plateau": {"schedule": {"name": "plateau", "patience": 0, "warmup": 0.3}},
@@ -52,7 +53,7 @@ def photos(small_lot):
     return [decode_photos(catalog.select(ids[start::2]), spec) for start in (0, 1)]
 
 
-def tune(backbone, photos, stage, folder=None, every_steps=1, kill_at=None):
+def tune(backbone, photos, stage, folder=None, every_steps=1, kill_at=None, precision="32"):
     """Weights, history without times, and the soup; None if it was killed."""
     classifier = build_classifier(backbone, 3)
 
@@ -63,7 +64,13 @@ def tune(backbone, photos, stage, folder=None, every_steps=1, kill_at=None):
     checkpointing = folder and Checkpointing(folder, every_steps, every_s=1e9)
     try:
         tuned = fine_tune(
-            classifier, stage, *photos, seed=3, checkpointing=checkpointing, progress=progress
+            classifier,
+            stage,
+            *photos,
+            seed=3,
+            precision=precision,
+            checkpointing=checkpointing,
+            progress=progress,
         )
     except Killed:
         return None
@@ -78,14 +85,17 @@ def test_a_stage_goes_on_where_it_stopped_whatever_its_levers(
     stage = Finetune.model_validate(
         {"kind": "finetune", "batch_size": 4, "sizes": SIZES, "ema": 0.9, **LEVERS[lever]}
     )
-    whole = tune(tiny_backbone, photos, stage)
+    precision = "bf16" if lever == "bf16" else "32"
+    whole = tune(tiny_backbone, photos, stage, precision=precision)
     steps = whole[1][-1]["epoch"] * NUM_STEPS // 5 // stage.accumulate
     rng = random.Random(lever)
     for kill_at in rng.sample(range(1, steps), 3):
         folder = tmp_path / str(kill_at)
         every = rng.choice((1, 2, 3))
-        assert tune(tiny_backbone, photos, stage, folder, every, kill_at) is None
-        weights, history, soup = tune(tiny_backbone, photos, stage, folder, every)
+        assert tune(tiny_backbone, photos, stage, folder, every, kill_at, precision) is None
+        weights, history, soup = tune(
+            tiny_backbone, photos, stage, folder, every, precision=precision
+        )
         assert history == whole[1]
         for now, before in ((weights, whole[0]), (soup, whole[2])):
             assert now.keys() == before.keys()
