@@ -24,13 +24,12 @@ and draws doubts.svg, precision and recall over the share of photos looked at.
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from results import add_row, read_rows, tell
 
 import lotlens
 from lotlens import evidence
@@ -82,11 +81,6 @@ def train(lot: Path, recipe: str, seed: int, split: Split, out: Path) -> lotlens
     return lotlens.train(lot, recipe, overrides=overrides, out=out, split_path=path, watch=tell)
 
 
-def tell(what: str, done: int, total: int) -> None:
-    if done == total:
-        print(f"    {what}", file=sys.stderr)
-
-
 def score(model: lotlens.Model, data: Path) -> tuple[str, int]:
     """Right answers to the test photos as a hexadecimal number of one bit a photo, by id."""
     catalog = open_lot(data / "test-labels.csv", photos=data / "test.zip").train
@@ -128,7 +122,7 @@ def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: P
     """One seed: the trainings that have no row yet, and their rows."""
     name = name_row(recipe, found_by)
     key = (data.name, name, str(seed))
-    rows = [row for row in read_results() if (row["data"], row["recipe"], row["seed"]) == key]
+    rows = [row for row in read_rows(RESULTS) if (row["data"], row["recipe"], row["seed"]) == key]
     done = {row["labels"] for row in rows}
     if done.issuperset(LABELS):
         return
@@ -179,19 +173,7 @@ def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: P
             model = train(own, recipe, seed, split, folder / f"run-{laid}")
         right, num_photos = score(model, data)
         row = (data.name, name, seed, kind, len(flipped), len(ids), num_photos, right)
-        add_row((*row, ranks if kind == "flipped" else ""))
-
-
-def add_row(values: Sequence[object]) -> None:
-    rows = [[row[c] for c in COLUMNS] for row in read_results()]
-    write_rows_atomically(RESULTS, COLUMNS, [*rows, values])
-
-
-def read_results() -> list[dict[str, str]]:
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        add_row(RESULTS, COLUMNS, (*row, ranks if kind == "flipped" else ""))
 
 
 def read_rights(row: dict[str, str]) -> np.ndarray:
@@ -287,7 +269,7 @@ def main() -> None:
     if options.data is not None:
         for seed in options.seed:
             measure(options.data, options.recipe, options.found_by, seed, options.work)
-    rows = read_results()
+    rows = read_rows(RESULTS)
     if rows:
         spoilt = [row for row in rows if row["labels"] == "flipped"]
         print_found(spoilt)

@@ -12,21 +12,18 @@ those that are there already are not measured again. Without DATA it prints them
 from __future__ import annotations
 
 import argparse
-import csv
-import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from outside import choose_pools, halve, lay_lot, lay_offer, mix_offer
+from results import add_row, read_rows, tell
 
 import lotlens
 from lotlens import rounds
 from lotlens.audit.split import list_held_out, read_split
 from lotlens.errors import InputError
-from lotlens.files import write_rows_atomically
 from lotlens.judge.compare import compare_models
 from lotlens.judge.metrics import align_targets
 
@@ -36,11 +33,6 @@ COLUMNS = (
     *("low", "high", "accepted", "test_before", "test_after", "test_low", "test_high", "sentence"),
 )
 OFFERS = ("good", "poisoned", "poisoned, labels believed")
-
-
-def tell(what: str, done: int, total: int) -> None:
-    if done == total:
-        print(f"    {what}", file=sys.stderr)
 
 
 def measure(data: Path, others: Path, recipe: str, seed: int, folder: Path) -> None:
@@ -71,11 +63,13 @@ def measure(data: Path, others: Path, recipe: str, seed: int, folder: Path) -> N
                 watch=tell,
             )
         except InputError as error:  # nothing was admitted
-            add_row((data.name, recipe, seed, offer, 0, *[""] * 11, str(error)))
+            add_row(RESULTS, COLUMNS, (data.name, recipe, seed, offer, 0, *[""] * 11, str(error)))
             continue
         told = done.judgement.to_dict()
         test = compare_models(done.model.answer(pools.test), present, targets)
         add_row(
+            RESULTS,
+            COLUMNS,
             (
                 *(data.name, recipe, seed, offer, done.rounds[-1]["Added"], told["photos"]),
                 *(f"{told[key]:.4f}" for key in ("accuracy_before", "accuracy", "difference")),
@@ -84,20 +78,8 @@ def measure(data: Path, others: Path, recipe: str, seed: int, folder: Path) -> N
                 *(f"{value:.4f}" for value in (test.second, test.first)),
                 *(f"{value:.4f}" for value in (test.pair.low, test.pair.high)),
                 told["sentence"],
-            )
+            ),
         )
-
-
-def add_row(values: Sequence[object]) -> None:
-    rows = [[row[c] for c in COLUMNS] for row in read_results()]
-    write_rows_atomically(RESULTS, COLUMNS, [*rows, values])
-
-
-def read_results() -> list[dict[str, str]]:
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def main() -> None:
@@ -108,14 +90,14 @@ def main() -> None:
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
     options = parser.parse_args()
     if options.data is not None:
-        done = {(row["recipe"], row["seed"]) for row in read_results()}
+        done = {(row["recipe"], row["seed"]) for row in read_rows(RESULTS)}
         for seed in options.seed:
             if (options.recipe, str(seed)) not in done:
                 with tempfile.TemporaryDirectory(prefix="lotlens-") as folder:
                     measure(options.data, options.others, options.recipe, seed, Path(folder))
     print("| recipe | seed | offer | added | out of fold | gate | test before | test after |")
     print("|---|---|---|---|---|---|---|---|")
-    for row in read_results():
+    for row in read_rows(RESULTS):
         print(
             f"| {row['recipe']} | {row['seed']} | {row['offer']} | {row['added']} |"
             f" {row['before']} to {row['after']} ({row['low']} to {row['high']}) |"

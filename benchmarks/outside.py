@@ -21,7 +21,6 @@ Without DATA it prints the table of that file. Photos are copied to a temporary 
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import tempfile
 import zipfile
@@ -32,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from results import read_rows
 
 import lotlens
 from lotlens.files import write_rows_atomically
@@ -259,18 +259,10 @@ def measure(pools: Pools, name: str, recipe: str, seed: int, folder: Path) -> li
     return rows
 
 
-def read_results() -> list[dict[str, str]]:
-    """Rows of the results, none if there are none yet."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def print_table() -> None:
     """A row for each data, recipe and kind, over the seeds."""
     groups: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
-    for row in read_results():
+    for row in read_rows(RESULTS):
         groups[row["data"], row["recipe"], row["kind"]].append(row)
     print(
         "| data | recipe | offered | photos | turned away (95 % interval) | least of a seed |\n"
@@ -300,7 +292,7 @@ def main() -> None:
         names = open_lot(options.data).train.names
         name = f"proxy of {options.others.name}" if options.proxy else options.data.name
         for seed in options.seed:
-            rows = read_results()
+            rows = read_rows(RESULTS)
             done = {(row["data"], row["recipe"], row["seed"]) for row in rows}
             if (name, options.recipe, str(seed)) in done:
                 continue

@@ -20,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from results import read_rows
 
 import lotlens
 from lotlens.files import write_rows_atomically
@@ -48,7 +49,7 @@ def score_run(run: RunFolder, labels: Path, photos: Path) -> tuple[float, int, s
 
 def score_sweep(sweep: Path, labels: Path, photos: Path) -> None:
     """Add the sweep's finished runs that are not there yet to the results."""
-    rows = read_results()
+    rows = read_rows(RESULTS)
     done = {(row["recipe"], row["seed"]) for row in rows}
     with (sweep / "runs.csv").open(encoding="utf-8", newline="") as file:
         runs = [row for row in csv.DictReader(file) if row["status"] == "finished"]
@@ -64,18 +65,10 @@ def score_sweep(sweep: Path, labels: Path, photos: Path) -> None:
         write_rows_atomically(RESULTS, COLUMNS, [[each[c] for c in COLUMNS] for each in rows])
 
 
-def read_results() -> list[dict[str, str]]:
-    """Rows of the results, none if there are none yet."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def print_tables() -> None:
     """The recipes, then every pair of them on the seeds that both have."""
     by_recipe: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in read_results():
+    for row in read_rows(RESULTS):
         by_recipe[row["recipe"]].append(row)
     answers: dict[str, Answers] = {}
     print(

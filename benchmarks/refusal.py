@@ -17,12 +17,12 @@ tables of that file. Nothing is to be chosen by these figures.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from results import read_rows
 
 import lotlens
 from lotlens.files import write_rows_atomically
@@ -166,7 +166,7 @@ def measure(data: Path, recipe: str, out: Path, seed: int) -> None:
     lot = open_lot(data)
     labels = np.random.default_rng(seed).permutation(list(lot.train.labels)).tolist()
     pairs = [sorted(labels[start : start + 2]) for start in range(0, len(labels) - 1, 2)]
-    rows = read_results()
+    rows = read_rows(RESULTS)
     for pair in pairs:
         name = "+".join(pair)
         if any(row["recipe"] == recipe and row["left_out"] == name for row in rows):
@@ -180,18 +180,10 @@ def measure(data: Path, recipe: str, out: Path, seed: int) -> None:
         write_rows_atomically(RESULTS, COLUMNS, [[r.get(c, "") for c in COLUMNS] for r in rows])
 
 
-def read_results() -> list[dict[str, object]]:
-    """Rows of the results, none if there are none yet."""
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def print_tables() -> None:
     """Methods, then verdicts, for each recipe and kind of photo."""
     groups: dict[tuple[str, str, str], list[dict[str, object]]] = defaultdict(list)
-    for row in read_results():
+    for row in read_rows(RESULTS):
         groups[str(row["recipe"]), str(row["photos_of"]), str(row["method"])].append(row)
     print(
         "| recipe | photos of | method | models | photos | AUROC, mean (lowest to highest)"

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from results import add_row, read_rows, tell
+
 import lotlens
 from lotlens import evidence
-from lotlens.files import write_rows_atomically
 from lotlens.photos.sample import draw_lot
 
 RESULTS = Path(__file__).with_suffix(".csv")
@@ -42,20 +42,7 @@ def measure(recipe: str, overrides: Sequence[str], seed: int, work: Path) -> Non
     wrong = [row["Id"] for row in faults if row["Fault"] == "wrong-label"]
     ranks = [place.get(id_, -1) for id_ in wrong]
     row = (shown, seed, f"{found.accuracy:.4f}", len(found.evidence.ids))
-    rows = [[old[column] for column in COLUMNS] for old in read_results()]
-    write_rows_atomically(RESULTS, COLUMNS, [*rows, (*row, " ".join(map(str, sorted(ranks))))])
-
-
-def tell(what: str, done: int, total: int) -> None:
-    if done == total:
-        print(f"    {what}", file=sys.stderr)
-
-
-def read_results() -> list[dict[str, str]]:
-    if not RESULTS.is_file():
-        return []
-    with RESULTS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    add_row(RESULTS, COLUMNS, (*row, " ".join(map(str, sorted(ranks)))))
 
 
 def print_results(rows: Sequence[dict[str, str]]) -> None:
@@ -81,11 +68,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.recipe:
         shown = " ".join([options.recipe, *options.set])
-        done = {(row["recipe"], row["seed"]) for row in read_results()}
+        done = {(row["recipe"], row["seed"]) for row in read_rows(RESULTS)}
         for seed in options.seed:
             if (shown, str(seed)) not in done:
                 measure(options.recipe, options.set, seed, options.work)
-    print_results(read_results())
+    print_results(read_rows(RESULTS))
 
 
 if __name__ == "__main__":
