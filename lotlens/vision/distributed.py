@@ -27,8 +27,6 @@ _T = TypeVar("_T")
 # The first process audits, probes and judges alone while the others wait. None waits for a dead
 # one: gloo notices a closed connection, and torchrun ends all when one fails.
 _LONGEST_WAIT = timedelta(hours=12)
-_batch_norm_alone = functional.batch_norm
-_dropout_alone = functional.dropout
 
 
 def is_launched() -> bool:
@@ -168,6 +166,9 @@ def whole_batch() -> Iterator[None]:
     timm's alike; these are substituted, so that no module changes and checkpoints keep their
     names. Statistics are over all rows; masks are drawn for all rows from a generator that must
     stand at the same place in every process. Layers in inference mode do as ever.
+
+    The substitutes call what these functions call in their turn, `torch.dropout` and the like:
+    under a TorchFunctionMode the originals would look themselves up by name and find a substitute.
     """
     if world_size() == 1:
         yield
@@ -237,8 +238,9 @@ def _batch_norm(
 ) -> Tensor:
     """As torch's, over the rows of all processes."""
     if not training:
-        return _batch_norm_alone(
-            inputs, running_mean, running_var, weight, bias, training, momentum, eps
+        is_cudnn_on = torch.backends.cudnn.enabled
+        return torch.batch_norm(
+            inputs, weight, bias, running_mean, running_var, False, momentum, eps, is_cudnn_on
         )
     outputs: Tensor
     outputs, mean, variance = _WholeBatchNorm.apply(inputs, weight, bias, eps)  # type: ignore[no-untyped-call]
@@ -314,10 +316,10 @@ def _dropout(
 ) -> Tensor:
     """As torch's; the mask is drawn for the rows of all processes, and the own ones are taken."""
     if not training or p == 0:
-        return _dropout_alone(inputs, p, training, inplace)
+        return inputs
     ones = inputs.new_ones(len(inputs) * world_size(), *inputs.shape[1:])
     is_channels_last = inputs.ndim == 4 and inputs.is_contiguous(memory_format=torch.channels_last)
     if is_channels_last:
         ones = ones.contiguous(memory_format=torch.channels_last)
-    mask = own_rows(_dropout_alone(ones, p, True, False))
+    mask = own_rows(torch.dropout(ones, p, True))
     return inputs.mul_(mask) if inplace else inputs * mask
