@@ -28,6 +28,7 @@ from lotlens.vision import distributed
 from lotlens.vision.batches import EpochBatches, decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.finetune import fine_tune
+from tests.conftest import make_tiny_recipe
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -271,13 +272,22 @@ def test_a_batch_that_cannot_be_shared_is_one_clear_error(monkeypatch):
         distributed.check_shares(3)
 
 
-@pytest.fixture
-def recipe_path(tiny_recipe, tmp_path):
-    tiny_recipe["deterministic"] = True
-    tiny_recipe["stages"][1]["optimiser"] = "sgd"
-    path = tmp_path / "tiny.yaml"
-    path.write_text(json.dumps(tiny_recipe))  # JSON is YAML too
+@pytest.fixture(scope="module")
+def recipe_path(tiny_backbone, tmp_path_factory):
+    recipe = make_tiny_recipe(tiny_backbone)
+    recipe["deterministic"] = True
+    recipe["stages"][1]["optimiser"] = "sgd"
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(json.dumps(recipe))  # JSON is YAML too
     return path
+
+
+@pytest.fixture(scope="module")
+def told_pair(small_lot, recipe_path, tmp_path_factory):
+    """A run of two processes that nothing stopped, and what they said."""
+    path = tmp_path_factory.mktemp("told") / "pair"
+    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
+    return path, *run_pair([*command, "--out", path, "--workers", 1])
 
 
 def read_history(run):
@@ -286,15 +296,14 @@ def read_history(run):
 
 
 def test_lotlens_train_under_torchrun_writes_one_run_as_one_process_does(
-    small_lot, recipe_path, tmp_path
+    small_lot, recipe_path, told_pair, tmp_path
 ):
     alone = api.train(small_lot, recipe_path, out=tmp_path / "alone")
-    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
-    out, err = run_pair([*command, "--out", tmp_path / "pair", "--workers", 1])
+    path, out, err = told_pair
     assert out.count("report  ") == 1
     assert "Traceback" not in err
     assert "Warning" not in err
-    run = RunFolder.open(tmp_path / "pair")
+    run = RunFolder.open(path)
     assert {path.name for path in run.path.iterdir()} == {
         path.name for path in alone.run.path.iterdir()
     }
@@ -332,9 +341,7 @@ api.train(lot, recipe, out=out, resume=True, watch=watch)
 """
 
 
-def test_a_killed_pair_goes_on_to_the_same_bits(small_lot, recipe_path, tmp_path):
-    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
-    run_pair([*command, "--out", tmp_path / "whole"])
+def test_a_killed_pair_goes_on_to_the_same_bits(small_lot, recipe_path, told_pair, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     process = start([script, small_lot, recipe_path, tmp_path / "killed"])
@@ -342,7 +349,7 @@ def test_a_killed_pair_goes_on_to_the_same_bits(small_lot, recipe_path, tmp_path
     assert process.returncode != 0
     assert (tmp_path / "killed" / "checkpoint" / "stage-1" / "step.ckpt").is_file()
     run_pair(["-m", "lotlens.cli", "train", small_lot, "--out", tmp_path / "killed", "--resume"])
-    whole, killed = (RunFolder.open(tmp_path / name) for name in ("whole", "killed"))
+    whole, killed = (RunFolder.open(path) for path in (told_pair[0], tmp_path / "killed"))
     assert read_history(killed) == read_history(whole)
     assert killed.read_card().weights_sha256 == whole.read_card().weights_sha256
 
