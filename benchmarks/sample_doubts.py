@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def measure(recipe: str, overrides: Sequence[str], seed: int, work: Path) -> Non
     if not lot.is_dir():
         draw_lot(lot, seed=seed)
     shown = " ".join([recipe, *overrides])
-    run = work / f"{shown.replace('/', '_')}-{seed}"
+    digest = hashlib.sha256(shown.encode()).hexdigest()
+    run = work / f"{recipe}-{digest:.8}-{seed}"  # overrides may be longer than a name can be
     own = [*overrides, f"seed={seed}"]
     if not (run / "card.json").is_file():
         lotlens.train(lot, recipe, overrides=own, out=run, resume=run.is_dir(), watch=tell)

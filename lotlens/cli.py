@@ -949,13 +949,15 @@ class _Log:
 
     def __init__(self) -> None:
         self._begun: dict[str, tuple[float, int]] = {}
+        self._latest: dict[str, int] = {}
         self._said_s = 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now_s = time.monotonic()
-        is_new = what not in self._begun or done < self._begun[what][1]
-        if is_new:  # or the same work of a sweep's next run
+        is_new = done < self._latest.get(what, done + 1)
+        if is_new:  # or the same work once more: of the next stage, of a sweep's next run
             self._begun[what] = (now_s, done)
+        self._latest[what] = done
         if is_new or now_s - self._said_s > _LOG_EVERY_S:
             self._said_s = now_s
             _err.say(f"{what}: {done} of {total}{self._tell_left(what, done, total, now_s)}")
@@ -990,7 +992,7 @@ def _show_bars() -> Iterator[Any]:
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=whole)
             elif so_far < bars.tasks[tasks[name]].completed:
-                bars.reset(tasks[name])  # the same work of a sweep's next run
+                bars.reset(tasks[name])  # the same work of the next stage, of a sweep's next run
             bars.update(tasks[name], completed=so_far, total=whole)
         latest.clear()
 

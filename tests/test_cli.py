@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -523,3 +524,17 @@ def test_only_the_command_that_is_asked_for_is_built(monkeypatch):
             cli.main()
         assert len(built) == count, arguments
         assert len(cli.app.registered_commands) == every
+
+
+def test_the_time_left_is_that_of_the_stage_at_hand(capsys, monkeypatch):
+    now_s = 0.0
+    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: now_s))
+    with cli._progress() as watch:
+        for seconds_a_step in (20, 60):
+            for done in range(1, 12):
+                watch("fine-tuning", done, 11)
+                now_s += seconds_a_step
+    told = capsys.readouterr().err.splitlines()
+    assert told.count("fine-tuning: 1 of 11") == 2
+    assert "fine-tuning: 6 of 11, 1.7 min left" in told
+    assert "fine-tuning: 6 of 11, 5.0 min left" in told
