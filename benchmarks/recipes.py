@@ -3,10 +3,10 @@
     lotlens sweep DATA --vary recipe=quick,standard,best,reference --seeds 3 --out SWEEP
     python benchmarks/recipes.py SWEEP --labels DATA/test-labels.csv --photos DATA/test.zip
 
-Scores go into recipes.csv beside this file, one row a run, with its right and wrong answers as a
-hexadecimal number of one bit a photo (photos sorted by id); runs that are there already are not
-scored again, so that the table can grow over several sessions. Without SWEEP it prints the tables
-of that file. Nothing is to be chosen by these figures.
+Scores go into recipes.csv beside this file (or into --results), one row a run, with its right and
+wrong answers as a hexadecimal number of one bit a photo (photos sorted by id); runs that are there
+already are not scored again, so that the table can grow over several sessions. Without SWEEP it
+prints the tables of that file. Nothing is to be chosen by these figures.
 
 Minutes are of the whole training: as it went ("wall"), and CPU time by two, which is what two cores
 without other work would need at least.
@@ -47,9 +47,9 @@ def score_run(run: RunFolder, labels: Path, photos: Path) -> tuple[float, int, s
     return float(is_right.mean()), len(bits), f"{int(bits, 2):x}"
 
 
-def score_sweep(sweep: Path, labels: Path, photos: Path) -> None:
+def score_sweep(sweep: Path, labels: Path, photos: Path, results: Path) -> None:
     """Add the sweep's finished runs that are not there yet to the results."""
-    rows = read_rows(RESULTS)
+    rows = read_rows(results)
     done = {(row["recipe"], row["seed"]) for row in rows}
     with (sweep / "runs.csv").open(encoding="utf-8", newline="") as file:
         runs = [row for row in csv.DictReader(file) if row["status"] == "finished"]
@@ -62,13 +62,13 @@ def score_sweep(sweep: Path, labels: Path, photos: Path) -> None:
         values = (row["recipe"], row["seed"], row["accuracy"], f"{share:.4f}", num_photos)
         times = (f"{spent['wall_s']:.0f}", f"{spent['cpu_s']:.0f}")
         rows.append(dict(zip(COLUMNS, (*values, *times, right), strict=True)))
-        write_rows_atomically(RESULTS, COLUMNS, [[each[c] for c in COLUMNS] for each in rows])
+        write_rows_atomically(results, COLUMNS, [[each[c] for c in COLUMNS] for each in rows])
 
 
-def print_tables() -> None:
+def print_tables(results: Path) -> None:
     """The recipes, then every pair of them on the seeds that both have."""
     by_recipe: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in read_rows(RESULTS):
+    for row in read_rows(results):
         by_recipe[row["recipe"]].append(row)
     answers: dict[str, Answers] = {}
     print(
@@ -111,12 +111,13 @@ def main() -> None:
     parser.add_argument("sweep", type=Path, nargs="?")
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--photos", type=Path)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.sweep is not None:
         if options.labels is None or options.photos is None:
             parser.error("a sweep needs --labels and --photos")
-        score_sweep(options.sweep, options.labels, options.photos)
-    print_tables()
+        score_sweep(options.sweep, options.labels, options.photos, options.results)
+    print_tables(options.results)
 
 
 if __name__ == "__main__":

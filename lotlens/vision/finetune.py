@@ -25,14 +25,15 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from lotlens.errors import BundleError, InputError
@@ -331,7 +332,8 @@ def fine_tune(
         # Before the EMA, which takes the averaged weights away again when validation ends.
         callbacks.append(soup)
     if stage.ema:
-        callbacks.append(EMAWeightAveraging(decay=stage.ema))
+        # Lightning's own EMA goes tensor by tensor, which took 2.5 times as long (measured).
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema)))  # type: ignore[no-untyped-call]
     monitor = stage.early_stop.monitor if stage.early_stop else stage.checkpoint
     with _scratch_folder(checkpointing) as folder:
         best = None
