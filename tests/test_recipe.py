@@ -185,7 +185,7 @@ def test_every_monitor_can_be_watched(monitor):
         ("stages.1=finetune", "stages.1: must be a mapping with a kind (probe, finetune)"),
         ("stages.1=3", "stages.1"),
         ("stages.1.lr=fast", "valid number"),
-        ("image.height=128", "the last size is 224x320"),
+        ("image.height=128", "the last size is 192x288"),
         ("views=[upside-down]", "mirror"),
         ("stages.1.validate_every=5", "does not divide the 12 epochs"),
         ("views=[left,mirror,left]", "views: left is named twice"),
