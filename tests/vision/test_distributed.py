@@ -372,19 +372,18 @@ def test_ctrl_c_stops_a_pair_where_it_can_go_on(small_lot, tiny_recipe, tmp_path
     assert (tmp_path / "run" / "checkpoint" / "stage-1" / "step.ckpt").is_file()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--set", "stages.1.batch_size=7", "--out", "run"], "shared evenly by 2 processes"),
-        ([], "name it with --out"),
-    ],
-)
-def test_what_cannot_be_shared_is_an_error_that_ends_all(
-    small_lot, recipe_path, tmp_path, arguments, said
-):
+def test_a_batch_that_cannot_be_shared_ends_all(small_lot, recipe_path, tmp_path):
     command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
-    process = start([*command, *arguments], cwd=tmp_path)
+    process = start([*command, "--set", "stages.1.batch_size=7", "--out", tmp_path / "run"])
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert said in err
+    assert "shared evenly by 2 processes" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_several_processes_want_their_folder_named(small_lot, recipe_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(distributed, "is_launched", lambda: True)
+    with pytest.raises(InputError, match="name it with --out"):
+        api.train(small_lot, recipe_path)
+    assert not list(tmp_path.iterdir())
