@@ -44,9 +44,9 @@ def measure(
     digest = hashlib.sha256(shown.encode()).hexdigest()
     run = work / f"{recipe}-{digest:.8}-{seed}"  # overrides may be longer than a name can be
     own = [*overrides, f"seed={seed}"]
-    extras = api.Extras(tuple(photo for other in outside for photo in offer(other, work)))
-    learning = partial(api.complete_training, extras=extras)
     if not (run / "card.json").is_file():
+        extras = api.Extras(tuple(photo for other in outside for photo in offer(other, work)))
+        learning = partial(api.complete_training, extras=extras)
         with patch.object(api, "complete_training", learning):
             lotlens.train(lot, recipe, overrides=own, out=run, resume=run.is_dir(), watch=tell)
     found = evidence.doubt(run, watch=tell)
