@@ -211,8 +211,9 @@ def test_a_measured_precision_is_kept_when_going_on(small_lot, recipe, tmp_path,
 
     with pytest.raises(Killed):
         api.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", watch=kill)
-    api.train(small_lot, out=tmp_path / "run", resume=True)
+    run = api.train(small_lot, out=tmp_path / "run", resume=True).run
     assert used == ["32", "32"]
+    assert {row["precision"] for row in run.read_history()} == {"32-true"}
 
 
 def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, monkeypatch):

@@ -105,7 +105,8 @@ class FineTuning(pl.LightningModule):
     Attributes:
         history: one row per look at validation: epoch, size, learning rate of the head in the
             epoch's last step, training loss since the look before, validation accuracy and log
-            loss, seconds since the row before.
+            loss, the trainer's precision ("32-true", "bf16-mixed", "16-mixed"), seconds since the
+            row before.
     """
 
     mean: Tensor
@@ -234,6 +235,7 @@ class FineTuning(pl.LightningModule):
                 "size": f"{size[0]}x{size[1]}",
                 "lr": self._rate,
                 **values,
+                "precision": self.trainer.precision,
                 "seconds": now_s - self._start_s,
             }
         )

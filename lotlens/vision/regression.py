@@ -28,12 +28,10 @@ class Regression:
     Attributes:
         weight: [K, F].
         bias: [K].
-        num_iterations: that the fit took.
     """
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
-    num_iterations: int
 
 
 def fit_regression(
@@ -68,7 +66,7 @@ def fit_regression(
     weight, bias = np.zeros((num_classes, features.shape[1])), np.full(num_classes, _UNKNOWN_BIAS)
     weight[model.classes_] = own_weight / scale
     bias[model.classes_] = own_bias - weight[model.classes_] @ centre
-    return Regression(weight, bias, int(model.n_iter_.max()))
+    return Regression(weight, bias)
 
 
 def fit_regressions(

@@ -67,7 +67,6 @@ class Trained:
         chosen: name of the chosen candidate.
         candidates: all of them, as judged.
         history: one row per look at validation while fine-tuning.
-        notes: what each stage did, in words.
         status: photo id -> "ok" or why it was left out, for training and validation photos.
     """
 
@@ -76,7 +75,6 @@ class Trained:
     chosen: str
     candidates: tuple[Candidate, ...]
     history: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...]
     status: dict[str, str] = field(repr=False)
 
 
@@ -155,7 +153,7 @@ def run_stages(
             fit = partial(
                 fit_probe, classifier, stage, photos, clusters=clusters, photo_weights=weights
             )
-            state.notes.append(on_first(partial(fit, seed=recipe.seed, watch=watch)))
+            on_first(partial(fit, seed=recipe.seed, watch=watch))
             share_weights(classifier)
             state.anchor = copy.deepcopy(classifier.state_dict())
             state.consider(_judge("probe", classifier, held_out, watch), state.anchor)
@@ -175,10 +173,6 @@ def run_stages(
                 watch,
             )
             is_stopped = tuned.is_stopped
-            seconds = sum(row["seconds"] for row in tuned.history)
-            state.notes.append(
-                f"fine-tuning: {len(tuned.history)} looks at validation in {seconds / 60:.1f} min"
-            )
             state.history += [{"stage": number, **row} for row in tuned.history]
             _consider_tuned(state, classifier, stage, number, tuned, held_out, watch)
         state.next_stage = number + 1
@@ -194,7 +188,6 @@ def run_stages(
         state.chosen.name,
         tuple(state.candidates),
         tuple(state.history),
-        tuple(state.notes),
         photos.status | held_out.status,
     )
 
@@ -263,7 +256,7 @@ class _State:
         candidates: all weights that were judged.
         best: those of the lowest log loss.
         anchor: those that fine-tuning set out from: the probe's, or given ones.
-        history, notes: as in `Trained`.
+        history: as in `Trained`.
         is_tuned: whether a stage of fine-tuning was finished.
     """
 
@@ -272,7 +265,6 @@ class _State:
     best: Weights = field(default_factory=dict)
     anchor: Weights | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     is_tuned: bool = False
 
     @property
@@ -302,7 +294,6 @@ class _State:
             "weights": name,
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "history": self.history,
-            "notes": self.notes,
             "is_tuned": self.is_tuned,
         }
         write_text_atomically(folder / "stages.json", json.dumps(values))
@@ -335,7 +326,6 @@ class _State:
                 parts["best"],
                 parts["anchor"] or None,
                 values["history"],
-                values["notes"],
                 values["is_tuned"],
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -424,13 +414,10 @@ def fit_probe(
     photo_weights: NDArray[np.float64] | None = None,
     seed: int,
     watch: Watcher | None = None,
-) -> str:
+) -> None:
     """Put a logistic regression on frozen features into the classifier's head.
 
     `photo_weights` [N] weigh the photos' losses, if they are given.
-
-    Returns:
-        what was done, in words.
     """
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
     numbers = clusters or {}
@@ -443,7 +430,6 @@ def fit_probe(
     found = fit_regression(features, targets, classifier.num_classes, penalty, weights)
     classifier.set_head(found.weight, found.bias)
     _tell(watch, "fitting the probe", 1, 1)
-    return f"probe: {len(photos.ids)} photos, C = {penalty:g}, {found.num_iterations} iterations"
 
 
 def compute_features(

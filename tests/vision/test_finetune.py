@@ -69,6 +69,7 @@ def test_history_tells_every_epoch(classifier, photos):
         assert row["train_loss"] > 0
         assert row["validation_log_loss"] > 0
         assert row["seconds"] > 0
+        assert row["precision"] == "32-true"
     assert history[1]["lr"] < history[0]["lr"]
 
 
