@@ -113,8 +113,8 @@ def open_onnx(model: bytes, *, num_streams: int = 1) -> Engine:
     # instead of 2 to measure how familiar a photo is.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # CPUs without VNNI add pairs of eight-bit products in 16 bits, which overflow and answer
-    # wrongly; with this they take a slower way that does not (onnxruntime, "Quantize ONNX Models",
-    # on U8S8). Where there is VNNI it changes nothing.
+    # wrongly; with this they, and they alone, take a slower way that does not (U8U8; ONNX Runtime,
+    # onnxruntime_session_options_config_keys.h).
     options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

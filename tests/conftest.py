@@ -125,6 +125,16 @@ def tiny_recipe(tiny_backbone):
     return make_tiny_recipe(tiny_backbone)
 
 
+@pytest.fixture
+def own_threads():
+    """A test may set torch's threads; the others have theirs again after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def make_tiny_recipe(backbone):
     """Both stages in seconds, as plain values.
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -132,17 +131,6 @@ def tune(lot, backbone, lever):
     return {"weights": classifier.state_dict(), "history": history, "soup": tuned.soup or {}}
 
 
-@contextmanager
-def one_thread():
-    """As each process of the pair has it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def pair(small_lot, tiny_backbone, tmp_path_factory):
     """A folder with what two processes ended with, lever by lever."""
@@ -164,12 +152,13 @@ def largest_difference(one, other):
     return max(shares.values(), default=0.0)
 
 
+@pytest.mark.usefixtures("own_threads")
 @pytest.mark.parametrize("lever", LEVERS)
 def test_two_processes_end_as_one_with_the_same_batch(small_lot, tiny_backbone, pair, lever):
-    # A second thread adds up in yet another order, and where that turns the sign of a ReLU's input
-    # the weights part by a tenth (seen on a CPU with AVX2).
-    with one_thread():
-        alone = tune(small_lot, tiny_backbone, lever)
+    # As each of the pair: a second thread adds up in yet another order, and where that turns the
+    # sign of a ReLU's input the weights part by a tenth (seen on a CPU with AVX2).
+    torch.set_num_threads(1)
+    alone = tune(small_lot, tiny_backbone, lever)
     ranks = [torch.load(pair / f"{lever}-{rank}.pt", weights_only=True) for rank in (0, 1)]
     for part in ("weights", "soup"):
         assert all(torch.equal(ranks[0][part][k], ranks[1][part][k]) for k in alone[part])

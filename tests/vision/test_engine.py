@@ -77,10 +77,7 @@ def test_dropout_and_training_mode_do_not_reach_the_answers(classifier):
     np.testing.assert_array_equal(engine(photos)[0], engine(photos)[0])
 
 
+@pytest.mark.usefixtures("own_threads")
 def test_threads_are_the_cores_there_are():
-    before = torch.get_num_threads()
-    try:
-        tune_process()
-        assert torch.get_num_threads() == cpu_count()
-    finally:
-        torch.set_num_threads(before)
+    tune_process()
+    assert torch.get_num_threads() == cpu_count()
