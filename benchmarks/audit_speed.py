@@ -88,7 +88,7 @@ def loop_plainly(path: Path) -> int:
 
 
 def look(path: Path) -> int:
-    from lotlens.audit.scan import scan_photos
+    from lotlens.audit.signs import scan_photos
     from lotlens.photos.sources import open_photos
 
     return len(scan_photos(open_photos([path]).photos))

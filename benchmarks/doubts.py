@@ -32,14 +32,14 @@ import numpy as np
 from results import add_row, read_rows, tell
 
 import lotlens
-from lotlens import evidence
-from lotlens.audit.split import read_split, write_split
+from lotlens.audit.parts import read_split, write_split
 from lotlens.files import write_bytes_atomically, write_rows_atomically
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import Decision, decisions_path, write_decisions
 from lotlens.photos.sources import fingerprint, open_lot
 from lotlens.records import Doubt, Split
 from lotlens.report.charts import BLUE, GREY, INK, LINE, draw_figure
+from lotlens.verbs.doubts import doubt
 
 RESULTS = Path(__file__).with_suffix(".csv")
 PICTURE = Path(__file__).with_suffix(".svg")
@@ -155,7 +155,7 @@ def measure(data: Path, recipe: str, found_by: Sequence[str], seed: int, work: P
                 resume=doubted.is_dir(),
                 watch=tell,
             )
-    found = evidence.doubt(doubted, watch=tell)
+    found = doubt(doubted, watch=tell)
     place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}
     ranks = " ".join(str(place.get(id_, -1)) for id_ in sorted(flipped))
     for kind in LABELS:

@@ -21,11 +21,11 @@ from outside import choose_pools, halve, lay_lot, lay_offer, mix_offer
 from results import add_row, read_rows, tell
 
 import lotlens
-from lotlens import rounds
-from lotlens.audit.split import list_held_out, read_split
+from lotlens.audit.parts import list_held_out, read_split
 from lotlens.errors import InputError
 from lotlens.judge.compare import compare_models
 from lotlens.judge.metrics import align_targets
+from lotlens.verbs.improve import improve
 
 RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = (
@@ -55,7 +55,7 @@ def measure(data: Path, others: Path, recipe: str, seed: int, folder: Path) -> N
     for number, offer in enumerate(OFFERS):
         path = lay_offer(shifted if number else offered, pools.train.classes, folder / str(number))
         try:
-            done = rounds.improve(
+            done = improve(
                 run,
                 outside=path,
                 trust_labels=number == 2,

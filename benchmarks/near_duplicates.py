@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from lotlens.audit.checks import join_links
 from lotlens.audit.findings import find_links
-from lotlens.audit.scan import scan_photos
+from lotlens.audit.signs import scan_photos
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode
 from lotlens.photos.sources import open_lot

@@ -34,12 +34,12 @@ from PIL import Image, ImageOps
 from results import read_rows
 
 import lotlens
+from lotlens.drawn.cars import draw_car_photo
+from lotlens.drawn.designs import DESIGNS
 from lotlens.files import write_rows_atomically
 from lotlens.improve.outside import ADMITTED
-from lotlens.judge.metrics import compute_wilson_interval
+from lotlens.intervals import compute_wilson_interval
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.designs import DESIGNS
-from lotlens.photos.drawing import draw_car_photo
 from lotlens.photos.sources import open_lot
 from lotlens.records import CarClass, Catalog, Photo
 

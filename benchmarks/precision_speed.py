@@ -17,11 +17,11 @@ from contextlib import nullcontext
 import torch
 from torch.nn import functional
 
-from lotlens.recipe import load_recipe
+from lotlens.recipes.loading import load_recipe
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.depthwise import WideDepthwiseGradients
 from lotlens.vision.engine import tune_process
-from lotlens.vision.finetune import count_frozen
+from lotlens.vision.layers import count_frozen
 
 KINDS = ("fp32", "bf16 by torch", "bf16 by lotlens")
 NUM_CLASSES, NUM_WARM_UP = 10, 2

@@ -37,23 +37,23 @@ from torch.utils.data import DataLoader, Dataset
 
 import lotlens
 import lotlens.vision  # before timm: it sets torchvision right
-from lotlens.export import export
-from lotlens.model import Model, answer_by
+from lotlens.deliver.model import Model
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode_sized
 from lotlens.photos.prepare import decode_size, fit_photo, normalise
 from lotlens.photos.quality import find_flaw, frame_photo, measure_quality
 from lotlens.records import ImageSpec
+from lotlens.verbs.export import export
 from lotlens.vision.backbones import timm
 
 SIZES = {"640x480": (640, 480, 600), "4000x3000": (4000, 3000, 60)}
 # The peak of this program alone; what a parent is told of its children includes its own.
 PREDICT = """
 import sys
-from lotlens import cli
+from lotlens.cli.app import main as run_lotlens
 sys.argv = ["lotlens", "predict", sys.argv[1], sys.argv[2], "--out", sys.argv[3]]
 try:
-    cli.main()
+    run_lotlens()
 except SystemExit as stop:
     assert not stop.code
 with open("/proc/self/status") as file:
@@ -140,11 +140,11 @@ def answer_by_script(bundle: Path, spec: ImageSpec) -> Callable[[Path], int]:
 
 def answer_with(model: Model) -> Callable[[Path], int]:
     # Opened once, as the other contenders' networks are.
-    predictor, references = model.build_predictor(10_000), model.read_references()
+    opened = model.open(10_000)
 
     def answer(folder: Path) -> int:
         catalog = lotlens.open_photos([folder])
-        return len(model.list_answers(answer_by(predictor, references, catalog)))
+        return len(model.list_answers(opened.answer(catalog)))
 
     return answer
 

@@ -25,16 +25,16 @@ import numpy as np
 from results import read_rows
 
 import lotlens
+from lotlens.answering.answers import probabilities
+from lotlens.drawn.negatives import make_negatives
 from lotlens.files import write_rows_atomically
-from lotlens.judge.conformal import list_candidates
-from lotlens.judge.familiarity import list_scores
-from lotlens.judge.metrics import compute_wilson_interval
-from lotlens.judge.predict import probabilities
-from lotlens.judge.refuse import measure_separation
-from lotlens.judge.verdicts import KINDS, decide
-from lotlens.photos.negatives import make_negatives
+from lotlens.intervals import compute_wilson_interval
 from lotlens.photos.sources import open_lot
 from lotlens.records import METHODS, Catalog, Locator, Lot, Photo, Predictions
+from lotlens.refusal.conformal import list_candidates
+from lotlens.refusal.familiarity import list_scores
+from lotlens.refusal.gates import measure_separation
+from lotlens.refusal.verdicts import KINDS, decide
 
 RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = (

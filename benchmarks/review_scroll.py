@@ -28,7 +28,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from lotlens.photos.sources import open_lot
 from lotlens.records import Doubt
-from lotlens.web.review import build_review, name_address, open_socket
+from lotlens.web.review import build_review
+from lotlens.web.server import name_address, open_socket
 
 NUM_FILES, NUM_CLASSES = 300, 10
 SCROLL = """async ([seconds, speed]) => {

@@ -18,17 +18,16 @@ import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 from results import add_row, read_rows, tell
 
-import lotlens
-from lotlens import api, evidence
-from lotlens.photos.sample import draw_lot
+from lotlens.drawn.lot import draw_lot
 from lotlens.photos.sources import open_lot
 from lotlens.records import Photo
+from lotlens.training.folds import Extras
+from lotlens.verbs.doubts import doubt
+from lotlens.verbs.train import begin_training, complete_training
 
 RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = ("recipe", "seed", "accuracy", "photos", "ranks")
@@ -45,11 +44,10 @@ def measure(
     run = work / f"{recipe}-{digest:.8}-{seed}"  # overrides may be longer than a name can be
     own = [*overrides, f"seed={seed}"]
     if not (run / "card.json").is_file():
-        extras = api.Extras(tuple(photo for other in outside for photo in offer(other, work)))
-        learning = partial(api.complete_training, extras=extras)
-        with patch.object(api, "complete_training", learning):
-            lotlens.train(lot, recipe, overrides=own, out=run, resume=run.is_dir(), watch=tell)
-    found = evidence.doubt(run, watch=tell)
+        extras = Extras(tuple(photo for other in outside for photo in offer(other, work)))
+        begun = begin_training(lot, recipe, own, run, None, resume=run.is_dir(), watch=tell)
+        complete_training(replace(begun, extras=extras), watch=tell)
+    found = doubt(run, watch=tell)
     place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}
     with (lot / "faults.csv").open(encoding="utf-8", newline="") as file:
         faults = [row for row in csv.DictReader(file) if row["Part"] == "train"]

@@ -147,12 +147,13 @@ def measure_lotlens(
     `sizes` are (height, width, share of the epochs).
     """
     from lotlens.photos.sources import open_lot
-    from lotlens.recipe import Finetune
+    from lotlens.recipes.schema import Finetune
     from lotlens.records import ImageSpec
     from lotlens.vision.batches import decode_photos
     from lotlens.vision.classifier import build_classifier
     from lotlens.vision.engine import tune_process
-    from lotlens.vision.finetune import choose_precision, fine_tune
+    from lotlens.vision.finetune import fine_tune
+    from lotlens.vision.precision import choose_precision
 
     tune_process()
     catalog = open_lot(data).train
@@ -196,7 +197,7 @@ def measure_lotlens(
 
 def measure_standard(data: Path, steps: int, num_workers: int) -> float:
     """The layer groups and sizes that `standard` fine-tunes."""
-    from lotlens.recipe import load_recipe
+    from lotlens.recipes.loading import load_recipe
 
     stage = load_recipe("standard").stages[-1]
     sizes = [(size.height, size.width, size.epochs) for size in stage.sizes]

@@ -15,29 +15,28 @@ from typing import TYPE_CHECKING, Any
 from lotlens.version import __version__
 
 if TYPE_CHECKING:
-    from lotlens.api import (
-        Evaluation,
-        RefusalChoice,
-        Vetting,
-        adopt_views,
-        compare,
-        demonstrate,
-        evaluate,
-        find_rate,
-        plan,
-        run_audit,
-        set_refusal,
-        split,
-        train,
-        vet_outside,
-    )
-    from lotlens.ensemble import build_ensemble
+    from lotlens.deliver.model import Model, load
+    from lotlens.drawn.lot import draw_lot
     from lotlens.errors import LotlensError, RecipeError
-    from lotlens.model import Model, load, predict
-    from lotlens.photos.sample import draw_lot
+    from lotlens.improve.vetting import Vetting
+    from lotlens.judge.judged import Evaluation
     from lotlens.photos.sources import open_lot, open_photos
-    from lotlens.recipe import Recipe, load_recipe
-    from lotlens.sweep import Sweep, run_sweep
+    from lotlens.recipes.loading import load_recipe
+    from lotlens.recipes.schema import Recipe
+    from lotlens.sweep.tables import Sweep
+    from lotlens.verbs.audit import run_audit
+    from lotlens.verbs.compare import compare
+    from lotlens.verbs.demo import demonstrate
+    from lotlens.verbs.ensemble import build_ensemble
+    from lotlens.verbs.evaluate import evaluate
+    from lotlens.verbs.lr_find import find_rate
+    from lotlens.verbs.outside import vet_outside
+    from lotlens.verbs.predict import predict
+    from lotlens.verbs.refusal import RefusalChoice, set_refusal
+    from lotlens.verbs.split import split
+    from lotlens.verbs.sweep import run_sweep
+    from lotlens.verbs.train import plan, train
+    from lotlens.verbs.views import adopt_views
 
 __all__ = [
     "Evaluation",
@@ -71,26 +70,44 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LotlensError": "lotlens.errors",
-    "RecipeError": "lotlens.errors",
-    "Recipe": "lotlens.recipe",
-    "load_recipe": "lotlens.recipe",
-    "open_lot": "lotlens.photos.sources",
-    "open_photos": "lotlens.photos.sources",
-    "draw_lot": "lotlens.photos.sample",
-    "Model": "lotlens.model",
-    "load": "lotlens.model",
-    "predict": "lotlens.model",
-    "Sweep": "lotlens.sweep",
-    "build_ensemble": "lotlens.ensemble",
-    "run_sweep": "lotlens.sweep",
+    "Evaluation": "judge.judged",
+    "LotlensError": "errors",
+    "Model": "deliver.model",
+    "Recipe": "recipes.schema",
+    "RecipeError": "errors",
+    "RefusalChoice": "verbs.refusal",
+    "Sweep": "sweep.tables",
+    "Vetting": "improve.vetting",
+    "adopt_views": "verbs.views",
+    "build_ensemble": "verbs.ensemble",
+    "compare": "verbs.compare",
+    "demonstrate": "verbs.demo",
+    "draw_lot": "drawn.lot",
+    "evaluate": "verbs.evaluate",
+    "find_rate": "verbs.lr_find",
+    "load": "deliver.model",
+    "load_recipe": "recipes.loading",
+    "open_lot": "photos.sources",
+    "open_photos": "photos.sources",
+    "plan": "verbs.train",
+    "predict": "verbs.predict",
+    "run_audit": "verbs.audit",
+    "run_sweep": "verbs.sweep",
+    "set_refusal": "verbs.refusal",
+    "split": "verbs.split",
+    "train": "verbs.train",
+    "vet_outside": "verbs.outside",
 }
+_MODULES = {"evidence": "verbs.doubts", "rounds": "verbs.improve"}
+"""Documented names of modules that have moved since."""
 
 
 def __getattr__(name: str) -> Any:
     """Import a verb when it is first used: `import lotlens` alone costs next to nothing."""
-    if name not in __all__:
-        raise AttributeError(f"module 'lotlens' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES.get(name, "lotlens.api")), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"lotlens.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"lotlens.{_MODULES[name]}")
+    raise AttributeError(f"module 'lotlens' has no attribute {name!r}")

@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Targets = NDArray[np.int64]
+
 Fit = Literal["pad", "stretch", "crop"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 FloatArray = NDArray[np.float32]
@@ -510,3 +512,16 @@ class Predictions:
     def answered(self) -> NDArray[np.bool_]:
         """[N] True where the photo was read and has logits."""
         return np.array([status == OK for status in self.status], dtype=bool)
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """Where a model looked at one photo, over the frame of the network's input.
+
+    Attributes:
+        said: [height, width] in 0..1, what speaks for the answer.
+        truth: likewise for the true class.
+    """
+
+    said: FloatArray
+    truth: FloatArray

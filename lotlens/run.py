@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -403,9 +404,11 @@ class RunFolder:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         write_rows_atomically(path, columns, [[row.get(c, "") for c in columns] for row in rows])
 
-    def add_opening(self, values: Mapping[str, Any]) -> int:
+    def add_opening(self, accuracy: float, num_photos: int) -> int:
         """Write down that the locked part was judged on; returns how often it was so far."""
-        rows = [*self._read_table(self.openings_path), values]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        values = {"time": now, "accuracy": f"{accuracy:.4f}", "photos": num_photos}
+        rows: list[Mapping[str, Any]] = [*self._read_table(self.openings_path), values]
         self.write_table(self.openings_path, rows)
         return len(rows)
 

@@ -5,9 +5,12 @@ import io
 import os
 import shutil
 import zipfile
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from PIL import Image, ImageDraw
 
@@ -91,32 +94,53 @@ def _write(path, header, rows):
         csv.writer(file).writerows([header, *rows])
 
 
+def make_once(factory, name, make):
+    """What lies under a name in this test run: made by one of its processes, read by all of them.
+
+    `make` is called with the path to make, which is the same for all. Nothing in it may be changed:
+    tests that do copy it.
+    """
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "shared" / name
+    path.parent.mkdir(exist_ok=True)
+    done = path.with_name(f"{name}.done")
+    with FileLock(path.with_name(f"{name}.lock")):
+        if not done.exists():
+            make(path)
+            done.touch()
+    return path
+
+
 @pytest.fixture(scope="session")
 def small_lot(tmp_path_factory):
     """Three classes, 12 training and 4 test photos each."""
-    return write_lot(tmp_path_factory.mktemp("small") / "lot")
+    return make_once(tmp_path_factory, "small-lot", write_lot)
 
 
 @pytest.fixture(scope="session")
 def spoilt_lot(tmp_path_factory):
     """The same with one broken photo in each part."""
-    return write_lot(tmp_path_factory.mktemp("spoilt") / "lot", spoil=True)
+    return make_once(tmp_path_factory, "spoilt-lot", partial(write_lot, spoil=True))
 
 
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory):
     """A timm network of 99,196 weights in a local file: what a recipe calls its backbone."""
-    import torch
-    from safetensors.torch import save_file
 
-    from lotlens.vision.backbones import timm
+    def make(path):
+        import torch
+        from safetensors.torch import save_file
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = timm.create_model("test_efficientnet", num_classes=0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(model.state_dict(), path)
-    return f"timm:test_efficientnet@{path}"
+        from lotlens.vision.backbones import timm
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = timm.create_model("test_efficientnet", num_classes=0)
+        save_file(model.state_dict(), path)
+
+    return f"timm:test_efficientnet@{make_once(tmp_path_factory, 'tiny.safetensors', make)}"
 
 
 @pytest.fixture
@@ -165,13 +189,92 @@ def make_tiny_recipe(backbone):
 
 
 @pytest.fixture(scope="session")
-def tiny_run(small_lot, tiny_backbone, tmp_path_factory):
-    """A finished run of the tiny recipe on the small lot, for tests that change nothing in it."""
-    from lotlens import api
-    from lotlens.recipe import parse_recipe
+def train_once(tmp_path_factory):
+    """A function that trains a recipe on a lot once in a test run, and gives the run's folder."""
 
-    recipe = parse_recipe(make_tiny_recipe(tiny_backbone))
-    return api.train(small_lot, recipe, out=tmp_path_factory.mktemp("tiny") / "run").run
+    def train_once(name, lot, recipe, **options):
+        import lotlens
+        from lotlens.recipes.loading import parse_recipe
+        from lotlens.run import RunFolder
+
+        def make(path):
+            with without_charts():
+                lotlens.train(lot, parse_recipe(recipe), out=path, **options)
+
+        return RunFolder(make_once(tmp_path_factory, name, make))
+
+    return train_once
+
+
+@pytest.fixture(scope="session")
+def tiny_run(small_lot, tiny_backbone, train_once):
+    """A finished run of the tiny recipe on the small lot."""
+    return train_once("tiny-run", small_lot, make_tiny_recipe(tiny_backbone))
+
+
+@pytest.fixture(scope="session")
+def locked_run(small_lot, tiny_backbone, train_once):
+    """A finished run of a probe on the small lot, a quarter of which is locked away."""
+    recipe = make_tiny_recipe(tiny_backbone)
+    return train_once(
+        "locked-run", small_lot, {**recipe, "stages": recipe["stages"][:1], "lock": 0.25}
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(spoilt_lot, tiny_backbone, train_once):
+    """A model of both stages on the lot with one broken photo in each part."""
+    import lotlens
+
+    recipe = make_tiny_recipe(tiny_backbone)
+    recipe["stages"] = [
+        {"kind": "probe", "penalties": [0.3, 1.0]},
+        {
+            "kind": "finetune",
+            "batch_size": 8,
+            "sizes": [{"height": 48, "width": 64, "epochs": 1}],
+        },
+    ]
+    return lotlens.load(train_once("spoilt-run", spoilt_lot, recipe).path)
+
+
+@pytest.fixture(scope="session")
+def folded(spoilt_lot, tiny_backbone, train_once):
+    """A model of three folds of a probe and a short fine-tuning, on the same lot."""
+    import lotlens
+
+    recipe = make_tiny_recipe(tiny_backbone)
+    del recipe["validation"]
+    tuning = {
+        "kind": "finetune",
+        "batch_size": 8,
+        "lr": 1e-4,
+        "sizes": [{"height": 48, "width": 64, "epochs": 1}],
+        "keep_best": False,
+    }
+    recipe |= {"folds": 3, "stages": [{"kind": "probe", "penalties": [0.3]}, tuning]}
+    return lotlens.load(train_once("folded-run", spoilt_lot, recipe).path)
+
+
+@contextmanager
+def without_charts():
+    """Reports without their charts, which take a third of a tiny training.
+
+    For tests that train and do not look at the report; those of reports draw them.
+    """
+    from lotlens.report import page
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_reliability", "draw_refusals"):
+            patch.setattr(page, name, lambda *_: b"<svg/>")
+        patch.setattr(page, "draw_curve", lambda *_: None)
+        yield
+
+
+@pytest.fixture
+def plain_charts():
+    with without_charts():
+        yield
 
 
 @pytest.fixture(scope="session")

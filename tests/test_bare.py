@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lotlens import api
-from lotlens.export import export
+import lotlens
+from lotlens.verbs.export import export
 
 ROOT = Path(__file__).parent.parent
 BARE = ROOT / ".venv-bare"
@@ -67,7 +67,7 @@ def test_it_takes_less_than_500_megabytes(bare):
 
 def test_it_predicts_as_the_whole_installation_does(bare, bundle, small_lot, tmp_path):
     bare("lotlens", "predict", bundle, small_lot / "test.zip", "--out", tmp_path / "one.csv")
-    api.predict(bundle, small_lot / "test.zip", out=tmp_path / "other.csv")
+    lotlens.predict(bundle, small_lot / "test.zip", out=tmp_path / "other.csv")
     lines = (tmp_path / "one.csv").read_text("utf-8").splitlines()
     assert len(lines) > 2
     assert lines == (tmp_path / "other.csv").read_text("utf-8").splitlines()
@@ -76,7 +76,7 @@ def test_it_predicts_as_the_whole_installation_does(bare, bundle, small_lot, tmp
 def test_it_judges_and_writes_a_report(bare, bundle, small_lot, tmp_path):
     report = tmp_path / "report.html"
     done = bare("lotlens", "evaluate", bundle, small_lot, "--report", report, "--json")
-    judged = api.evaluate(bundle, small_lot, report=tmp_path / "other.html")
+    judged = lotlens.evaluate(bundle, small_lot, report=tmp_path / "other.html")
     found = json.loads(done.stdout)["metrics"]["accuracy"]
     assert found["value"] == judged.accuracy.value
     assert report.stat().st_size > 10_000
@@ -86,7 +86,7 @@ def test_it_serves_features_without_torch(bare, bundle, small_lot):
     code = f"""
 import sys, lotlens
 from pathlib import Path
-from lotlens.judge.predict import predict
+from lotlens.answering.predict import predict
 model = lotlens.load({str(bundle)!r})
 catalog = lotlens.open_photos([Path({str(small_lot / "test.zip")!r})])
 found = predict(model.build_predictor(len(catalog)), catalog, keep_features=True)

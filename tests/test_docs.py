@@ -14,24 +14,25 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 import lotlens
-from lotlens import cli
-from lotlens import recipe as recipes
+from lotlens.answering.views import VIEWS
+from lotlens.cli.app import COMMANDS, build_app
 from lotlens.deliver.parity import EXACT, ROUGH
-from lotlens.export import _MOST_CALIBRATED, _MOST_CHECKED
+from lotlens.drawn.nasty import draw_nasty
+from lotlens.drawn.negatives import KINDS as NEGATIVES
 from lotlens.improve.additions import MOST_WEIGHT
 from lotlens.improve.outside import REASONS
 from lotlens.judge import metrics
+from lotlens.judge.blend import SMALLEST_SHARE
 from lotlens.judge.compare import Comparison
-from lotlens.judge.ensemble import SMALLEST_SHARE
 from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
-from lotlens.judge.verdicts import KINDS
-from lotlens.judge.views import VIEWS
-from lotlens.model import _PIECE
 from lotlens.photos.decisions import VERDICTS
-from lotlens.photos.nasty import draw_nasty
-from lotlens.photos.negatives import KINDS as NEGATIVES
 from lotlens.photos.quality import FLAWS
+from lotlens.recipes import schema
+from lotlens.recipes.loading import parse_recipe
 from lotlens.records import METHODS
+from lotlens.refusal.verdicts import KINDS
+from lotlens.verbs.export import _MOST_CALIBRATED, _MOST_CHECKED
+from lotlens.verbs.predict import _PIECE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -82,19 +83,40 @@ def test_the_readmes_python_uses_the_real_verbs():
 )
 def test_the_readmes_commands_have_the_options_they_show(line):
     words = shlex.split(line.partition("#")[0])[1:]
-    result = CliRunner().invoke(cli.app, [words[0], "--help"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(build_app(), [words[0], "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     for option in (word for word in words if word.startswith("--")):
         assert option in result.output
 
 
-def test_the_file_tree_names_every_module_and_nothing_else():
+def read_tree():
+    """Paths below lotlens/ of all modules that the README's tree names, room by room."""
     tree = README.partition("## What lies where")[2].partition("## Licence")[0]
-    for path in sorted((ROOT / "lotlens").rglob("*.py")):
-        if path.name != "__init__.py":
-            assert path.name in tree, path
-    for name in re.findall(r"\b\w+\.py\b", tree):
-        assert list((ROOT / "lotlens").rglob(name)), name
+    named, room = set(), ""
+    for line in tree.partition("```")[2].splitlines():
+        depth = len(line) - len(line.lstrip())
+        if depth == 2:
+            folder = re.match(r"(\w+)/", line.strip())
+            room = folder[1] if folder else ""
+        elif depth == 0:
+            room = ""
+        words = line.split()
+        # A line names one module and says what it does, or several modules and nothing else.
+        if words and (all(word.endswith(".py") for word in words) or words[0].endswith(".py")):
+            modules = words if words[-1].endswith(".py") else words[:1]
+            named |= {Path(room if depth == 4 else "", module) for module in modules}
+    return named
+
+
+def test_the_file_tree_is_the_tree():
+    package = ROOT / "lotlens"
+    own = {path.relative_to(package) for path in package.rglob("*.py")}
+    assert read_tree() == {path for path in own if path.name != "__init__.py"}
+
+
+def test_every_command_has_a_verb_of_its_name():
+    for command in COMMANDS:
+        assert Path("verbs", command.replace("-", "_") + ".py") in read_tree(), command
 
 
 def test_the_sweeps_page_names_every_column_and_file():
@@ -168,7 +190,7 @@ def test_built_in_recipes_are_listed_in_the_readme():
 @pytest.mark.parametrize("block", find_code(RECIPES, "yaml"))
 def test_the_guides_recipes_are_valid(block):
     values = yaml.safe_load(block)
-    recipe = recipes.parse_recipe(values)
+    recipe = parse_recipe(values)
     assert recipe.name == values["name"]
 
 
@@ -177,16 +199,16 @@ def test_the_guide_names_every_key_of_a_recipe_and_every_choice():
     named = set(re.findall(r"[\w-]+", " ".join(re.findall(r"`([^`\n]+)`", text))))
     parts = [
         part
-        for _, part in inspect.getmembers(recipes, inspect.isclass)
-        if issubclass(part, BaseModel) and part.__module__ == recipes.__name__
+        for _, part in inspect.getmembers(schema, inspect.isclass)
+        if issubclass(part, BaseModel) and part.__module__ == schema.__name__
     ]
-    assert recipes.Finetune in parts
+    assert schema.Finetune in parts
     for part in parts:
         for key, field in part.model_fields.items():
             assert key in named, f"{part.__name__}.{key}"
             for choice in re.findall(r"'([^']+)'[],]", str(field.annotation)):
                 assert choice in named, f"{part.__name__}.{key}: {choice}"
-    assert named.issuperset(recipes.OPTIMISERS)
+    assert named.issuperset(schema.OPTIMISERS)
 
 
 def test_the_page_on_doubts_names_every_reason():

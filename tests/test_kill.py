@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from lotlens import api
-from lotlens.recipe import parse_recipe
+from lotlens.recipes.loading import parse_recipe
+from lotlens.verbs.train import begin_training
 
 
 def check_whole(path):
@@ -69,7 +69,8 @@ def test_train(small_lot, tiny_recipe, tmp_path, wait_s):
     )
     # Another try in the same folder is not refused, unless the killed one had finished.
     if not (out / "run" / "card.json").exists():
-        api.train(small_lot, parse_recipe(tiny_recipe), out=out / "run")
+        recipe = parse_recipe(tiny_recipe)
+        begin_training(small_lot, recipe, (), out / "run", None, resume=False, watch=None)
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.3])
@@ -81,10 +82,8 @@ def test_sample(tmp_path, wait_s):
     assert not (out / "lot").exists() or (out / "lot" / "answers.csv").is_file()
 
 
-def test_predict(small_lot, tiny_recipe, tmp_path):
-    del tiny_recipe["stages"][1]
-    api.train(small_lot, parse_recipe(tiny_recipe), out=tmp_path / "run")
+def test_predict(tiny_run, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    arguments = ["predict", tmp_path / "run", "--out", out / "s.csv", "--details", out / "d.csv"]
+    arguments = ["predict", tiny_run.path, "--out", out / "s.csv", "--details", out / "d.csv"]
     kill_after(arguments, 0.0, folder=out)

@@ -11,18 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from lotlens import api
+import lotlens
+from lotlens.answering.answers import load_predictions
 from lotlens.errors import BundleError, InputError, Stopped
-from lotlens.judge.predict import load_predictions
 from lotlens.photos.sources import open_lot
-from lotlens.recipe import Finetune, parse_recipe
+from lotlens.recipes.loading import parse_recipe
+from lotlens.recipes.schema import Finetune
 from lotlens.records import ImageSpec
 from lotlens.run import RunFolder
 from lotlens.vision import finetune, stages
+from lotlens.vision import precision as precisions
 from lotlens.vision.batches import decode_photos
+from lotlens.vision.callbacks import Checkpointing
 from lotlens.vision.classifier import build_classifier
-from lotlens.vision.finetune import Checkpointing, fine_tune
-from tests.conftest import make_tiny_recipe
+from lotlens.vision.finetune import fine_tune
+from tests.conftest import make_tiny_recipe, without_charts
+
+pytestmark = pytest.mark.usefixtures("plain_charts")
 
 SIZES = [{"height": 32, "width": 48, "epochs": 2}, {"height": 48, "width": 64, "epochs": 3}]
 NUM_STEPS = 5 * 4
@@ -118,7 +123,8 @@ def recipe(tiny_backbone):
 def whole(small_lot, tiny_backbone, tmp_path_factory):
     """A run of the recipe that nothing stopped."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    return api.train(small_lot, parse_recipe(make_recipe(tiny_backbone)), out=out).run
+    with without_charts():
+        return lotlens.train(small_lot, parse_recipe(make_recipe(tiny_backbone)), out=out).run
 
 
 def make_recipe(backbone):
@@ -154,8 +160,8 @@ def read_results(run):
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
-from lotlens import api
-from lotlens.recipe import parse_recipe
+import lotlens
+from lotlens.recipes.loading import parse_recipe
 from lotlens.vision import bundle, explain, finetune, predictor, stages
 stages._CHECKPOINT_STEPS = 1
 lot, out, recipe, *kills = sys.argv[1:]
@@ -168,7 +174,7 @@ for kill_at in map(int, kills):
             steps += what == "fine-tuning"
             if steps == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-        api.train(lot, parse_recipe(json.loads(recipe)), out=out, resume=True, watch=watch)
+        lotlens.train(lot, parse_recipe(json.loads(recipe)), out=out, resume=True, watch=watch)
         sys.exit("nothing killed it")
     status = os.waitpid(process, 0)[1]
     print(os.waitstatus_to_exitcode(status), Path(out, "card.json").exists())
@@ -187,7 +193,7 @@ def test_five_kills_at_any_step_leave_no_trace(small_lot, recipe, whole, tmp_pat
         check=True,
     )
     assert done.stdout.splitlines() == 5 * [f"{-signal.SIGKILL} False"], done.stderr
-    run = api.train(small_lot, out=out, resume=True).run
+    run = lotlens.train(small_lot, out=out, resume=True).run
     assert read_results(run) == read_results(whole)
     now, before = (load_predictions(one.validation_path) for one in (run, whole))
     np.testing.assert_array_equal(now.logits, before.logits)
@@ -196,7 +202,7 @@ def test_five_kills_at_any_step_leave_no_trace(small_lot, recipe, whole, tmp_pat
 
 def test_a_measured_precision_is_kept_when_going_on(small_lot, recipe, tmp_path, monkeypatch):
     measured = iter(["32", "bf16"])
-    monkeypatch.setattr(finetune, "choose_precision", lambda *_: next(measured))
+    monkeypatch.setattr(precisions, "choose_precision", lambda *_: next(measured))
     monkeypatch.setattr(stages, "_CHECKPOINT_STEPS", 1)
     used = []
     trains = finetune.fine_tune
@@ -210,8 +216,8 @@ def test_a_measured_precision_is_kept_when_going_on(small_lot, recipe, tmp_path,
             raise Killed
 
     with pytest.raises(Killed):
-        api.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", watch=kill)
-    run = api.train(small_lot, out=tmp_path / "run", resume=True).run
+        lotlens.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", watch=kill)
+    run = lotlens.train(small_lot, out=tmp_path / "run", resume=True).run
     assert used == ["32", "32"]
     assert {row["precision"] for row in run.read_history()} == {"32-true"}
 
@@ -220,7 +226,7 @@ def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, mo
     monkeypatch.setattr(stages, "_CHECKPOINT_STEPS", 1)
     tune = {**recipe["stages"][2], "sizes": [{"height": 48, "width": 64, "epochs": 2}]}
     folded = {**recipe, "folds": 2, "stages": [recipe["stages"][0], tune]}
-    whole = api.train(small_lot, parse_recipe(folded), out=tmp_path / "whole").run
+    whole = lotlens.train(small_lot, parse_recipe(folded), out=tmp_path / "whole").run
     out = tmp_path / "killed"
 
     def kill(what, done, total):
@@ -228,10 +234,12 @@ def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, mo
             raise Killed
 
     with pytest.raises(Killed):
-        api.train(small_lot, parse_recipe(folded), out=out, watch=kill)
+        lotlens.train(small_lot, parse_recipe(folded), out=out, watch=kill)
     spent = RunFolder(out).read_timing()
     told = []
-    run = api.train(small_lot, out=out, resume=True, watch=lambda what, *_: told.append(what)).run
+    run = lotlens.train(
+        small_lot, out=out, resume=True, watch=lambda what, *_: told.append(what)
+    ).run
     assert "fold 2 of 2: fine-tuning" in told
     assert "fold 1 of 2: fine-tuning" not in told
     assert read_results(run) == read_results(whole)
@@ -250,25 +258,25 @@ def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(small_lot, recipe, whole, t
 
     out = tmp_path / "stopped"
     with pytest.raises(Stopped) as caught:
-        api.train(small_lot, parse_recipe(recipe), out=out, watch=watch)
+        lotlens.train(small_lot, parse_recipe(recipe), out=out, watch=watch)
     assert caught.value.run_path == out
     assert steps <= stop_at + 2
     with pytest.raises(InputError, match="go on with --resume"):
-        api.train(small_lot, parse_recipe(recipe), out=out)
+        lotlens.train(small_lot, parse_recipe(recipe), out=out)
     with pytest.raises(InputError, match="began with another recipe"):
-        api.train(small_lot, "quick", out=out, resume=True)
-    run = api.train(small_lot, out=out, resume=True).run
+        lotlens.train(small_lot, "quick", out=out, resume=True)
+    run = lotlens.train(small_lot, out=out, resume=True).run
     assert read_results(run) == read_results(whole)
     with pytest.raises(InputError, match="already holds files"):
-        api.train(small_lot, parse_recipe(recipe), out=out, resume=True)
+        lotlens.train(small_lot, parse_recipe(recipe), out=out, resume=True)
 
 
 def test_resume_without_anything_to_resume_begins(small_lot, recipe, tmp_path):
     del recipe["stages"][1:]
-    model = api.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", resume=True)
+    model = lotlens.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", resume=True)
     assert model.run.card_path.is_file()
     with pytest.raises(InputError, match="name its run folder"):
-        api.train(small_lot, parse_recipe(recipe), resume=True)
+        lotlens.train(small_lot, parse_recipe(recipe), resume=True)
 
 
 def test_other_data_are_refused_when_going_on(small_lot, spoilt_lot, recipe, tmp_path, monkeypatch):
@@ -279,7 +287,7 @@ def test_other_data_are_refused_when_going_on(small_lot, spoilt_lot, recipe, tmp
             raise KeyboardInterrupt
 
     with pytest.raises(Stopped):
-        api.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", watch=watch)
+        lotlens.train(small_lot, parse_recipe(recipe), out=tmp_path / "run", watch=watch)
     with pytest.raises(InputError, match="does not fit"):
-        api.train(spoilt_lot, out=tmp_path / "run", resume=True)
+        lotlens.train(spoilt_lot, out=tmp_path / "run", resume=True)
     assert RunFolder(tmp_path / "run").is_unfinished

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from datetime import datetime
 
 import pytest
 
@@ -200,10 +201,14 @@ def test_the_history_is_a_plain_table(finished):
 
 
 def test_openings_are_added_up(finished):
-    assert finished.add_opening({"time": "now", "accuracy": "0.5"}) == 1
-    assert finished.add_opening({"time": "later", "accuracy": "0.6"}) == 2
-    text = finished.openings_path.read_text("utf-8")
-    assert text == "time,accuracy\nnow,0.5\nlater,0.6\n"
+    assert finished.add_opening(0.5, 20) == 1
+    assert finished.add_opening(0.61234, 20) == 2
+    head, *rows = finished.openings_path.read_text("utf-8").splitlines()
+    assert head == "time,accuracy,photos"
+    assert [row.partition(",")[2] for row in rows] == ["0.5000,20", "0.6123,20"]
+    times = [datetime.fromisoformat(row.partition(",")[0]) for row in rows]
+    assert times == sorted(times)
+    assert all(time.tzinfo for time in times)
 
 
 def test_source_and_recipe_come_back(finished):

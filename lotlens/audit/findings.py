@@ -29,10 +29,10 @@ from lotlens.audit.checks import (
 )
 from lotlens.audit.hashes import find_lookalikes
 from lotlens.audit.likeness import SAME
-from lotlens.audit.scan import Pair, Signs, choose_workers, compare_photos, scan_photos
+from lotlens.audit.signs import Pair, Signs, choose_workers, compare_photos, scan_photos
 from lotlens.audit.split import list_rare_classes
 from lotlens.files import write_rows_atomically
-from lotlens.recipe import Audit as Settings
+from lotlens.recipes.schema import Audit as Settings
 from lotlens.records import OK, Finding, Lot, Photo, Watcher, watch_part
 
 _COLUMNS = ("Id", "Part", "Check", "Severity", "Training", "Score", "Related", "Sentence")
@@ -89,11 +89,42 @@ class Audit:
         }
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of the photos of a lot, whatever their labels.
+
+    Attributes:
+        signs: one per photo, those of train first.
+        links: pairs of photos that show one picture, by their places among the signs.
+    """
+
+    signs: tuple[Signs, ...]
+    links: tuple[Link, ...]
+
+
+def look_at(lot: Lot, *, num_workers: int | None = None, watch: Watcher | None = None) -> Looks:
+    """Look at every photo of a lot, train and test, and find those that show one picture.
+
+    Args:
+        lot: whose photos.
+        num_workers: processes that look at photos; None for what the machine and the lot suggest.
+        watch: told of the work as it goes on.
+    """
+    photos = (*lot.train.photos, *lot.test.photos)
+    with threadpool_limits(1, user_api="blas"):
+        signs = scan_photos(
+            photos, num_workers=num_workers, progress=watch_part(watch, "looking at photos")
+        )
+        links = find_links(photos, signs, num_workers=num_workers, watch=watch)
+    return Looks(signs, links)
+
+
 def audit_lot(
     lot: Lot,
     settings: Settings | None = None,
     *,
     lock: float = 0.0,
+    looks: Looks | None = None,
     num_workers: int | None = None,
     watch: Watcher | None = None,
 ) -> Audit:
@@ -103,6 +134,7 @@ def audit_lot(
         lot: its own findings, of tables and files that do not match, are taken in.
         settings: what training does with findings; None for the defaults.
         lock: share of the photos that the split will lock (see `draw_split`).
+        looks: at these photos, if they were looked at before.
         num_workers: processes that look at photos; None for what the machine and the lot suggest.
         watch: told of the work as it goes on.
 
@@ -116,11 +148,8 @@ def audit_lot(
     parts += ["test" for _ in lot.test.photos]
     ids = [photo.id for photo in photos]
     labels = [photo.label for photo in photos]
-    with threadpool_limits(1, user_api="blas"):
-        signs = scan_photos(
-            photos, num_workers=num_workers, progress=watch_part(watch, "looking at photos")
-        )
-        links = find_links(photos, signs, num_workers=num_workers, watch=watch)
+    looks = looks or look_at(lot, num_workers=num_workers, watch=watch)
+    signs, links = looks.signs, looks.links
     findings = check_copies(ids, parts, labels, links, _name_classes(lot))
     findings += _check_part("train", ids[:num_train], signs[:num_train])
     findings += _check_part("test", ids[num_train:], signs[num_train:])
@@ -130,7 +159,7 @@ def audit_lot(
         if sign.status == OK and photo.label is not None
     )
     findings += check_balance(lot.train.classes, counts)
-    groups = _name_groups(ids[:num_train], join_links(len(photos), links))
+    groups = _name_groups(ids[:num_train], join_links(len(ids), links))
     dropped = frozenset(
         finding.photo_id
         for finding in findings
@@ -230,6 +259,15 @@ def write_findings(path: Path, audit: Audit) -> None:
             )
             for finding in audit.findings
         ),
+    )
+
+
+def find_unreadable(status: Mapping[str, str]) -> tuple[Finding, ...]:
+    """A finding for each photo whose status is not "ok": training could not read it."""
+    return tuple(
+        Finding(id_, "unreadable", 1.0, (), f"This photo was left out of training: {reason}.")
+        for id_, reason in status.items()
+        if reason != OK
     )
 
 

@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from lotlens.answering.answers import load_predictions, save_predictions
 from lotlens.errors import BundleError
 from lotlens.files import write_text_atomically
-from lotlens.judge.predict import load_predictions, save_predictions
 from lotlens.records import Predictions
 
 _ABOUT = "about.json"

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from lotlens.errors import InputError
+from lotlens.intervals import measure_share
 from lotlens.judge.compare import compare_models
-from lotlens.judge.metrics import Targets, measure_share
-from lotlens.judge.verdicts import decide
 from lotlens.photos.tables import list_some
-from lotlens.records import OK, FloatArray, Metric, ModelCard, Predictions
+from lotlens.records import OK, FloatArray, Metric, ModelCard, Predictions, Targets
+from lotlens.refusal.verdicts import decide
 
 COLUMNS = ("Id", "Made", "Status", "Answer", "Exported", "Difference", "Fault")
 
@@ -157,13 +157,13 @@ def _list_rows(before: Predictions, after: Predictions, *, is_made: bool) -> lis
     for row, id_ in enumerate(before.ids):
         statuses = before.status[row], after.status[row]
         fault = "" if statuses[0] == statuses[1] else f"{statuses[0]}, exported: {statuses[1]}"
-        told = [_tell(own, row) for own in (before, after)]
+        told = [_name_answer(own, row) for own in (before, after)]
         made = "yes" if is_made else ""
         rows.append((id_, made, statuses[1], *told, round(relative[row], 7), fault))
     return rows
 
 
-def _tell(predictions: Predictions, row: int) -> str:
+def _name_answer(predictions: Predictions, row: int) -> str:
     if predictions.status[row] != OK:
         return ""
     return predictions.classes[int(predictions.logits[row].argmax())].shown

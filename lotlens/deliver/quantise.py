@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lotlens.engines import INPUT, OUTPUTS, open_onnx, silence_onnxruntime
+from lotlens.answering.engines import INPUT, OUTPUTS, open_onnx, silence_onnxruntime
 from lotlens.errors import BundleError
 from lotlens.extras import import_extra
 from lotlens.records import FloatArray

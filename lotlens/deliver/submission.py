@@ -11,7 +11,7 @@ import numpy as np
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
 from lotlens.photos.tables import list_some
-from lotlens.records import OK, Catalog, Predictions
+from lotlens.records import OK, Predictions
 
 _NUM_NAMED = 10
 
@@ -82,19 +82,6 @@ def write_submission(
         OutputError: the file cannot be written.
     """
     write_rows_atomically(path, columns, rows)
-
-
-def find_commonest_label(catalog: Catalog) -> str:
-    """The label that most photos of the catalog bear; of equals, the first in class order.
-
-    Raises:
-        InputError: no photo has a label.
-    """
-    targets = catalog.targets()
-    known = targets[targets >= 0]
-    if not len(known):
-        raise InputError("no photo has a label, so there is no commonest class to fill with")
-    return catalog.labels[int(np.bincount(known).argmax())]
 
 
 def _describe_missing(missing: Sequence[str], predictions: Predictions) -> str:

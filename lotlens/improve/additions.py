@@ -16,7 +16,8 @@ from typing import Any
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
 from lotlens.improve.outside import Vetted
-from lotlens.judge.metrics import ClassScore, measure_share
+from lotlens.intervals import measure_share
+from lotlens.judge.metrics import ClassScore
 from lotlens.photos.tables import list_some, read_table, require_columns
 from lotlens.records import CarClass, Locator, Metric, Photo
 

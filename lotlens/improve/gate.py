@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lotlens.answering.temperature import calibrated_losses
 from lotlens.judge.compare import Comparison, ModelComparison, compare_models, conclude
 from lotlens.judge.gain import Gain, describe_gain, measure_gain
 from lotlens.records import Predictions
-from lotlens.temperature import calibrated_losses
 
 Rule = Literal["better", "failing"]
 RULES: tuple[Rule, ...] = get_args(Rule)

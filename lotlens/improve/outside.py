@@ -18,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from lotlens.answering.answers import probabilities
 from lotlens.audit.checks import join_links
 from lotlens.audit.findings import find_links
-from lotlens.audit.scan import scan_photos
-from lotlens.audit.split import LOCKED, list_held_out
+from lotlens.audit.parts import LOCKED, list_held_out
+from lotlens.audit.signs import scan_photos
 from lotlens.files import write_rows_atomically
-from lotlens.judge.predict import probabilities
-from lotlens.judge.verdicts import Verdict, decide
 from lotlens.photos.tables import list_some
 from lotlens.records import (
     OK,
@@ -38,6 +37,7 @@ from lotlens.records import (
     Watcher,
     watch_part,
 )
+from lotlens.refusal.verdicts import Verdict, decide
 
 Part = Literal["test", "locked", "validation", "training", "additions"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lotlens.judge.metrics import ACCURACY, Answer, ClassScore, measure_share
+from lotlens.intervals import measure_share
+from lotlens.judge.metrics import ACCURACY, Answer, ClassScore
 from lotlens.records import CarClass, Metric
 
 SURE = 0.9

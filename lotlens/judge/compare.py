@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest, norm
 
 from lotlens.errors import InputError
-from lotlens.judge.metrics import Targets
-from lotlens.records import CarClass, Predictions
+from lotlens.records import CarClass, Predictions, Targets
 
 _CONFIDENCE = 0.95
 _SIGNIFICANCE = 0.05

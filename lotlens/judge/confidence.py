@@ -11,14 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lotlens.judge.metrics import (
-    Targets,
-    bin_confidence,
-    compute_calibration_error,
-    measure_share,
-)
-from lotlens.judge.predict import probabilities
-from lotlens.records import Metric, Predictions
+from lotlens.answering.answers import probabilities
+from lotlens.intervals import measure_share
+from lotlens.judge.metrics import bin_confidence, compute_calibration_error
+from lotlens.records import Metric, Predictions, Targets
 
 _NUM_BINS = 10
 _SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from scipy.stats import binomtest
 
+from lotlens.answering.answers import probabilities
+from lotlens.answering.temperature import measure_losses
 from lotlens.errors import InputError
-from lotlens.judge.predict import probabilities
-from lotlens.records import CarClass, Catalog, Metric, Predictions
-from lotlens.temperature import measure_losses
+from lotlens.intervals import CONFIDENCE, measure_share
+from lotlens.records import CarClass, Catalog, Metric, Predictions, Targets
 
 ACCURACY = "accuracy"
 STRICT_ACCURACY = "accuracy, unanswered as wrong"
@@ -30,12 +30,8 @@ BALANCED = "balanced accuracy"
 LOG_LOSS = "log loss"
 BRIER = "Brier score"
 CALIBRATION_ERROR = "calibration error"
-
-_CONFIDENCE = 0.95
 _NUM_RESAMPLES = 1000
 _NUM_BINS = 15
-
-Targets = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -286,14 +282,6 @@ def find_worst_errors(
     )
 
 
-def compute_wilson_interval(num_hits: int, num_trials: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927); (0, 1) without trials."""
-    if num_trials == 0:
-        return 0.0, 1.0
-    interval = binomtest(num_hits, num_trials).proportion_ci(_CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def compute_macro_f1(answers: Targets, truth: Targets, num_classes: int) -> float:
     """Mean F1 over the classes that occur in `truth`; both [N] class indices."""
     right = np.bincount(truth[answers == truth], minlength=num_classes)
@@ -327,7 +315,7 @@ def compute_calibration_error(
 
 
 def find_chance_error(
-    confidence: NDArray[np.float64], *, share: float = _CONFIDENCE, seed: int = 0
+    confidence: NDArray[np.float64], *, share: float = CONFIDENCE, seed: int = 0
 ) -> float:
     """The calibration error that a model whose probabilities are all true stays below.
 
@@ -354,17 +342,11 @@ def bin_confidence(confidence: NDArray[np.float64], num_bins: int = _NUM_BINS) -
     return np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
 
 
-def measure_share(name: str, num_hits: int, num_trials: int) -> Metric:
-    """A share of photos with Wilson's 95 % interval; there must be at least one."""
-    low, high = compute_wilson_interval(num_hits, num_trials)
-    return Metric(name, num_hits / num_trials, low, high, num_trials)
-
-
 def _resample(name: str, measure: Callable[[Targets], float], num_photos: int, seed: int) -> Metric:
     """A figure of all rows, and the middle 95 % of it over resamples of as many rows."""
     rng = np.random.default_rng(seed)
     values = [measure(rng.integers(num_photos, size=num_photos)) for _ in range(_NUM_RESAMPLES)]
-    low, high = np.quantile(values, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Metric(name, measure(np.arange(num_photos)), float(low), float(high), num_photos)
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lotlens.answering.temperature import calibrated_losses
+from lotlens.answering.views import WHOLE, average_views
 from lotlens.errors import InputError
 from lotlens.judge.gain import Gain, adopt_in_turn, measure_gain
-from lotlens.judge.views import WHOLE, average_views
 from lotlens.records import FloatArray
-from lotlens.temperature import calibrated_losses
 
 
 @dataclass(frozen=True)

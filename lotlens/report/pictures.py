@@ -6,7 +6,6 @@ It knows catalogs and arrays, not pages or figures.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -27,19 +26,6 @@ _QUALITY = 82
 _HEAT = np.array([(22, 24, 66), (120, 28, 109), (222, 73, 55), (249, 160, 40), (252, 245, 150)])
 _HEAT_SHARE = 0.62
 _HOTTEST = 0.98
-
-
-@dataclass(frozen=True)
-class HeatMaps:
-    """Where a model looked at one photo, over the frame of the network's input.
-
-    Attributes:
-        said: [height, width] in 0..1, what speaks for the answer.
-        truth: likewise for the true class.
-    """
-
-    said: FloatArray
-    truth: FloatArray
 
 
 def read_thumbnail(

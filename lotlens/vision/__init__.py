@@ -4,7 +4,7 @@ Importing this room sets right first what cannot be later (see `compat`): each o
 then import torch, torchvision and timm in any order.
 """
 
-from lotlens.engines import silence_onnxruntime
+from lotlens.answering.engines import silence_onnxruntime
 from lotlens.vision.compat import limit_spinning, mend_torchvision
 
 limit_spinning()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from lotlens.recipe import Augmentation
+from lotlens.recipes.schema import Augmentation
 
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in brightness (ITU-R BT.601)."""

@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
-from lotlens.recipe import Head
+from lotlens.recipes.schema import Head
 from lotlens.records import MOST_FOLDS, ModelCard
 from lotlens.run import RunFolder
 from lotlens.vision.classifier import Classifier, Ensemble, Network, build_classifier
@@ -42,14 +42,18 @@ def save_bundle(run: RunFolder, network: Network, card: ModelCard) -> ModelCard:
     return card
 
 
-def load_bundle(run: RunFolder) -> tuple[Network, ModelCard]:
+def load_bundle(run: RunFolder, card: ModelCard | None = None) -> tuple[Network, ModelCard]:
     """The classifier of a finished run, or the ensemble of its folds, in inference mode.
+
+    Args:
+        run: the run folder.
+        card: its model card, where that has been read.
 
     Raises:
         BundleError: a file is missing, damaged, of a newer format, or the weights are not those
             that the card vouches for.
     """
-    card = run.read_card()
+    card = card or run.read_card()
     data = _read(run.weights_path)
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise BundleError(

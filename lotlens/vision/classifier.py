@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lotlens.errors import InputError
-from lotlens.recipe import Head
+from lotlens.recipes.schema import Head
 from lotlens.vision.backbones import build_backbone, layer_groups
 
 

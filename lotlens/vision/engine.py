@@ -19,7 +19,7 @@ from joblib import cpu_count
 from timm.layers.conv2d_same import Conv2dSame, Conv2dSameExport
 from torch import Tensor
 
-from lotlens.engines import INPUT, OUTPUTS, Answers, Engine, open_onnx
+from lotlens.answering.engines import INPUT, OUTPUTS, Answers, Engine, open_onnx
 from lotlens.records import FloatArray
 from lotlens.vision.classifier import Network
 from lotlens.vision.distributed import processes_here

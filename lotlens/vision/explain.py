@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,59 @@ from torch import Tensor
 from torch.nn import functional
 
 from lotlens.errors import InputError
-from lotlens.records import FloatArray
+from lotlens.photos.prepare import normalise
+from lotlens.photos.reading import read_ahead
+from lotlens.records import Catalog, FloatArray, HeatMaps, ModelCard
 from lotlens.vision.classifier import Classifier, Ensemble, Network
+
+
+def explain_errors(
+    network: Network,
+    card: ModelCard,
+    catalog: Catalog,
+    errors: Sequence[tuple[str, str, str]],
+    member_of: Mapping[str, int],
+) -> dict[str, HeatMaps]:
+    """Where a network looked in photos that it answered wrongly, for what it said and the truth.
+
+    Args:
+        network: of the model.
+        card: its card.
+        catalog: holds the photos; those that cannot be read have no maps.
+        errors: photo id, label that was said, true label.
+        member_of: photo id -> number of the one member of an ensemble that answered; for photos
+            that are not in it the whole network is asked.
+
+    Raises:
+        InputError: as `explain`.
+    """
+    groups: dict[int | None, list[tuple[str, str, str]]] = defaultdict(list)
+    for error in errors:
+        groups[member_of.get(error[0])].append(error)
+    ensemble: Any = network
+    position = {car.label: number for number, car in enumerate(card.classes)}
+    maps = {}
+    for member, group in groups.items():
+        photos = catalog.select([id_ for id_, _, _ in group]).photos
+        read = zip(group, read_ahead(photos, card.image), strict=True)
+        seen = [(error, one.pixels) for error, one in read if one.pixels is not None]
+        if not seen:
+            continue
+        batch = normalise(np.stack([pixels for _, pixels in seen]), card.image)
+        asked: Any = network if member is None else ensemble.members[member]
+        mirrored = "mirror" in card.views
+        both = [
+            explain(
+                asked,
+                batch,
+                np.array([position[error[of]] for error, _ in seen]),
+                mirrored=mirrored,
+            )
+            for of in (1, 2)
+        ]
+        for ((id_, _, _), _), *own in zip(seen, *both, strict=True):
+            maps[id_] = HeatMaps(*own)
+    return maps
 
 
 def explain(

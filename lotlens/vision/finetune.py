@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import difflib
 import logging
-import math
-import shutil
 import signal
-import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    WeightAveraging,
-)
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -36,12 +23,21 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from lotlens.errors import BundleError, InputError
-from lotlens.recipe import MONITORS, Augmentation, Finetune
+from lotlens.recipes.schema import MONITORS, Augmentation, Finetune
 from lotlens.records import ImageSpec
 from lotlens.vision.augment import PhotoAugmenter, mix_batch
 from lotlens.vision.batches import DecodedPhotos, EpochBatches, TrainingPhotos, derive_seed
-from lotlens.vision.classifier import Classifier, Weights, frozen_batch_norms
+from lotlens.vision.callbacks import (
+    Checkpointing,
+    Progress,
+    ProgressCallback,
+    Soup,
+    StepCheckpoint,
+    open_log,
+    read_place,
+    scratch_folder,
+)
+from lotlens.vision.classifier import Classifier, Weights
 from lotlens.vision.depthwise import WideDepthwiseGradients
 from lotlens.vision.distributed import (
     any_process,
@@ -57,31 +53,11 @@ from lotlens.vision.distributed import (
     whole_batch,
     world_size,
 )
+from lotlens.vision.layers import freeze, layer_decay_groups
 from lotlens.vision.losses import build_loss
 from lotlens.vision.optimisers import build_optimiser
+from lotlens.vision.precision import PRECISIONS, be_deterministic
 from lotlens.vision.schedules import ScheduleFunction, build_schedule
-
-Progress = Callable[[int, int], None]
-_PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-
-
-@dataclass(frozen=True)
-class Checkpointing:
-    """Where and how often the state of a stage is written, so that it can be taken up again.
-
-    Attributes:
-        folder: holds "step.ckpt" (everything) and "best.ckpt" (the best look at validation).
-        every_steps: between two writings.
-        every_s: seconds after which it is written in any case.
-    """
-
-    folder: Path
-    every_steps: int
-    every_s: float
-
-    @property
-    def step_path(self) -> Path:
-        return self.folder / "step.ckpt"
 
 
 @dataclass(frozen=True)
@@ -136,7 +112,7 @@ class FineTuning(pl.LightningModule):
         self._loss = build_loss(stage.loss, class_counts, classifier.head_shape)
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std)[:, None, None], persistent=False)
-        self._frozen_norms = _freeze(classifier, stage)
+        self._frozen_norms = freeze(classifier, stage)
         classifier.dropout.p = stage.dropout
         self._losses: list[float] = []
         self._rate = 0.0
@@ -304,19 +280,8 @@ def fine_tune(
     # Lightning leaves modules in the mode it finds them in, and the probe leaves inference mode.
     classifier.train()
     join()
-    # To mix photos of a batch each process needs all of them.
-    share = (0, 1) if stage.augmentation.is_mixing else (rank(), world_size())
-    batches = EpochBatches(
-        len(train.ids),
-        stage.batch_size,
-        seed=seed,
-        rank=share[0],
-        num_ranks=share[1],
-        weights=weights,
-    )
-    check_shares(batches.batch_size)
-    steps_per_epoch = -(-len(batches) // stage.accumulate)
-    num_steps = stage.num_epochs * steps_per_epoch
+    batches = _share_batches(train, stage, seed, weights)
+    num_steps = stage.num_epochs * -(-len(batches) // stage.accumulate)
     counts = np.bincount(train.targets, minlength=classifier.num_classes)
     module = FineTuning(
         classifier,
@@ -328,69 +293,25 @@ def fine_tune(
         functions=functions,
     )
     data = TrainingPhotos(train, build_augmenters(stage, train.spec), seed=seed)
-    callbacks: list[Callback] = [_ProgressCallback(num_steps, progress)]
-    soup = _Soup(stage) if stage.average_last else None
-    if soup:
-        # Before the EMA, which takes the averaged weights away again when validation ends.
-        callbacks.append(soup)
-    if stage.ema:
-        # Lightning's own EMA goes tensor by tensor, which took 2.5 times as long (measured).
-        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema)))  # type: ignore[no-untyped-call]
-    monitor = stage.early_stop.monitor if stage.early_stop else stage.checkpoint
-    with _scratch_folder(checkpointing) as folder:
-        best = None
-        if stage.early_stop:
-            stop = stage.early_stop
-            callbacks.append(
-                EarlyStopping(
-                    stop.monitor,
-                    min_delta=stop.min_delta,
-                    patience=stop.patience,
-                    mode=MONITORS[stop.monitor],
-                )
-            )
-        if monitor != "last":
-            best = ModelCheckpoint(
-                folder,
-                "best",
-                monitor,
-                mode=MONITORS[monitor],
-                save_weights_only=True,
-                enable_version_counter=False,
-            )
-            callbacks.append(best)
-        resumed = None
-        keeper = None
+    soup = Soup(stage) if stage.average_last else None
+    with scratch_folder(checkpointing) as folder:
+        best = _keep_best(stage, folder)
+        callbacks = _list_callbacks(stage, ProgressCallback(num_steps, progress), soup, best)
+        resumed = keeper = place = None
         with ExitStack() as stack:
             if checkpointing:
-                keeper = _StepCheckpoint(checkpointing, stage.accumulate)
+                keeper = StepCheckpoint(checkpointing, stage.accumulate)
                 callbacks.append(keeper)
                 stack.enter_context(keeper.catch_interrupt())
                 if on_first(checkpointing.step_path.is_file):
                     resumed = checkpointing.step_path
-                    place = _read_place(resumed)
+                    place = read_place(resumed)
                     batches.skip(place.epoch, place.batch)
-            logger = None
-            if log_path is not None:
-                logger = _open_log(log_path, place.step if resumed else None)
+            logger = None if log_path is None else open_log(log_path, place.step if place else None)
             stack.enter_context(quiet_lightning())
-            stack.enter_context(_deterministic(deterministic))
+            stack.enter_context(be_deterministic(deterministic))
             stack.enter_context(torch.random.fork_rng())
-            trainer = pl.Trainer(
-                max_epochs=stage.num_epochs,
-                precision=_PRECISIONS[precision],
-                accumulate_grad_batches=stage.accumulate,
-                gradient_clip_val=stage.gradient_clip or None,
-                callbacks=callbacks,
-                logger=logger or False,
-                enable_checkpointing=best is not None,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                check_val_every_n_epoch=stage.validate_every,
-                use_distributed_sampler=False,
-                **trainer_options(),
-            )
+            trainer = _build_trainer(stage, precision, callbacks, logger, best)
             loader = DataLoader(
                 data,
                 sampler=batches,
@@ -420,93 +341,90 @@ def fine_tune(
     return Tuned(module.history, soup.average() if soup else None, is_stopped)
 
 
-def layer_decay_groups(classifier: Classifier, stage: Finetune) -> list[dict[str, Any]]:
-    """Optimiser parameter groups with layer-wise LR decay, from the input upwards.
-
-    The head has the stage's rate, each group below it `layer_decay` times that of the one above
-    (Howard & Ruder 2018, section 3.2). Vectors (BatchNorm, biases) have no weight decay.
-    """
-    parameters = dict(classifier.named_parameters())
-    layers = classifier.layer_groups()
-    result = []
-    for number, names in enumerate(layers):
-        rate = stage.lr * stage.optimiser.layer_decay ** (len(layers) - 1 - number)
-        trained = [parameters[n] for n in names if parameters[n].requires_grad]
-        for is_matrix in (True, False):
-            members = [p for p in trained if (p.ndim > 1) == is_matrix]
-            decay = stage.optimiser.decay if is_matrix else 0.0
-            if members:
-                result.append({"params": members, "lr": rate, "weight_decay": decay})
-    return result
-
-
-def count_frozen(classifier: Classifier, unfreeze: str | float) -> int:
-    """How many of the lowest layer groups a stage leaves as they are.
-
-    Args:
-        classifier: its layer groups count, the head being the last.
-        unfreeze: "all", "head", a group's name, or the share of the groups that is trained.
+def _share_batches(
+    train: DecodedPhotos, stage: Finetune, seed: int, weights: NDArray[np.float64] | None
+) -> EpochBatches:
+    """The part of every batch that falls to this process.
 
     Raises:
-        InputError: no group has that name.
+        InputError: the processes cannot share a batch evenly.
     """
-    names = classifier.group_names()
-    if isinstance(unfreeze, float):
-        return len(names) - math.ceil(unfreeze * len(names))
-    if unfreeze == "all":
-        return 0
-    if unfreeze not in names:
-        near = difflib.get_close_matches(unfreeze, names, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise InputError(
-            f"unfreeze: the backbone has no layer group {unfreeze!r}{hint}; it has all,"
-            f" {', '.join(names)}"
+    # To mix photos of a batch each process needs all of them.
+    share = (0, 1) if stage.augmentation.is_mixing else (rank(), world_size())
+    batches = EpochBatches(
+        len(train.ids),
+        stage.batch_size,
+        seed=seed,
+        rank=share[0],
+        num_ranks=share[1],
+        weights=weights,
+    )
+    check_shares(batches.batch_size)
+    return batches
+
+
+def _keep_best(stage: Finetune, folder: Path) -> ModelCheckpoint | None:
+    """What keeps the weights of the best look at validation, if the stage ends with those."""
+    monitor = stage.early_stop.monitor if stage.early_stop else stage.checkpoint
+    if monitor == "last":
+        return None
+    return ModelCheckpoint(
+        folder,
+        "best",
+        monitor,
+        mode=MONITORS[monitor],
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+
+
+def _list_callbacks(
+    stage: Finetune, progress: Callback, soup: Soup | None, best: ModelCheckpoint | None
+) -> list[Callback]:
+    callbacks = [progress]
+    if soup:
+        # Before the EMA, which takes the averaged weights away again when validation ends.
+        callbacks.append(soup)
+    if stage.ema:
+        # Lightning's own EMA goes tensor by tensor, which took 2.5 times as long (measured).
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema)))  # type: ignore[no-untyped-call]
+    if stage.early_stop:
+        stop = stage.early_stop
+        callbacks.append(
+            EarlyStopping(
+                stop.monitor,
+                min_delta=stop.min_delta,
+                patience=stop.patience,
+                mode=MONITORS[stop.monitor],
+            )
         )
-    return names.index(unfreeze)
+    if best is not None:
+        callbacks.append(best)
+    return callbacks
 
 
-def choose_precision(wanted: str, classifier: Classifier, height: int, width: int) -> str:
-    """Which of "bf16", "16" and "32" to train in; "auto" measures, where the CPU computes in bf16.
-
-    CPUs without bf16 instructions emulate it, 15 times slower than fp32 (measured).
-    """
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "16"
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported() or not _has_native_bf16():
-        return "32"
-    photos = torch.zeros(8, 3, height, width).contiguous(memory_format=torch.channels_last)
-    # A copy: BatchNorm would learn from these photos, and keep it where its layer is frozen.
-    trained = copy.deepcopy(classifier).requires_grad_(True).train()
-    seconds = {}
-    with torch.random.fork_rng(devices=[]):
-        for precision in ("32", "bf16", "32", "bf16"):
-            start_s = time.perf_counter()
-            is_bf16 = precision == "bf16"
-            with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16), WideDepthwiseGradients():
-                logits, _ = trained(photos)
-            logits.float().sum().backward()
-            trained.zero_grad(set_to_none=True)
-            # The first round of each warms up; the second overwrites it.
-            seconds[precision] = time.perf_counter() - start_s
-    return min(seconds, key=lambda precision: seconds[precision])
-
-
-def _has_native_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _freeze(classifier: Classifier, stage: Finetune) -> list[torch.nn.Module]:
-    """Freeze the lowest groups; the BatchNorm layers that must stay in inference mode."""
-    groups = classifier.layer_groups()
-    frozen = [n for group in groups[: count_frozen(classifier, stage.unfreeze)] for n in group]
-    classifier.requires_grad_(True)
-    parameters = dict(classifier.named_parameters())
-    for name in frozen:
-        parameters[name].requires_grad_(False)
-    backbone = [n for group in groups[:-1] for n in group]
-    return frozen_batch_norms(classifier, backbone if stage.batch_norm == "frozen" else frozen)
+def _build_trainer(
+    stage: Finetune,
+    precision: str,
+    callbacks: list[Callback],
+    logger: Any,
+    best: ModelCheckpoint | None,
+) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=stage.num_epochs,
+        precision=PRECISIONS[precision],
+        accumulate_grad_batches=stage.accumulate,
+        gradient_clip_val=stage.gradient_clip or None,
+        callbacks=callbacks,
+        logger=logger or False,
+        enable_checkpointing=best is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=stage.validate_every,
+        use_distributed_sampler=False,
+        **trainer_options(),
+    )
 
 
 def _size_at(stage: Finetune, epoch: int) -> tuple[int, int]:
@@ -536,135 +454,6 @@ def _plain_batches(photos: DecodedPhotos, size: int = 32) -> Any:
     return [(pixels[i : i + size], targets[i : i + size]) for i in starts]
 
 
-class _ProgressCallback(Callback):
-    def __init__(self, num_steps: int, progress: Progress | None) -> None:
-        self._num_steps = num_steps
-        self._progress = progress
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self._progress is not None:
-            self._progress(trainer.global_step, self._num_steps)
-
-
-class _Soup(Callback):
-    """Adds up the weights at the last looks at validation; averaged ones where there is an EMA."""
-
-    def __init__(self, stage: Finetune) -> None:
-        self._stage = stage
-        self._sum: Weights = {}
-        self._count = 0
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, module: Any) -> None:
-        looks_left = (
-            self._stage.num_epochs - trainer.current_epoch - 1
-        ) // self._stage.validate_every
-        if looks_left < self._stage.average_last:
-            weights = module.classifier.state_dict()
-            for key, value in weights.items():
-                self._sum[key] = value.double() + self._sum.get(key, 0.0)
-            self._count += 1
-
-    def average(self) -> Weights | None:
-        """None if training stopped before the looks that count."""
-        if not self._count:
-            return None
-        return {key: value / self._count for key, value in self._sum.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"sum": self._sum, "count": self._count}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._sum, self._count = dict(state_dict["sum"]), state_dict["count"]
-
-
-class _StepCheckpoint(Callback):
-    """Writes the whole state of training every so often, and when Ctrl-C asks it to stop.
-
-    Only between two batches of an epoch, when all of the step's work is done: what the loops do
-    at an epoch's end (validation, schedules by epoch) need not be cut in two.
-    """
-
-    def __init__(self, checkpointing: Checkpointing, accumulate: int) -> None:
-        self._checkpointing = checkpointing
-        self._accumulate = accumulate
-        self._saved_step = 0
-        self._saved_s = time.monotonic()
-        self.is_asked_to_stop = False
-
-    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._saved_step, self._saved_s = trainer.global_step, time.monotonic()
-        if world_size() > 1 and threading.current_thread() is threading.main_thread():
-            # torchrun passes a SIGTERM on to all. Lightning's handler, which it takes away again
-            # at the end, would send to the other processes from wherever it interrupts this one.
-            signal.signal(signal.SIGTERM, self._ask)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *about: Any) -> None:
-        batch_idx: int = about[-1]
-        if trainer.is_last_batch or (batch_idx + 1) % self._accumulate:
-            return
-        step, now_s = trainer.global_step, time.monotonic()
-        is_due = (
-            step - self._saved_step >= self._checkpointing.every_steps
-            or now_s - self._saved_s >= self._checkpointing.every_s
-        )
-        # Clocks differ and signals come when they come: all processes must do the same. One that
-        # comes while they agree waits for the next batch, so the flag is never taken back.
-        is_due, stops = any_process(is_due, self.is_asked_to_stop)
-        if stops:
-            self.is_asked_to_stop = True
-        if is_due or stops:
-            # Lightning writes to memory first and moves the file into its place.
-            trainer.save_checkpoint(self._checkpointing.step_path)
-            self._saved_step, self._saved_s = step, time.monotonic()
-        if stops:
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def catch_interrupt(self) -> Iterator[None]:
-        """Let a first Ctrl-C wait for the end of the batch; a second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        before = signal.signal(signal.SIGINT, self._ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.is_asked_to_stop:
-            signal.default_int_handler(number, frame)
-        self.is_asked_to_stop = True
-
-
-class _EventLog(TensorBoardLogger):
-    """TensorBoard's event files and nothing else: Lightning would add an empty hparams.yaml."""
-
-    def save(self) -> None:
-        pass
-
-
-def _open_log(path: Path, step: int | None) -> _EventLog:
-    """The log of a stage that begins (None), or goes on after an optimiser step.
-
-    TensorBoard leaves out what was logged after that step before the training was killed.
-    """
-    if step is None and is_first():
-        shutil.rmtree(path, ignore_errors=True)
-    if step is None:
-        return _EventLog(path, "", "", default_hp_metric=False)
-    # Files are named by the second: one that is opened in the second of the last replaces it.
-    return _EventLog(
-        path,
-        "",
-        "",
-        default_hp_metric=False,
-        purge_step=step + 1,
-        filename_suffix=f".after-step-{step}",
-    )
-
-
 def _start_worker(number: int) -> None:
     """Make a process that augments leave signals to the one that trains."""
     del number
@@ -673,58 +462,6 @@ def _start_worker(number: int) -> None:
     # SIGTERM is how the loader ends a worker, which inherits Lightning's handler.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a checkpoint was written.
-
-    Attributes:
-        epoch: from 0.
-        batch: how many of the epoch's batches are done.
-        step: how many optimiser steps of the stage are done.
-    """
-
-    epoch: int
-    batch: int
-    step: int
-
-
-def _read_place(path: Path) -> _Place:
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        loops = saved["loops"]["fit_loop"]
-        return _Place(
-            int(loops["epoch_progress"]["current"]["processed"]),
-            int(loops["epoch_loop.batch_progress"]["current"]["processed"]),
-            int(saved["global_step"]),
-        )
-    except Exception as error:
-        raise BundleError(
-            f"the checkpoint {path} cannot be read ({type(error).__name__}): remove it to start the"
-            " stage anew"
-        ) from error
-
-
-@contextmanager
-def _scratch_folder(checkpointing: Checkpointing | None) -> Iterator[Path]:
-    if checkpointing is not None:
-        if is_first():
-            checkpointing.folder.mkdir(parents=True, exist_ok=True)
-        yield checkpointing.folder
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
-@contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(wanted or before)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

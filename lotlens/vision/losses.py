@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lotlens.recipe import Head, Loss
+from lotlens.recipes.schema import Head, Loss
 from lotlens.vision.distributed import mean_over_processes
 
 _LEAST_SQUARED_SINE = 1e-6

@@ -15,8 +15,8 @@ from timm.optim import (  # type: ignore[attr-defined]
 from torch.optim import SGD, Adam, Adamax, AdamW, NAdam, Optimizer
 
 from lotlens.errors import InputError
-from lotlens.recipe import OPTIMISERS
-from lotlens.recipe import Optimiser as OptimiserRecipe
+from lotlens.recipes.schema import OPTIMISERS
+from lotlens.recipes.schema import Optimiser as OptimiserRecipe
 
 _TIMM = "timm:"
 # A resumed run of these ends in other weights than an uninterrupted one (measured, timm 1.0.31).

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from lotlens.errors import InputError
-from lotlens.recipe import Finetune, Probe, Recipe, Size
+from lotlens.recipes.schema import Finetune, Probe, Recipe, Size
 from lotlens.vision.augment import PhotoAugmenter
 from lotlens.vision.classifier import Classifier, build_classifier
 from lotlens.vision.engine import build_engine, tune_process
-from lotlens.vision.finetune import count_frozen, layer_decay_groups
+from lotlens.vision.layers import count_frozen, layer_decay_groups
 from lotlens.vision.optimisers import build_optimiser
 from lotlens.vision.schedules import ScheduledStage, plot_schedules
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lotlens.engines import EnginePredictor
+from lotlens.answering.engines import EnginePredictor
 from lotlens.records import ModelCard
 from lotlens.vision.classifier import Network
 from lotlens.vision.engine import build_engine

@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from lotlens.errors import InputError
-from lotlens.recipe import Constant, Finetune
+from lotlens.recipes.schema import Constant, Finetune
 from lotlens.vision.batches import DecodedPhotos, EpochBatches, Key, TrainingPhotos
 from lotlens.vision.classifier import Classifier
 from lotlens.vision.finetune import FineTuning, build_augmenters, quiet_lightning

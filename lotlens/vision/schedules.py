@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, MultiplicativeLR, ReduceLROnPlate
 
 from lotlens.errors import InputError
 from lotlens.files import write_bytes_atomically
-from lotlens.recipe import (
+from lotlens.recipes.schema import (
     MONITORS,
     Constant,
     Cosine,

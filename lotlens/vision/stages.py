@@ -6,10 +6,8 @@ It knows catalogs and recipes, not run folders or test photos.
 from __future__ import annotations
 
 import copy
-import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,44 +15,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
-from lotlens.engines import Engine
-from lotlens.errors import BundleError, InputError
-from lotlens.files import write_bytes_atomically, write_text_atomically
-from lotlens.recipe import Finetune, Probe, Recipe
-from lotlens.records import OK, Catalog, FloatArray, ImageSpec, Watcher, watch_part
-from lotlens.temperature import calibrated_losses
+from lotlens.answering.engines import Engine
+from lotlens.answering.temperature import calibrated_losses
+from lotlens.errors import InputError
+from lotlens.files import write_text_atomically
+from lotlens.recipes.schema import Finetune, Probe, Recipe
+from lotlens.records import OK, Catalog, ImageSpec, Watcher, watch_part
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, on_first, share_weights
 from lotlens.vision.engine import build_engine, tune_process
-from lotlens.vision.regression import choose_penalty, fit_regression
+from lotlens.vision.probe import fit_probe, report_progress
+from lotlens.vision.state import Candidate, State
 
 if TYPE_CHECKING:
     from lotlens.vision.finetune import Tuned
     from lotlens.vision.rate_finder import RateCurve
 
+
 _WISE_SHARES = (0.8, 0.6, 0.4, 0.2)
 _CHECKPOINT_STEPS = 200
 _CHECKPOINT_S = 120.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Weights that could be the result, judged on validation.
-
-    Attributes:
-        name: "probe", "fine-tuned" or "wise-ft 0.4" (the share of the fine-tuned weights).
-        accuracy: top-1 on validation.
-        log_loss: on validation, in nats, at the candidate's own best temperature.
-    """
-
-    name: str
-    accuracy: float
-    log_loss: float
 
 
 @dataclass(frozen=True)
@@ -138,13 +121,13 @@ def run_stages(
         weights = np.array([photo_weights.get(id_, 1.0) for id_ in photos.ids])
     if start is not None:
         classifier.load_state_dict(start)
-    state = _State()
+    state = State()
     if checkpoint_path:
-        state = on_first(partial(_State.load, checkpoint_path, classifier))
+        state = on_first(partial(State.load, checkpoint_path, classifier))
         share_weights(classifier)
     if start is not None and not state.next_stage:
         state.anchor = copy.deepcopy(classifier.state_dict())
-        state.consider(_judge("start", classifier, held_out, watch), state.anchor)
+        state.consider(_try_out("start", classifier, held_out, watch), state.anchor)
     for number, stage in enumerate(recipe.stages):
         if number < state.next_stage:
             continue
@@ -156,7 +139,7 @@ def run_stages(
             on_first(partial(fit, seed=recipe.seed, watch=watch))
             share_weights(classifier)
             state.anchor = copy.deepcopy(classifier.state_dict())
-            state.consider(_judge("probe", classifier, held_out, watch), state.anchor)
+            state.consider(_try_out("probe", classifier, held_out, watch), state.anchor)
         else:
             folder = checkpoint_path / f"stage-{number}" if checkpoint_path else None
             tuned = _run_finetune(
@@ -202,7 +185,7 @@ def _check_levers(recipe: Recipe, classifier: Classifier) -> None:
     tuned = [stage for stage in recipe.stages if isinstance(stage, Finetune)]
     if not tuned:
         return
-    from lotlens.vision.finetune import count_frozen
+    from lotlens.vision.layers import count_frozen
     from lotlens.vision.optimisers import check_optimiser
 
     for stage in tuned:
@@ -213,7 +196,7 @@ def _check_levers(recipe: Recipe, classifier: Classifier) -> None:
 
 
 def _consider_tuned(
-    state: _State,
+    state: State,
     classifier: Classifier,
     stage: Finetune,
     number: int,
@@ -229,9 +212,9 @@ def _consider_tuned(
         state.forget()
     if tuned.soup is not None:
         classifier.load_state_dict(tuned.soup)
-        state.consider(_judge(f"soup {number}", classifier, held_out, watch), tuned.soup)
+        state.consider(_try_out(f"soup {number}", classifier, held_out, watch), tuned.soup)
         classifier.load_state_dict(weights)
-    state.consider(_judge(name, classifier, held_out, watch), weights)
+    state.consider(_try_out(name, classifier, held_out, watch), weights)
     if stage.keep_best and state.anchor is not None:
         # From the fine-tuned end: where the first step back is worse, so were all others in every
         # training looked at, and a judgement costs as much as answering for all of validation.
@@ -239,99 +222,12 @@ def _consider_tuned(
         for share in _WISE_SHARES:
             between = interpolate(state.anchor, weights, share)
             classifier.load_state_dict(between)
-            candidate = _judge(f"wise-ft {share:g}", classifier, held_out, watch)
+            candidate = _try_out(f"wise-ft {share:g}", classifier, held_out, watch)
             state.consider(candidate, between)
             if candidate.log_loss >= nearer.log_loss:
                 break
             nearer = candidate
     classifier.load_state_dict(weights)
-
-
-@dataclass
-class _State:
-    """How far the stages have come; on disk two files a finished stage, the JSON written last.
-
-    Attributes:
-        next_stage: the first stage that is not finished.
-        candidates: all weights that were judged.
-        best: those of the lowest log loss.
-        anchor: those that fine-tuning set out from: the probe's, or given ones.
-        history: as in `Trained`.
-        is_tuned: whether a stage of fine-tuning was finished.
-    """
-
-    next_stage: int = 0
-    candidates: list[Candidate] = field(default_factory=list)
-    best: Weights = field(default_factory=dict)
-    anchor: Weights | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
-    is_tuned: bool = False
-
-    @property
-    def chosen(self) -> Candidate:
-        return min(self.candidates, key=lambda candidate: candidate.log_loss)
-
-    def consider(self, candidate: Candidate, weights: Weights) -> None:
-        self.candidates.append(candidate)
-        if self.chosen is candidate:
-            self.best = weights
-
-    def forget(self) -> None:
-        self.candidates, self.best = [], {}
-
-    def save(self, folder: Path, classifier: Classifier) -> None:
-        """Write it, and remove what belongs to the stages before."""
-        parts = {"now": classifier.state_dict(), "best": self.best, "anchor": self.anchor or {}}
-        tensors = {
-            f"{part}/{key}": value.contiguous().clone()
-            for part, weights in parts.items()
-            for key, value in weights.items()
-        }
-        name = f"stage-{self.next_stage - 1}.safetensors"
-        write_bytes_atomically(folder / name, save(tensors))
-        values = {
-            "next_stage": self.next_stage,
-            "weights": name,
-            "candidates": [asdict(candidate) for candidate in self.candidates],
-            "history": self.history,
-            "is_tuned": self.is_tuned,
-        }
-        write_text_atomically(folder / "stages.json", json.dumps(values))
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name not in (name, "stages.json"):
-                path.unlink()
-
-    @classmethod
-    def load(cls, folder: Path, classifier: Classifier) -> _State:
-        """What was saved, the classifier's present weights with it; a new one if nothing was.
-
-        Raises:
-            BundleError: it cannot be read, or does not fit the classifier.
-        """
-        path = folder / "stages.json"
-        if not path.is_file():
-            return cls()
-        try:
-            values = json.loads(path.read_text("utf-8"))
-            parts: dict[str, Weights] = {"now": {}, "best": {}, "anchor": {}}
-            for key, value in load((folder / values["weights"]).read_bytes()).items():
-                part, _, name = key.partition("/")
-                parts[part][name] = value
-            classifier.load_state_dict(parts["now"])
-            return cls(
-                values["next_stage"],
-                [Candidate(**candidate) for candidate in values["candidates"]],
-                parts["best"],
-                parts["anchor"] or None,
-                values["history"],
-                values["is_tuned"],
-            )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BundleError(
-                f"the checkpoint in {folder} cannot be read ({error}): train anew without --resume"
-            ) from error
 
 
 def find_stage_rate(
@@ -405,63 +301,6 @@ def _open_training(
     return classifier, spec, photos
 
 
-def fit_probe(
-    classifier: Classifier,
-    stage: Probe,
-    photos: DecodedPhotos,
-    *,
-    clusters: Mapping[str, int] | None = None,
-    photo_weights: NDArray[np.float64] | None = None,
-    seed: int,
-    watch: Watcher | None = None,
-) -> None:
-    """Put a logistic regression on frozen features into the classifier's head.
-
-    `photo_weights` [N] weigh the photos' losses, if they are given.
-    """
-    features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
-    numbers = clusters or {}
-    groups = np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])
-    weights = None
-    if photo_weights is not None:
-        weights = np.tile(photo_weights / photo_weights.mean(), len(targets) // len(photos.ids))
-    _tell(watch, "fitting the probe", 0, 1)
-    penalty = choose_penalty(features, targets, stage.penalties, groups, seed=seed)
-    found = fit_regression(features, targets, classifier.num_classes, penalty, weights)
-    classifier.set_head(found.weight, found.bias)
-    _tell(watch, "fitting the probe", 1, 1)
-
-
-def compute_features(
-    classifier: Classifier,
-    photos: DecodedPhotos,
-    *,
-    mirror: bool,
-    watch: Watcher | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Frozen features of all photos, then of their mirror images: [N or 2N, F], and targets."""
-    num_views = 2 if mirror else 1
-    total = num_views * len(photos.ids)
-    engine = build_engine(classifier, photos.spec.height, photos.spec.width, num_photos=total)
-    found: list[FloatArray] = []
-    done = 0
-    for _, values in engine.map(_list_views(photos, mirror=mirror)):
-        found.append(values)
-        done += len(values)
-        _tell(watch, "computing features", done, total)
-    in_order = [*found[::num_views], *(found[1::num_views] if mirror else ())]
-    features = np.concatenate(in_order).astype(np.float64)
-    return features, np.tile(photos.targets, num_views)
-
-
-def _list_views(photos: DecodedPhotos, *, mirror: bool) -> Iterator[FloatArray]:
-    """Batches, each followed by its mirror image if that is wanted."""
-    for batch in photos.batches(32):
-        yield batch
-        if mirror:
-            yield np.ascontiguousarray(batch[..., ::-1])
-
-
 def interpolate(
     start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share: float
 ) -> dict[str, torch.Tensor]:
@@ -486,7 +325,8 @@ def _run_finetune(
     watch: Watcher | None,
 ) -> Tuned:
     # Lightning takes seconds to import: the probe need not wait for it.
-    from lotlens.vision.finetune import Checkpointing, fine_tune
+    from lotlens.vision.callbacks import Checkpointing
+    from lotlens.vision.finetune import fine_tune
 
     # It may be measured, and two processes may measure differently.
     precision = on_first(partial(_settle_precision, recipe, classifier, folder))
@@ -512,7 +352,7 @@ def _settle_precision(recipe: Recipe, classifier: Classifier, folder: Path | Non
 
     A choice that is measured may come out otherwise next time, and so would the weights.
     """
-    from lotlens.vision.finetune import choose_precision
+    from lotlens.vision.precision import choose_precision
 
     if recipe.deterministic:
         return "32"
@@ -528,7 +368,7 @@ def _settle_precision(recipe: Recipe, classifier: Classifier, folder: Path | Non
     return chosen
 
 
-def _judge(
+def _try_out(
     name: str, classifier: Classifier, photos: DecodedPhotos, watch: Watcher | None
 ) -> Candidate:
     """Judge weights on validation, plain view, the photos prepared as for any answer."""
@@ -537,9 +377,9 @@ def _judge(
         engine: Engine = build_engine(
             classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
         )
-        _tell(watch, f"judging {name}", 0, 1)
+        report_progress(watch, f"judging {name}", 0, 1)
         logits = np.concatenate([answer[0] for answer in engine.map(photos.batches(32))])
-        _tell(watch, f"judging {name}", 1, 1)
+        report_progress(watch, f"judging {name}", 1, 1)
         accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
         return Candidate(name, accuracy, float(calibrated_losses(logits, photos.targets).mean()))
 
@@ -559,8 +399,3 @@ def _check_readable(
             f"no readable {part} photo of {', '.join(empty)} ({'; '.join(reasons)[:200]}):"
             " add photos, or leave the class out"
         )
-
-
-def _tell(watch: Watcher | None, what: str, done: int, total: int) -> None:
-    if watch is not None:
-        watch(what, done, total)

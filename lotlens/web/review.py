@@ -9,10 +9,6 @@ page may run, show and fetch nothing but what comes from here.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-import json
-import os
-import socket
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,9 +16,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -31,19 +25,14 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from lotlens.errors import InputError, LotlensError, UnreadablePhoto
 from lotlens.improve.doubts import REASONS
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decisions import (
-    LEAVING,
-    Decision,
-    Verdict,
-    find_staleness,
-    read_decisions,
-    write_decisions,
-)
+from lotlens.photos.decisions import LEAVING, Decision, Verdict, find_staleness
 from lotlens.photos.decode import decode
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import Catalog, Doubt, Photo
 from lotlens.report.language import ENGLISH, Language, install
 from lotlens.report.pictures import THUMBNAIL_SIZE, draw_thumbnail
+from lotlens.web.decided import Decided
+from lotlens.web.server import HEADERS, make_json, refuse
 
 PHOTO_SIZE = (1600, 1200)
 """The most pixels (width, height) of the large photo; it is never enlarged."""
@@ -54,15 +43,6 @@ _STATIC = {
     "review.js": "text/javascript",
     "review.css": "text/css",
     "icon.svg": "image/svg+xml",
-}
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 _MOST_LETTERS = 4096
 
@@ -90,75 +70,6 @@ class TakenBack(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: _Text
-
-
-class Decided:
-    """The decisions on the disk, changed one at a time; for many threads.
-
-    What others (a spreadsheet, a second server) wrote to the file meanwhile is read before each
-    change, never overwritten.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        self._stamp: tuple[int, ...] | None = None
-        self._decisions: dict[str, Decision] = {}
-        with self._lock:
-            self._catch_up()
-
-    def list_all(self) -> tuple[Decision, ...]:
-        """All of them, the last one taken last.
-
-        Raises:
-            InputError: the file was damaged meanwhile.
-        """
-        with self._lock:
-            self._catch_up()
-            return tuple(self._decisions.values())
-
-    def put(self, decision: Decision) -> int:
-        """Keep a decision in place of an earlier one of its photo; returns how many there are.
-
-        Raises:
-            InputError: the file was damaged meanwhile.
-            OutputError: it cannot be written. Nothing has changed then.
-        """
-        return self._change(decision.photo_id, decision)
-
-    def take_back(self, photo_id: str) -> int:
-        """Remove the decision of a photo, if there is one; returns how many are left.
-
-        Raises:
-            InputError, OutputError: as for `put`.
-        """
-        return self._change(photo_id, None)
-
-    def _change(self, photo_id: str, decision: Decision | None) -> int:
-        with self._lock:
-            self._catch_up()
-            decisions = {id_: one for id_, one in self._decisions.items() if id_ != photo_id}
-            if decision is not None:
-                decisions[photo_id] = decision
-            if decisions != self._decisions:
-                write_decisions(self.path, decisions.values())
-                self._decisions, self._stamp = decisions, self._read_stamp()
-            return len(decisions)
-
-    def _catch_up(self) -> None:
-        stamp = self._read_stamp()
-        if stamp != self._stamp:
-            self._decisions = {one.photo_id: one for one in read_decisions(self.path)}
-            self._stamp = stamp
-
-    def _read_stamp(self) -> tuple[int, ...]:
-        try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be read: {error.strerror}") from error
-        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class Review:
@@ -355,9 +266,9 @@ def build_review(
 
     @app.middleware("http")
     async def guard(request: Request, call_next: _Next) -> Response:
-        refused = _refuse(request, is_open_to_network)
+        refused = refuse(request, is_open_to_network)
         response = await call_next(request) if refused is None else refused
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             response.headers[name] = value
         response.headers.setdefault("Cache-Control", "no-store")
         return response
@@ -379,11 +290,11 @@ def build_review(
 
     @app.get("/doubts.json")
     def get_doubts() -> Response:
-        return _make_json(review.describe())
+        return make_json(review.describe())
 
     @app.get("/decisions.json")
     def get_decisions() -> Response:
-        return _make_json(review.describe_decisions())
+        return make_json(review.describe_decisions())
 
     @app.get("/thumb/{key}")
     def get_thumbnail(key: str) -> Response:
@@ -411,106 +322,13 @@ def build_review(
     @app.post("/decisions")
     def post_decision(entry: DecisionEntry) -> Response:
         decision, count = review.decide(entry)
-        return _make_json({"count": count, "decision": review.describe_decision(decision)})
+        return make_json({"count": count, "decision": review.describe_decision(decision)})
 
     @app.post("/decisions/take-back")
     def post_taken_back(entry: TakenBack) -> Response:
-        return _make_json({"count": review.decided.take_back(entry.id)})
+        return make_json({"count": review.decided.take_back(entry.id)})
 
     return app
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens already, so that whoever is told its address is not turned away.
-
-    Args:
-        host: an address or a name of this machine.
-        port: 0 for any that is free.
-
-    Raises:
-        InputError: the port is taken, or the address is none of this machine.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise InputError(f"no address for host {host!r}: {error.strerror or error}") from error
-    try:
-        if os.name == "posix":  # elsewhere this would let two servers share the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"cannot serve at {host} port {port}: {reason}. Name another with --port, or 0 for any"
-            " that is free"
-        ) from error
-    return listener
-
-
-def name_address(listener: socket.socket, host: str) -> str:
-    """The address to type into a browser on this machine."""
-    port = listener.getsockname()[1]
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until Ctrl-C.
-
-    Args:
-        app: as `build_review` makes it.
-        listener: as `open_socket` makes it; closed at the end.
-
-    Raises:
-        KeyboardInterrupt: once all that was being saved is saved.
-    """
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, server_header=False
-    )
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address leads to this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _refuse(request: Request, is_open_to_network: bool) -> Response | None:
-    """The answer to a request that another website may have caused, or None."""
-    host = request.headers.get("host", "")
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        name = ""
-    if not (is_loopback(name) or (is_open_to_network and _is_own_name(name))):
-        return PlainTextResponse("refused: open this page at the address that was printed", 421)
-    if request.method not in ("GET", "HEAD") and request.headers.get("origin") != (
-        f"{request.url.scheme}://{host}"
-    ):
-        return PlainTextResponse("refused: decisions are taken on this server's own page", 403)
-    return None
-
-
-def _is_own_name(name: str) -> bool:
-    """Whether a Host is an address, which no stranger's domain can pass for, or our own name."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        own = socket.gethostname().lower()
-        return name.lower() in (own, f"{own}.local", own.partition(".")[0])
-    return True
 
 
 def _render_page(language: Language) -> str:
@@ -523,8 +341,3 @@ def _render_page(language: Language) -> str:
     )
     install(language, environment)
     return environment.get_template("review.html.jinja").render(language=language)
-
-
-def _make_json(values: Mapping[str, Any]) -> Response:
-    # Names of files may hold halves of characters, which only the escapes of ASCII can carry.
-    return Response(json.dumps(values), media_type="application/json")

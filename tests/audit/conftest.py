@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lotlens.audit import scan
+from lotlens.audit import signs as scan
 
 
 def draw_texture(seed, width=160, height=120):

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotlens import recipe
 from lotlens.audit.checks import (
     CHECKS,
     Action,
@@ -21,6 +20,7 @@ from lotlens.audit.checks import (
     join_links,
     link_equal,
 )
+from lotlens.recipes import schema
 from lotlens.records import CarClass, Finding
 
 
@@ -60,7 +60,7 @@ def test_every_check_says_what_becomes_of_its_photos_the_default_first():
 def test_the_recipe_offers_a_choice_for_every_check_that_has_one():
     offered = {
         name.replace("_", "-"): (typing.get_args(field.annotation), field.default)
-        for name, field in recipe.Audit.model_fields.items()
+        for name, field in schema.Audit.model_fields.items()
     }
     chosen = {
         check.name: (check.actions, check.actions[0])

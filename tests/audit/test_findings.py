@@ -15,12 +15,12 @@ from PIL import Image
 
 from lotlens.audit.checks import CHECKS
 from lotlens.audit.findings import Audit, audit_lot, find_links, write_findings
-from lotlens.audit.scan import scan_photos
+from lotlens.audit.signs import scan_photos
 from lotlens.audit.split import draw_folds, draw_split
+from lotlens.drawn.lot import draw_lot
 from lotlens.errors import InputError
-from lotlens.photos.sample import draw_lot
 from lotlens.photos.sources import open_lot
-from lotlens.recipe import Audit as Settings
+from lotlens.recipes.schema import Audit as Settings
 from lotlens.records import CarClass, Catalog, Finding, Locator, Lot, Photo
 
 COPIES = ("duplicate", "near-duplicate", "leak")

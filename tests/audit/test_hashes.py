@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from lotlens.audit import hashes
 from lotlens.audit.hashes import HASH_SIDE, find_lookalikes, hash_frame
-from lotlens.photos.drawing import add_watermark
+from lotlens.drawn.scenes import add_watermark
 from lotlens.photos.quality import frame_photo
 
 SIGNS = np.where(np.arange(HASH_SIDE) % 2, -1, 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from lotlens.audit.likeness import SAME, measure_likeness
-from lotlens.photos.drawing import add_watermark
+from lotlens.drawn.scenes import add_watermark
 from lotlens.photos.quality import FRAME, frame_photo
 
 

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotlens.audit.split import (
-    check_split,
-    count_folds,
-    draw_folds,
-    draw_split,
-    list_rare_classes,
-    pair_sides,
-    read_split,
-    write_split,
-)
+from lotlens.audit.parts import count_folds, pair_sides, read_split, write_split
+from lotlens.audit.split import check_split, draw_folds, draw_split, list_rare_classes
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.sources import fingerprint
 from lotlens.records import CarClass, Catalog, Finding, Photo, Split

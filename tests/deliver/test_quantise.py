@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
+from lotlens.answering.engines import open_onnx
 from lotlens.deliver import quantise as quantise_module
 from lotlens.deliver.quantise import quantise, rank_groups, write_metadata
-from lotlens.engines import open_onnx
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lotlens.deliver.submission import build_submission, find_commonest_label, write_submission
+from lotlens.deliver.submission import build_submission, write_submission
 from lotlens.errors import InputError
 from lotlens.records import OK, CarClass, Catalog, Photo, Predictions
+from lotlens.training.folds import find_commonest_label
 
 CLASSES = tuple(CarClass(str(label), f"Car {label}") for label in (7, 3, 5))
 

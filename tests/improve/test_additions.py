@@ -17,7 +17,8 @@ from lotlens.improve.additions import (
     write_additions,
 )
 from lotlens.improve.outside import ADMITTED, Vetted
-from lotlens.judge.metrics import ClassScore, measure_share
+from lotlens.intervals import measure_share
+from lotlens.judge.metrics import ClassScore
 from lotlens.records import CarClass, Locator, Photo
 
 CLASSES = tuple(CarClass(str(k), name) for k, name in enumerate(("Niva", "Йота", "Volga")))

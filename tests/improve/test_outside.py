@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 import lotlens
-from lotlens import api
+from lotlens.deliver.own_data import open_own_data
+from lotlens.drawn.scenes import draw_other_photo
 from lotlens.errors import BundleError, InputError
 from lotlens.improve.additions import (
     read_additions,
@@ -35,14 +36,15 @@ from lotlens.improve.outside import (
     name_additions,
     write_vetted,
 )
-from lotlens.judge.verdicts import KINDS, Verdict
-from lotlens.photos.drawing import draw_other_photo
 from lotlens.photos.sources import open_lot
-from lotlens.recipe import parse_recipe
+from lotlens.recipes.loading import parse_recipe
 from lotlens.records import CarClass, Locator, Photo, Split
+from lotlens.refusal.verdicts import KINDS, Verdict
 from lotlens.run import RunFolder
 from tests.audit.conftest import draw_texture
 from tests.conftest import COLOURS, NAMES, encode
+
+pytestmark = pytest.mark.usefixtures("plain_charts")
 
 SIZE = (128, 96)
 CLASSES = tuple(CarClass(str(k), name) for k, name in enumerate(NAMES))
@@ -109,7 +111,7 @@ def trained(lot, tiny_backbone, tmp_path_factory):
         "lock": 0.1,
         "stages": [{"kind": "probe", "penalties": [0.1]}],
     }
-    return api.train(lot, parse_recipe(recipe), out=tmp_path_factory.mktemp("runs") / "run")
+    return lotlens.train(lot, parse_recipe(recipe), out=tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def guarded(trained, tmp_path_factory):
 def parts(trained, lot):
     """Photos by part of the run's own data."""
     found = {}
-    split = api.open_own_data(trained)[1]
+    split = open_own_data(trained).split
     for part, photo in list_own(open_lot(lot), split):
         found.setdefault(part, []).append(photo)
     return found
@@ -166,7 +168,7 @@ def offer(tmp_path_factory, parts):
 
 @pytest.fixture(scope="module")
 def vetting(guarded, offer):
-    return api.vet_outside(guarded.run.path, offer)
+    return lotlens.vet_outside(guarded.run.path, offer)
 
 
 def test_every_reason_is_given_where_it_holds(vetting, offer, parts):
@@ -245,7 +247,7 @@ def test_a_changed_copy_of_a_test_photo_never_comes_in(trained, parts, tmp_path,
         f"{NAMES[number // 4]}/{number}.png": encode(CHANGES[change](read_own(photo)), "PNG")
         for number, photo in enumerate(parts["test"])
     }
-    vetting = api.vet_outside(trained.run.path, save(photos, tmp_path / "copies"))
+    vetting = lotlens.vet_outside(trained.run.path, save(photos, tmp_path / "copies"))
     assert [one.reason for one in vetting.vetted] == ["copy of test"] * 12
     assert not vetting.plan.additions
 
@@ -253,7 +255,7 @@ def test_a_changed_copy_of_a_test_photo_never_comes_in(trained, parts, tmp_path,
 def test_photos_without_labels_are_turned_away(trained, tmp_path, monkeypatch):
     folder = save({"1.jpg": draw(0, 300), "2.jpg": draw(1, 301)}, tmp_path / "plain")
     monkeypatch.chdir(folder)
-    vetting = api.vet_outside(trained.run.path.absolute(), ".")
+    vetting = lotlens.vet_outside(trained.run.path.absolute(), ".")
     assert vetting.vetted[0].photo.id == "plain/1.jpg"
     assert [one.reason for one in vetting.vetted] == ["no label", "no label"]
     assert vetting.plan.unmatched == {"no label": 2}
@@ -271,7 +273,7 @@ def test_a_csv_with_other_numbers_goes_by_names(trained, tmp_path):
     )
     names = [(0, "Pobeda"), (1, unicodedata.normalize("NFD", "HERON  4")), (2, " волна")]
     write_csv(folder / "classes.csv", ("Category", "Name"), names)
-    vetting = api.vet_outside(trained.run.path, folder / "offer.csv")
+    vetting = lotlens.vet_outside(trained.run.path, folder / "offer.csv")
     assert [one.photo.label for one in vetting.vetted] == ["0"] * 3 + ["1"] * 3
     assert sum(one.admitted for one in vetting.vetted) >= 4
 
@@ -282,12 +284,12 @@ def test_earlier_additions_are_known_and_damaged_ones_are_refused(trained, tmp_p
     second = save(again, tmp_path / "b" / "a")
     path = trained.run.additions_path
     try:
-        plan = api.vet_outside(trained.run.path, first).plan
+        plan = lotlens.vet_outside(trained.run.path, first).plan
         made, before = plan.additions, {one.car.label: one.num_train for one in plan.classes}
         assert len(made) == 2
         write_additions(path, made)
         assert read_additions(path, CLASSES) == made
-        vetting = api.vet_outside(trained.run.path, second)
+        vetting = lotlens.vet_outside(trained.run.path, second)
         reasons = {one.photo.id: one.reason for one in vetting.vetted}
         assert reasons["a/3.jpg"] == "copy of additions"
         grown = {
@@ -296,7 +298,7 @@ def test_earlier_additions_are_known_and_damaged_ones_are_refused(trained, tmp_p
         assert grown == {"0": 1, "1": 0, "2": 1}
         path.write_text("nonsense", "utf-8")
         with pytest.raises(InputError, match=r"additions\.csv"):
-            api.vet_outside(trained.run.path, second)
+            lotlens.vet_outside(trained.run.path, second)
     finally:
         path.unlink()
 
@@ -304,15 +306,15 @@ def test_earlier_additions_are_known_and_damaged_ones_are_refused(trained, tmp_p
 def test_an_offer_of_nothing_or_nowhere_says_so(trained, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty"):
-        api.vet_outside(trained.run.path, tmp_path / "empty")
+        lotlens.vet_outside(trained.run.path, tmp_path / "empty")
     with pytest.raises(InputError, match="missing"):
-        api.vet_outside(trained.run.path, tmp_path / "missing")
+        lotlens.vet_outside(trained.run.path, tmp_path / "missing")
     with pytest.raises(BundleError, match="no run"):
-        api.vet_outside(tmp_path / "none", tmp_path)
+        lotlens.vet_outside(tmp_path / "none", tmp_path)
 
 
 def test_nothing_of_the_targets_own_lot_comes_in(lot, trained):
-    vetting = api.vet_outside(trained.run.path, lot)
+    vetting = lotlens.vet_outside(trained.run.path, lot)
     assert len({one.photo.id for one in vetting.vetted}) == 102
     assert {one.reason for one in vetting.vetted} == {
         f"copy of {part}" for part in PARTS if part != "additions"
@@ -324,7 +326,7 @@ def test_labelled_and_unlabelled_photos_of_one_name_are_told_apart(trained, tmp_
     photos |= {f"train/{NAMES[k]}/new-{k}.jpg": draw(k, 701) for k in range(2)}
     photos["test/new-0.jpg"] = draw(0, 702)
     folder = save(photos, tmp_path / "parts")
-    told = {one.offered_id: one for one in api.vet_outside(trained.run.path, folder).vetted}
+    told = {one.offered_id: one for one in lotlens.vet_outside(trained.run.path, folder).vetted}
     assert len(told) == 5
     assert told["test/new-0.jpg"].reason == "no label"
     assert told["new-0.jpg"].photo.label == "0"
@@ -334,7 +336,7 @@ def test_without_gates_the_probability_of_the_label_alone_decides(trained, offer
     run = RunFolder(tmp_path / "old")
     shutil.copytree(trained.run.path, run.path)
     run.write_card(replace(run.read_card(), refusal=None))
-    vetting = api.vet_outside(run.path, offer)
+    vetting = lotlens.vet_outside(run.path, offer)
     assert not vetting.has_gates
     reasons = {one.offered_id: one.reason for one in vetting.vetted}
     assert reasons["lies.jpg"] == "label contradicted"

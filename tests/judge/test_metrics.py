@@ -19,13 +19,14 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from lotlens.answering.answers import probabilities
 from lotlens.errors import InputError
+from lotlens.intervals import compute_wilson_interval
 from lotlens.judge.metrics import (
     align_targets,
     compute_balanced_accuracy,
     compute_calibration_error,
     compute_macro_f1,
-    compute_wilson_interval,
     count_confusions,
     evaluate,
     find_chance_error,
@@ -34,7 +35,6 @@ from lotlens.judge.metrics import (
     list_answers,
     measure_classes,
 )
-from lotlens.judge.predict import probabilities
 from lotlens.records import OK, CarClass, Catalog, Photo, Predictions
 
 

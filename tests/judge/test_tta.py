@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.special import log_softmax, softmax
 
+from lotlens.answering.views import VIEWS, average_views, check_views
 from lotlens.errors import InputError
 from lotlens.judge.gain import DOUBT
 from lotlens.judge.tta import choose_views
-from lotlens.judge.views import VIEWS, average_views, check_views
 from lotlens.photos.prepare import normalise
-from lotlens.recipe import View
+from lotlens.recipes.schema import View
 from lotlens.records import ImageSpec
 
 SPEC = ImageSpec(40, 60, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))

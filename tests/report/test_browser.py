@@ -3,26 +3,24 @@
 import numpy as np
 import pytest
 
-from lotlens.judge.advice import advise
-from lotlens.judge.confidence import (
-    judge_confidence,
-    judge_reliability,
-    pick_refusals,
-    trace_refusals,
-)
+from lotlens.judge.judged import Judged, Subject
 from lotlens.judge.metrics import (
-    count_confusions,
-    evaluate,
-    find_confusion_pairs,
     find_worst_errors,
-    list_answers,
-    measure_classes,
 )
-from lotlens.records import OK, CarClass, Catalog, Finding, ImageSpec, Locator, ModelCard, Photo
+from lotlens.records import (
+    OK,
+    CarClass,
+    Catalog,
+    Finding,
+    HeatMaps,
+    ImageSpec,
+    Locator,
+    ModelCard,
+    Photo,
+)
 from lotlens.records import Predictions as Answers
-from lotlens.report.html import Subject, write_report
 from lotlens.report.language import load_language
-from lotlens.report.pictures import HeatMaps
+from lotlens.report.page import Background, write_report
 
 NAMES = ("Волна", "Heron 4", "Clover", "Hyundai Elantra Touring Hatchback", "Жук-2121")
 LOOKS = [(code, width) for code in ("en", "ru") for width in (390, 1280)]
@@ -46,14 +44,7 @@ def reports(tmp_path_factory, photo_drawer):
     errors = find_worst_errors(answers, targets)
     assert len(errors) > 4
     heat = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(48, 64)
-    judged = {
-        "metrics": evaluate(answers, targets, temperature=1.4),
-        "class_scores": measure_classes(answers, targets),
-        "confusions": count_confusions(answers, targets),
-        "answers": list_answers(answers, targets, temperature=1.4),
-    }
     counts = {car.label: 40 + 10 * number for number, car in enumerate(classes)}
-    curve = trace_refusals(*judge_confidence(answers, targets, 1.4))
     stages = [{"kind": "probe"}, {"kind": "finetune"}, {"kind": "finetune"}]
     history = [
         {"stage": stage, "epoch": epoch, "train_loss": 2 / epoch, "validation_accuracy": 0.7}
@@ -63,37 +54,30 @@ def reports(tmp_path_factory, photo_drawer):
     paths = {}
     for code in ("en", "ru"):
         paths[code] = folder / f"{code}.html"
-        write_report(
-            paths[code],
-            subject=Subject("held-out", "standard-1"),
-            card=ModelCard(
-                1,
-                "0.1",
-                classes,
-                ImageSpec(48, 64, "pad"),
-                "lite0",
-                {"stages": stages},
-                "f00d",
-                temperature=1.4,
-                chosen="probe 0.8; " * 20,
-            ),
-            **judged,
-            pairs=find_confusion_pairs(answers, targets),
-            errors=errors,
-            catalog=Catalog(tuple(photos), classes),
-            heat_maps={error.photo_id: HeatMaps(heat, heat[::-1]) for error in errors},
-            reliability=[judge_reliability(answers, targets, one) for one in (1.0, 1.4)],
-            refusals=curve,
-            picked_refusals=pick_refusals(curve),
-            advice=advise(**judged, num_unreadable=2, training_counts=counts),
-            history=history,
-            findings=[Finding("1.jpg", "near-duplicate", 0.9, ("2.jpg",), "A copy of 2.jpg.")],
-            unreadable=[("a.jpg", "truncated JPEG"), ("b.jpg", "empty file (0 bytes)")],
-            training_counts=counts,
-            sizes={(160, 120): 80, (64, 48): 2},
-            synthetic=True,
-            language=load_language(code),
+        card = ModelCard(
+            1,
+            "0.1",
+            classes,
+            ImageSpec(48, 64, "pad"),
+            "lite0",
+            {"stages": stages},
+            "f00d",
+            temperature=1.4,
+            chosen="probe 0.8; " * 20,
         )
+        judged = Judged(card, answers, targets, counts)
+        unreadable = (("a.jpg", "truncated JPEG"), ("b.jpg", "empty file (0 bytes)"))
+        vars(judged).update(errors=errors, unreadable=unreadable)
+        background = Background(
+            Catalog(tuple(photos), classes),
+            {error.photo_id: HeatMaps(heat, heat[::-1]) for error in errors},
+            history,
+            [Finding("1.jpg", "near-duplicate", 0.9, ("2.jpg",), "A copy of 2.jpg.")],
+            {(160, 120): 80, (64, 48): 2},
+            synthetic=True,
+        )
+        subject, language = Subject("held-out", "standard-1"), load_language(code)
+        write_report(paths[code], subject, judged, background, language=language)
     return paths
 
 

@@ -13,8 +13,8 @@ import lotlens.report
 import lotlens.web
 from lotlens.errors import InputError
 from lotlens.improve.doubts import REASONS
-from lotlens.report.html import build_environment
 from lotlens.report.language import ENGLISH, LANGUAGES, THIN, load_language
+from lotlens.report.templates import build_environment
 
 ROOMS = [Path(room.__file__).parent for room in (lotlens.report, lotlens.web)]
 OTHERS = [code for code in LANGUAGES if code != "en"]

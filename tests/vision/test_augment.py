@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lotlens.recipe import Augmentation
+from lotlens.recipes.schema import Augmentation
 from lotlens.vision import augment as augment_module
 from lotlens.vision.augment import PhotoAugmenter, mix_batch
 

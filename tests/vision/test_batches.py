@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.prepare import prepare_bytes
 from lotlens.photos.sources import open_lot
-from lotlens.recipe import Augmentation
+from lotlens.recipes.schema import Augmentation
 from lotlens.records import OK, ImageSpec
 from lotlens.vision import batches
 from lotlens.vision.augment import PhotoAugmenter

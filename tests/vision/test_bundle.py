@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from lotlens.errors import BundleError
-from lotlens.recipe import Head
+from lotlens.recipes.schema import Head
 from lotlens.records import CarClass, ImageSpec, ModelCard, Predictor
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.vision.bundle import load_bundle, save_bundle

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from lotlens.errors import InputError
-from lotlens.recipe import Head
+from lotlens.recipes.schema import Head
 from lotlens.vision.classifier import build_classifier, frozen_batch_norms
 from lotlens.vision.engine import build_engine
 

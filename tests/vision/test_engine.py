@@ -7,7 +7,7 @@ import pytest
 import torch
 from joblib import cpu_count
 
-from lotlens.engines import Engine
+from lotlens.answering.engines import Engine
 from lotlens.vision import engine as engine_module
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.engine import build_engine, tune_process

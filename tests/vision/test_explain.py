@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lotlens.errors import InputError
-from lotlens.recipe import Head
+from lotlens.recipes.schema import Head
 from lotlens.vision.classifier import Ensemble, build_classifier
 from lotlens.vision.explain import explain
 

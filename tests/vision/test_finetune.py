@@ -12,18 +12,16 @@ from tensorboardX.proto.event_pb2 import Event
 
 from lotlens.errors import InputError
 from lotlens.photos.sources import open_lot
-from lotlens.recipe import Finetune
+from lotlens.recipes.schema import Finetune
 from lotlens.records import ImageSpec
-from lotlens.vision import finetune
+from lotlens.vision import callbacks, finetune
+from lotlens.vision import precision as precisions
 from lotlens.vision.batches import decode_photos
-from lotlens.vision.classifier import build_classifier
-from lotlens.vision.finetune import (
-    Checkpointing,
-    choose_precision,
-    count_frozen,
-    fine_tune,
-    layer_decay_groups,
-)
+from lotlens.vision.callbacks import Checkpointing
+from lotlens.vision.classifier import build_classifier, frozen_batch_norms
+from lotlens.vision.finetune import fine_tune
+from lotlens.vision.layers import count_frozen, layer_decay_groups
+from lotlens.vision.precision import choose_precision
 
 SPEC = ImageSpec(48, 64)
 
@@ -142,7 +140,7 @@ def test_every_layer_that_is_not_frozen_is_in_training_mode(classifier, photos, 
     monkeypatch.setattr(finetune.FineTuning, "training_step", watch)
     classifier.eval()
     run(classifier, photos, unfreeze=classifier.group_names()[1])
-    norms = finetune.frozen_batch_norms(classifier, classifier.layer_groups()[0])
+    norms = frozen_batch_norms(classifier, classifier.layer_groups()[0])
     frozen = {id(part) for norm in norms for part in norm.modules()}
     expected = {name: id(m) not in frozen for name, m in classifier.named_modules()}
     assert modes
@@ -356,7 +354,7 @@ def test_a_ctrl_c_while_processes_agree_is_not_lost(classifier, photos, monkeypa
             signal.raise_signal(signal.SIGINT)
         return flags
 
-    monkeypatch.setattr(finetune, "any_process", agree)
+    monkeypatch.setattr(callbacks, "any_process", agree)
     checkpointing = Checkpointing(tmp_path, 1, 1e9)
     with pytest.raises(KeyboardInterrupt):
         fine_tune(classifier, make_stage(), *photos, seed=0, checkpointing=checkpointing)
@@ -420,7 +418,11 @@ EPOCHS = {
 }
 # A sound rate for three epochs, then one that blows the weights up: the best look is an early one.
 RISING = {**EPOCHS, "lr": 0.5, "schedule": {"name": "function", "function": "jump"}}
-FUNCTIONS = {"jump": lambda epoch: 0.01 if epoch < 3 else 1.0}
+FUNCTIONS = {
+    "jump": lambda epoch: 0.01 if epoch < 3 else 1.0,
+    # What becomes of weights that have blown up some epochs later hangs on a CPU's rounding.
+    "jump at the end": lambda epoch: 0.01 if epoch < 8 else 1.0,
+}
 
 
 def test_early_stopping_stops_and_leaves_the_best_weights(classifier, photos):
@@ -433,7 +435,8 @@ def test_early_stopping_stops_and_leaves_the_best_weights(classifier, photos):
 
 
 def test_the_best_look_is_kept_without_stopping(classifier, photos):
-    stage = make_stage(checkpoint="validation_log_loss", **RISING)
+    schedule = {"name": "function", "function": "jump at the end"}
+    stage = make_stage(checkpoint="validation_log_loss", **{**RISING, "schedule": schedule})
     history = fine_tune(classifier, stage, *photos, seed=0, functions=FUNCTIONS).history
     losses = [row["validation_log_loss"] for row in history]
     assert len(history) == 9
@@ -503,9 +506,9 @@ def test_deterministic_algorithms_are_asked_for_and_left_as_they_were(classifier
 
 @pytest.mark.parametrize("native", [True, False])
 def test_bf16_only_where_the_cpu_computes_in_it(classifier, monkeypatch, native):
-    monkeypatch.setattr(finetune, "_has_native_bf16", lambda: native)
+    monkeypatch.setattr(precisions, "_has_native_bf16", lambda: native)
     times = iter([0.0, 2.0, 2.0, 3.0, 3.0, 5.0, 5.0, 6.0])  # bf16 twice as fast
-    monkeypatch.setattr(finetune.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr(precisions.time, "perf_counter", lambda: next(times))
     classifier.train()
     before = copy.deepcopy(classifier.state_dict())
     chosen = choose_precision("auto", classifier, 48, 64)

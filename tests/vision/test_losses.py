@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from lotlens.recipe import Head, Loss
+from lotlens.recipes.schema import Head, Loss
 from lotlens.vision.losses import add_margin, build_loss
 
 COUNTS = np.array([10, 30, 5, 15])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lotlens.errors import InputError
-from lotlens.recipe import OPTIMISERS, Optimiser
+from lotlens.recipes.schema import OPTIMISERS, Optimiser
 from lotlens.vision.optimisers import build_optimiser, check_optimiser
 
 NAMES = [*OPTIMISERS, "timm:lion", "timm:lamb", "timm:adabelief", "timm:sgd", "timm:muon"]

@@ -3,16 +3,19 @@
 import pytest
 import torch
 
-from lotlens import api
+import lotlens
+from lotlens.audit.parts import read_split
 from lotlens.errors import InputError
-from lotlens.recipe import parse_recipe
+from lotlens.recipes.loading import parse_recipe
 from lotlens.vision.planning import plan_stages
+
+pytestmark = pytest.mark.usefixtures("plain_charts")
 
 
 def test_the_plan_is_what_training_does(small_lot, tiny_recipe, tmp_path):
     tiny_recipe["stages"][1] |= {"accumulate": 2, "batch_size": 4}
     recipe = parse_recipe(tiny_recipe)
-    planned = api.plan(small_lot, recipe)
+    planned = lotlens.plan(small_lot, recipe)
     probe, tuning = planned.stages
     assert (probe.kind, probe.trained, probe.num_steps) == ("probe", ("head",), 0)
     assert tuning.trained[-1] == "head"
@@ -25,10 +28,10 @@ def test_the_plan_is_what_training_does(small_lot, tiny_recipe, tmp_path):
         if what == "fine-tuning":
             steps.append((done, total))
 
-    model = api.train(small_lot, recipe, out=tmp_path / "run", watch=watch)
+    model = lotlens.train(small_lot, recipe, out=tmp_path / "run", watch=watch)
     assert steps[-1] == (tuning.num_steps, tuning.num_steps)
     sizes = (planned.num_train, planned.num_validation)
-    parts = api.read_split(model.run.split_path).parts
+    parts = read_split(model.run.split_path).parts
     assert sizes == (len(parts["train"]), len(parts["validation"]))
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lotlens.errors import InputError
 from lotlens.photos.sources import open_lot
-from lotlens.recipe import Finetune
+from lotlens.recipes.schema import Finetune
 from lotlens.records import ImageSpec
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torch.utils.data import DataLoader
 
 from lotlens.errors import InputError, OutputError
-from lotlens.recipe import Schedule
+from lotlens.recipes.schema import Schedule
 from lotlens.vision.schedules import (
     ScheduledStage,
     build_schedule,

@@ -7,19 +7,16 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from lotlens.answering.temperature import calibrated_losses
 from lotlens.errors import InputError
 from lotlens.photos.sources import open_lot
-from lotlens.recipe import Probe, parse_recipe
+from lotlens.recipes.loading import parse_recipe
+from lotlens.recipes.schema import Probe
 from lotlens.records import OK, ImageSpec
-from lotlens.temperature import calibrated_losses
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
-from lotlens.vision.stages import (
-    compute_features,
-    fit_probe,
-    interpolate,
-    run_stages,
-)
+from lotlens.vision.probe import compute_features, fit_probe
+from lotlens.vision.stages import interpolate, run_stages
 
 
 def halves(lot):

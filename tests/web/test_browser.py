@@ -21,7 +21,8 @@ from lotlens.improve.doubts import read_doubts, write_doubts
 from lotlens.photos.sources import open_lot
 from lotlens.records import Doubt
 from lotlens.report.language import ENGLISH, load_language
-from lotlens.web.review import build_review, name_address, open_socket
+from lotlens.web.review import build_review
+from lotlens.web.server import name_address, open_socket
 
 WIDTHS = (390, 1280)
 

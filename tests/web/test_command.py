@@ -6,9 +6,11 @@ import webbrowser
 import pytest
 from typer.testing import CliRunner
 
-from lotlens import api, cli
+from lotlens.cli.app import build_app
+from lotlens.cli.screen import ERR
 from lotlens.errors import BundleError, InputError, MissingExtra
-from lotlens.web import review as reviewing
+from lotlens.verbs.review import review
+from lotlens.web import server
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def served(monkeypatch):
         apps.append(app)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reviewing, "serve", serve)
+    monkeypatch.setattr(server, "serve", serve)
     monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address))  # noqa: PLW0108
     monkeypatch.setenv("DISPLAY", ":0")
     return apps, opened
@@ -29,12 +31,12 @@ def served(monkeypatch):
 
 def invoke(reviewed, *options):
     arguments = ["review", str(reviewed.run.path), "--port", "0", *options]
-    return CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+    return CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
 
 
 def test_it_prints_the_address_opens_it_and_says_where_decisions_lie(reviewed, served, capfd):
     apps, opened = served
-    path = api.review(reviewed.run.path, port=0)
+    path = review(reviewed.run.path, port=0)
     assert path == reviewed.path
     result = invoke(reviewed)
     assert result.exit_code == 0
@@ -56,14 +58,14 @@ def test_it_opens_nothing_if_told_so_or_without_a_screen(reviewed, served, monke
 def test_it_tells_whether_the_network_is_let_in(reviewed, served):
     told = []
     for host in ("127.0.0.1", "0.0.0.0"):
-        api.review(reviewed.run.path, host=host, port=0, ready=told.append)
+        review(reviewed.run.path, host=host, port=0, ready=told.append)
     assert [page.is_open_to_network for page in told] == [False, True]
     assert [page.num_doubts for page in told] == [10, 10]
 
 
 def test_a_warning_stands_on_standard_error_if_the_network_is_let_in(reviewed, served, monkeypatch):
     said = []
-    monkeypatch.setattr(cli._err, "print", lambda text, **options: said.append(text))
+    monkeypatch.setattr(ERR, "print", lambda text, **options: said.append(text))
     invoke(reviewed, "--no-browser")
     assert said == []
     invoke(reviewed, "--no-browser", "--host", "0.0.0.0")
@@ -74,12 +76,12 @@ def test_a_warning_stands_on_standard_error_if_the_network_is_let_in(reviewed, s
 def test_without_doubts_it_says_how_to_come_by_them(reviewed):
     reviewed.run.doubts_path.unlink()
     with pytest.raises(InputError, match=r"run  lotlens doubts .*run$"):
-        api.review(reviewed.run.path)
+        review(reviewed.run.path)
 
 
 def test_without_a_run_it_says_so(tmp_path):
     with pytest.raises(BundleError, match="no run folder"):
-        api.review(tmp_path / "nowhere")
+        review(tmp_path / "nowhere")
 
 
 def test_without_the_extra_it_says_which(reviewed, monkeypatch):
@@ -88,11 +90,11 @@ def test_without_the_extra_it_says_which(reviewed, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", fail)
     with pytest.raises(MissingExtra, match=r"lotlens\[web\]"):
-        api.review(reviewed.run.path)
+        review(reviewed.run.path)
 
 
 def test_a_damaged_file_of_decisions_is_told_before_anything_is_served(reviewed, served):
     reviewed.path.write_text("Id,Decision,Label,Was,Time\nx,kepe,,4,\n")
     with pytest.raises(InputError, match="kepe"):
-        api.review(reviewed.run.path, port=0)
+        review(reviewed.run.path, port=0)
     assert served[0] == []

@@ -14,16 +14,10 @@ from lotlens.errors import InputError, OutputError
 from lotlens.photos import decisions as kept
 from lotlens.photos.decisions import Decision, read_decisions, write_decisions
 from lotlens.records import Catalog, Locator, Photo
-from lotlens.web import review as reviewing
-from lotlens.web.review import (
-    Decided,
-    build_review,
-    is_loopback,
-    make_key,
-    name_address,
-    open_socket,
-    pick_examples,
-)
+from lotlens.web import decided
+from lotlens.web.decided import Decided
+from lotlens.web.review import build_review, make_key, pick_examples
+from lotlens.web.server import is_loopback, name_address, open_socket
 
 ORIGIN = "http://127.0.0.1:8000"
 
@@ -148,12 +142,12 @@ def test_a_full_disk_is_told_and_nothing_counts_as_saved(client, reviewed, monke
     def fail(*arguments):
         raise OutputError("cannot write x: no space is left on the disk")
 
-    monkeypatch.setattr(reviewing, "write_decisions", fail)
+    monkeypatch.setattr(decided, "write_decisions", fail)
     answer = decide(client, reviewed.doubts[0].photo_id, "keep")
     assert answer.status_code == 500
     assert "no space" in answer.json()["detail"]
     assert client.get("/decisions.json").json() == {"decisions": []}
-    monkeypatch.setattr(reviewing, "write_decisions", kept.write_decisions)
+    monkeypatch.setattr(decided, "write_decisions", kept.write_decisions)
     assert decide(client, reviewed.doubts[0].photo_id, "keep").status_code == 200
 
 

@@ -1,0 +1,1 @@
+"""A network answers for photos."""

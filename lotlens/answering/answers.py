@@ -1,0 +1,187 @@
+"""Answers to photos as a record: joined, chosen, reordered, and kept in a file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotlens.answering.logits import softmax
+from lotlens.errors import BundleError
+from lotlens.files import atomic_path
+from lotlens.records import OK, CarClass, Predictions
+
+COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
+"""Of `to_rows`."""
+
+
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of several sets of photos, no photo in two, as one.
+
+    Features of several models cannot be compared: those of a single part are kept, else none.
+    Flaws and familiarity are kept if all parts have them.
+
+    Raises:
+        ValueError: parts of different classes, or a photo in two.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    ids = tuple(id_ for part in parts for id_ in part.ids)
+    if len(set(ids)) < len(ids) or any(part.classes != first.classes for part in parts):
+        raise ValueError("predictions to be joined must share their classes and no photo")
+    scores = [part.familiarity for part in parts]
+    return Predictions(
+        ids,
+        np.concatenate([part.logits for part in parts]),
+        None,
+        tuple(status for part in parts for status in part.status),
+        first.classes,
+        _join(part.flaws for part in parts),
+        None if any(s is None for s in scores) else np.concatenate(scores),  # type: ignore[arg-type]
+    )
+
+
+def select_predictions(predictions: Predictions, ids: Sequence[str]) -> Predictions:
+    """The answers to these photos, in the order of `ids`.
+
+    Raises:
+        ValueError: an id is not among them.
+    """
+    row_of = {id_: row for row, id_ in enumerate(predictions.ids)}
+    missing = [id_ for id_ in ids if id_ not in row_of]
+    if missing:
+        raise ValueError(f"no answer to {len(missing)} photos, such as {missing[0]!r}")
+    return take_rows(predictions, [row_of[id_] for id_ in ids])
+
+
+def take_rows(predictions: Predictions, rows: Sequence[int]) -> Predictions:
+    """The answers in these rows, in their order."""
+    rows = list(rows)  # numpy takes an empty range for no index
+    features, flaws, scores = predictions.features, predictions.flaws, predictions.familiarity
+    return replace(
+        predictions,
+        ids=tuple(predictions.ids[row] for row in rows),
+        logits=predictions.logits[rows],
+        features=None if features is None else features[rows],
+        status=tuple(predictions.status[row] for row in rows),
+        flaws=None if flaws is None else tuple(flaws[row] for row in rows),
+        familiarity=None if scores is None else scores[rows],
+    )
+
+
+def order_classes(predictions: Predictions, classes: Sequence[CarClass]) -> Predictions:
+    """The same answers with the columns in another order of classes, matched by label.
+
+    Raises:
+        KeyError: a class is not among them.
+    """
+    position = {car.label: column for column, car in enumerate(predictions.classes)}
+    columns = [position[car.label] for car in classes]
+    return replace(predictions, logits=predictions.logits[:, columns], classes=tuple(classes))
+
+
+def _join(flaws: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    joined: list[str] = []
+    for part in flaws:
+        if part is None:
+            return None
+        joined.extend(part)
+    return tuple(joined)
+
+
+def probabilities(predictions: Predictions, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Softmax of the logits divided by the temperature.
+
+    Returns:
+        [N, K] float64; rows sum to 1, those without an answer are NaN.
+    """
+    scaled = predictions.logits.astype(np.float64) / temperature
+    return softmax(scaled) if scaled.size else scaled
+
+
+def to_rows(predictions: Predictions, temperature: float = 1.0) -> list[dict[str, Any]]:
+    """For people: the two likeliest classes of every photo.
+
+    Returns:
+        one row per photo in order: id, status, label, name, probability, second_name,
+        second_probability; None and NaN where there is no answer or no second class.
+    """
+    chances = probabilities(predictions, temperature)
+    order = np.argsort(-chances, axis=1, kind="stable")
+    rows = []
+    for row, (id_, status) in enumerate(zip(predictions.ids, predictions.status, strict=True)):
+        ranked = [
+            (predictions.classes[position], float(chances[row, position]))
+            for position in order[row, :2]
+            if status == OK
+        ]
+        first, chance = ranked[0] if ranked else (None, float("nan"))
+        second, second_chance = ranked[1] if len(ranked) > 1 else (None, float("nan"))
+        values = (
+            *(id_, status, first and first.label, first and first.name, chance),
+            *(second and second.name, second_chance),
+        )
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions as an .npz archive without pickles, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    arrays: dict[str, Any] = {
+        "ids": np.array(predictions.ids, dtype=np.str_),
+        "status": np.array(predictions.status, dtype=np.str_),
+        "labels": np.array([car.label for car in predictions.classes], dtype=np.str_),
+        "names": np.array([car.name for car in predictions.classes], dtype=np.str_),
+        "logits": predictions.logits,
+    }
+    if predictions.features is not None:
+        arrays["features"] = predictions.features
+    if predictions.flaws is not None:
+        arrays["flaws"] = np.array(predictions.flaws, dtype=np.str_)
+    if predictions.familiarity is not None:
+        arrays["familiarity"] = predictions.familiarity
+    with atomic_path(path) as part_path, part_path.open("xb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read what `save_predictions` wrote; nothing in the file is ever executed.
+
+    Raises:
+        BundleError: the file is missing, damaged or no file of predictions.
+    """
+    try:
+        # Opened here, since np.load leaves the file open if it turns out to be damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            classes = zip(arrays["labels"].tolist(), arrays["names"].tolist(), strict=True)
+            return Predictions(
+                tuple(arrays["ids"].tolist()),
+                arrays["logits"],
+                arrays.get("features"),
+                tuple(arrays["status"].tolist()),
+                tuple(CarClass(label, name) for label, name in classes),
+                tuple(map(str, arrays["flaws"].tolist())) if "flaws" in arrays else None,
+                np.asarray(arrays["familiarity"], np.float32) if "familiarity" in arrays else None,
+            )
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise BundleError(f"the predictions {path} cannot be read: {error}") from error

@@ -1,0 +1,131 @@
+"""Commands that answer for photos, and that make a run answer without torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lotlens.cli.options import Json, Run
+from lotlens.cli.progress import show_progress
+from lotlens.cli.screen import (
+    OUT,
+    print_json,
+    replace_nan,
+)
+
+
+def predict(
+    run: Run,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders, zips, files; default the test part of the run's data."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The submission file to write.")] = Path(
+        "submission.csv"
+    ),
+    sample_path: Annotated[
+        Path | None,
+        typer.Option("--sample", help="sample-submission.csv: exactly its rows, in its order."),
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Give unreadable ids the commonest class.")
+    ] = False,
+    details: Annotated[
+        Path | None, typer.Option(help="Also a CSV with probabilities and reasons.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer for photos and write a submission file; the same command goes on after a stop."""
+    from lotlens.verbs.predict import write_answers
+
+    rows: list[dict[str, Any]] = []
+    with show_progress(quiet=as_json, again="the same command") as watch:
+        written = write_answers(
+            run,
+            photos or None,
+            out=out,
+            sample=sample_path,
+            fill=fill,
+            details=details,
+            keep=rows.extend if as_json else None,
+            watch=watch,
+        )
+    if as_json:
+        records = [{key: replace_nan(value) for key, value in row.items()} for row in rows]
+        print_json({"out": str(out), "verdicts": written.verdicts, "photos": records})
+        return
+    silent = written.silent
+    OUT.say(f"{written.num_photos - len(silent)} photos answered, written to {out}")
+    told = ", ".join(f"{kind} {count}" for kind, count in written.verdicts.items())
+    OUT.say(f"verdicts: {told}" + ("" if details else "  (--details FILE has one for each)"))
+    for id_, reason in silent[:10]:
+        OUT.say(f"  no answer for {id_}: {reason}")
+    if len(silent) > 10:
+        OUT.say(f"  and {len(silent) - 10} more")
+
+
+def export(
+    run: Run,
+    engine: Annotated[
+        str, typer.Option("--format", help="onnx, or openvino (needs lotlens[openvino]).")
+    ] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Eight bits wherever the answers stay the same.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; default in the run's exports/.")
+    ] = None,
+    same: Annotated[
+        float | None,
+        typer.Option(help="Least share of same answers; default 0.9 with --int8, else 0.99."),
+    ] = None,
+    lost: Annotated[
+        float, typer.Option(help="Most accuracy that may be lost on photos held out of training.")
+    ] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle that answers without torch, if it answers as the run does, photo by photo."""
+    from lotlens.deliver.parity import EXACT, ROUGH
+    from lotlens.verbs.export import export as export_run
+
+    usual = ROUGH if int8 else EXACT
+    limits = replace(usual, same=usual.same if same is None else same, lost=lost)
+    with show_progress(quiet=as_json) as watch:
+        done = export_run(
+            run,
+            engine=engine,
+            precision="int8" if int8 else "fp32",
+            out=out,
+            limits=limits,
+            watch=watch,
+        )
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        _print_export(done)
+
+
+def _print_export(done: Any) -> None:
+    parity = done.parity
+    OUT.print(
+        f"compared with torch on {parity.num_photos} photos held out of training and"
+        f" {parity.num_made} made to be read wrongly"
+    )
+    for name, share in (("same answers", parity.same), ("same verdicts", parity.verdicts)):
+        OUT.print(
+            f"  {name:<14} {share.value:.4f}  (95 % interval {share.low:.4f} to {share.high:.4f})"
+        )
+    OUT.print(f"  logits         differ by {parity.largest:.2g} at most")
+    if parity.before is not None:
+        OUT.print(
+            f"  accuracy       {parity.before:.4f}, exported {parity.after:.4f} (95 % interval of"
+            f" the difference {100 * parity.low:+.1f} to {100 * parity.high:+.1f} points)"
+        )
+    if done.kept:
+        OUT.print(f"  in 32 bits     {len(done.kept)} layers that eight bits distort most")
+    OUT.print(f"written       {done.path} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
+    OUT.print(f"photo by photo {done.path / 'parity.csv'}", soft_wrap=True)
+    OUT.print(f"next          lotlens predict {done.path} PHOTOS", soft_wrap=True)

@@ -1,0 +1,241 @@
+"""Commands about the errors of a run: doubts, review, rounds of improvement."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lotlens.cli.options import Json, Lang, Run, Workers
+from lotlens.cli.progress import show_progress
+from lotlens.cli.screen import (
+    ERR,
+    OUT,
+    build_table,
+    escape,
+    print_json,
+)
+
+_PLAN_KEYS = ("class", "recall", "train", "offered", "admitted", "added", "weight", "why")
+_JUDGED_ON = {
+    "locked": "the locked part",
+    "folds": "the answers out of fold",
+    "validation": "the validation photos, by which the weights of both were chosen: a locked part"
+    " (train with --set lock=0.15) or folds would be untouched",
+}
+
+
+def doubts(
+    run: Run,
+    top: Annotated[int, typer.Option(help="How many to print.", min=0)] = 10,
+    as_json: Json = False,
+) -> None:
+    """Find labelled photos worth a second look: labels that look wrong, answers that are unsure."""
+    from lotlens.verbs.doubts import doubt as find_doubts
+
+    with show_progress(quiet=as_json, again=f"lotlens doubts {run} once more") as watch:
+        found = find_doubts(run, watch=watch)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    OUT.print(f"answered by    {escape(found.how)}", soft_wrap=True)
+    OUT.print(
+        f"out of fold    {found.accuracy:.3f} of {len(found.evidence.ids):,} photos are answered as"
+        " they are labelled",
+        soft_wrap=True,
+    )
+    OUT.print(f"doubts         {len(found.doubts):,} photos")
+    for reason, count in found.count().items():
+        OUT.print(f"  {reason:<22} {count:,}")
+    if found.num_settled:
+        OUT.print(f"decided        {found.num_settled:,} photos, which are left out here")
+    for doubt in found.doubts[:top]:
+        OUT.print(
+            f"  {escape(doubt.photo_id)}: labelled {escape(found.names[doubt.label])}"
+            f" ({doubt.own_probability:.2f}), rather {escape(found.names[doubt.suggested])}"
+            f" ({doubt.probability:.2f}); {', '.join(doubt.reasons)}",
+            soft_wrap=True,
+        )
+    OUT.print(f"table          {found.path}", soft_wrap=True)
+    OUT.print(f"next           lotlens review {run}", soft_wrap=True)
+
+
+_Anew = Annotated[
+    bool | None,
+    typer.Option(
+        "--anew/--continue",
+        help="Train from the start of the recipe, or go on from the run's weights in a short"
+        " stage of a low rate. Default: anew where photos or labels change.",
+    ),
+]
+_Rule = Annotated[
+    str,
+    typer.Option(
+        help="When the candidate is accepted: 'better', or 'failing': not worse on all photos"
+        " and better on the failing classes."
+    ),
+]
+_Outside = Annotated[
+    Path | None,
+    typer.Option(help="Photos to vet and add: a folder per class, a CSV with photos, a zip."),
+]
+_Hard = Annotated[bool, typer.Option("--hard", help="Show the photos more often that it fails on.")]
+_Most = Annotated[int | None, typer.Option(help="Outside photos to add at most.", min=0)]
+_TrustLabels = Annotated[
+    bool, typer.Option("--trust-labels", help="Believe the labels of outside photos.")
+]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a round in --out that was stopped.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Vet and plan; train and write nothing.")]
+
+
+def improve(
+    run: Annotated[Path, typer.Argument(help="Run folder to begin with; it stays as it is.")],
+    outside: _Outside = None,
+    hard: _Hard = False,
+    anew: _Anew = None,
+    rule: _Rule = "better",
+    most: _Most = None,
+    trust_labels: _TrustLabels = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder of the candidate.")] = None,
+    resume: _Resume = False,
+    workers: Workers = 0,
+    dry_run: _DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train a candidate that learns more: decisions on doubts, outside photos, hard examples.
+
+    A gate compares it with the run on photos that neither has learnt, and says which to use.
+    """
+    from lotlens.verbs import improve as improving
+
+    wishes: dict[str, Any] = {
+        "outside": outside,
+        "hard": hard,
+        "anew": anew,
+        "rule": rule,
+        "most": most,
+        "trust_labels": trust_labels,
+    }
+    show = None if as_json else _print_round_plan
+    again = f"lotlens improve {run} --out {out or 'CANDIDATE'} --resume"
+    with show_progress(quiet=as_json, again=again) as watch:
+        if dry_run:
+            plan = improving.plan_round(run, **wishes, watch=watch)
+        else:
+            more: dict[str, Any] = {
+                "out": out,
+                "resume": resume,
+                "num_workers": workers,
+                "show": show,
+            }
+            done = improving.improve(run, **wishes, **more, watch=watch)
+    if as_json:
+        print_json((plan if dry_run else done).to_dict())
+    elif dry_run:
+        _print_round_plan(plan)
+    else:
+        OUT.print(f"gate          {escape(done.judgement.sentence)}", soft_wrap=True)
+        OUT.print(f"candidate     {done.model.run.path}", soft_wrap=True)
+        OUT.print(f"rounds        {done.model.run.rounds_path}", soft_wrap=True)
+        OUT.print(f"use           {done.best}", soft_wrap=True)
+
+
+def rounds(run: Run, as_json: Json = False) -> None:
+    """Show the rounds of improvement that led to a run, and those that began with it."""
+    from lotlens.verbs.rounds import list_rounds
+
+    rows = list_rounds(run)
+    if as_json:
+        print_json([dict(row) for row in rows])
+        return
+    table = build_table(
+        "round", "run", "began with", "what", "before", "after", "difference", "gate"
+    )
+    for row in rows:
+        low, difference, high = (100 * float(row[key]) for key in ("Low", "Difference", "High"))
+        table.add_row(
+            row["Round"],
+            escape(row["Run"]),
+            escape(row["Parent"]),
+            escape(row["What"]),
+            row["Before"],
+            row["After"],
+            f"{difference:+.1f} points ({low:.1f} to {high:.1f})",
+            "accepted" if row["Accepted"] == "yes" else "rejected",
+        )
+    OUT.print(table)
+    OUT.print(f"picture       {run / 'rounds.svg'}", soft_wrap=True)
+
+
+def review(
+    run: Annotated[Path, typer.Argument(help="Run folder with doubts.csv.")],
+    port: Annotated[
+        int, typer.Option(help="Port to serve at; 0 for any that is free.", min=0, max=65535)
+    ] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to serve at; others than the default let the network in.")
+    ] = "127.0.0.1",
+    lang: Lang = "en",
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address, open nothing.")
+    ] = False,
+) -> None:
+    """Review doubts on a local page, by keyboard; decisions lie beside the data."""
+    import webbrowser
+
+    from lotlens.verbs.review import Served
+    from lotlens.verbs.review import review as serve_review
+
+    def tell(page: Served) -> None:
+        if page.is_open_to_network:
+            ERR.print(
+                f"warning: served at {escape(host)}, so whoever reaches this machine over the"
+                " network sees the photos and can decide on them; there is no password",
+                soft_wrap=True,
+            )
+        OUT.print(f"doubts     {page.num_doubts}")
+        OUT.print(f"page       {page.address}", soft_wrap=True)
+        OUT.print("Ctrl-C ends it; every decision is saved as it is taken.")
+        sys.stdout.flush()  # a program that waits for the address reads it through a pipe
+        if not no_browser and _has_screen():
+            webbrowser.open(page.address)
+
+    path = serve_review(run, host=host, port=port, lang=lang, ready=tell)
+    OUT.print(f"decisions  {path}", soft_wrap=True)
+
+
+def _has_screen() -> bool:
+    """Whether a browser can open; without a screen one of text would take over this terminal."""
+    is_x = os.name == "posix" and sys.platform != "darwin"
+    return not is_x or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _print_round_plan(plan: Any) -> None:
+    OUT.print(f"round         {plan.number}: {plan.what}", soft_wrap=True)
+    if plan.relabelled or plan.left_out:
+        OUT.print(f"decisions     {len(plan.relabelled)} relabelled, {len(plan.left_out)} left out")
+    if plan.vetting is not None:
+        offered = plan.vetting.plan
+        OUT.print(
+            f"outside       {offered.num_offered:,} offered, {offered.num_admitted:,} admitted,"
+            f" {len(offered.additions):,} added"
+        )
+        reasons = Counter(one.reason for one in plan.vetting.vetted if not one.admitted)
+        for reason, count in reasons.most_common():
+            OUT.print(f"  {reason:<22} {count:,}")
+        table = build_table(*("learnt now" if key == "train" else key for key in _PLAN_KEYS))
+        for row in offered.to_rows():
+            cells = ("" if row[key] is None else str(row[key]) for key in _PLAN_KEYS)
+            table.add_row(*map(escape, cells))
+        OUT.print(table)
+    if plan.num_hard:
+        OUT.print(f"hard          {plan.num_hard:,} photos are shown half again as often, or more")
+    how = "anew, by recipe" if plan.is_anew else "on from the run, by recipe"
+    OUT.print(f"trained       {how} {escape(plan.recipe.name)}", soft_wrap=True)
+    OUT.print(f"judged on     {_JUDGED_ON[plan.judged_on]}; rule: {plan.rule}", soft_wrap=True)

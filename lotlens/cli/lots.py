@@ -1,0 +1,160 @@
+"""Commands that make, check and part a lot of photos, and the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import lotlens
+from lotlens.cli.judging import print_evaluation
+from lotlens.cli.options import Data, Json, Overrides, Recipe
+from lotlens.cli.progress import show_progress
+from lotlens.cli.screen import (
+    OUT,
+    build_table,
+    escape,
+    print_json,
+)
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Argument(help="Folder for the lot, the run and the results.")
+    ] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """The whole way on the sample lot: draw, train, judge, submit. Needs no data and no network."""
+    with show_progress(quiet=as_json) as watch:
+        done = lotlens.demonstrate(out, seed=seed, watch=watch)
+    result = {
+        **done.evaluation.to_dict(),
+        "chosen": done.model.card.chosen,
+        "run": str(done.model.run.path),
+        "report": str(done.model.run.report_path),
+        "submission": str(done.submission_path),
+    }
+    if as_json:
+        print_json(result)
+        return
+    print_evaluation(done.evaluation)
+    OUT.print(f"\nchosen        {escape(done.model.card.chosen)}", soft_wrap=True)
+    OUT.print(f"model         {done.model.run.path}")
+    OUT.print(f"report        {done.model.run.report_path}")
+    OUT.print(f"submission    {done.submission_path}")
+    OUT.print("The sample lot is drawn, not photographed: these figures say nothing of real cars.")
+
+
+def sample(
+    out: Annotated[Path, typer.Argument(help="Folder to write the lot into.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    num_train: Annotated[int, typer.Option("--train", help="Training photos.", min=40)] = 600,
+    num_test: Annotated[int, typer.Option("--test", help="Test photos.", min=20)] = 200,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write a contact sheet (PNG) to look at.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a sample lot already there.")] = False,
+) -> None:
+    """Draw the sample lot: ten invented car models in the competition's exact layout."""
+    from lotlens.verbs.sample import draw_sample
+
+    with show_progress() as watch:
+        draw_sample(
+            out,
+            seed=seed,
+            num_train=num_train,
+            num_test=num_test,
+            sheet=sheet,
+            overwrite=overwrite,
+            watch=watch,
+        )
+    OUT.print(f"{num_train} training and {num_test} test photos in {out} (synthetic)")
+
+
+def audit(
+    data: Data,
+    recipe: Recipe = "standard",
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder for findings.csv and findings.html.")] = Path(
+        "audit"
+    ),
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 1 if there are errors.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check photos and labels: broken files, copies, leaks, wrong labels, odd pictures."""
+    with show_progress(quiet=as_json) as watch:
+        found = lotlens.run_audit(data, recipe, overrides=overrides or (), out=out, watch=watch)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _print_audit(found)
+        OUT.print(f"\nfindings  {out / 'findings.csv'}\npictures  {out / 'findings.html'}")
+    if strict and found.num_errors:
+        raise typer.Exit(1)
+
+
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("split.csv"),
+    validation: Annotated[float, typer.Option(help="Share of each class held out.")] = 0.15,
+    folds: Annotated[
+        int | None, typer.Option(help="Draw so many folds instead of one hold-out.")
+    ] = None,
+    lock: Annotated[
+        float, typer.Option(help="Share put aside first, as a test part no choice ever sees.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Part photos for training; copies and photos of one listing stay on one side."""
+    with show_progress(quiet=as_json) as watch:
+        drawn = lotlens.split(
+            data,
+            out,
+            validation=validation,
+            num_folds=folds,
+            lock=lock,
+            seed=seed,
+            overrides=overrides or (),
+            watch=watch,
+        )
+    sizes = {part: len(ids) for part, ids in drawn.parts.items()}
+    if as_json:
+        print_json({"out": str(out), "seed": drawn.seed, "photos": sizes})
+        return
+    for part, size in sizes.items():
+        OUT.print(f"{part:<12} {size} photos")
+    OUT.print(f"written to   {out}")
+
+
+def _print_audit(found: Any) -> None:
+    from lotlens.audit.checks import CHECKS
+
+    train, test = found.num_photos["train"], found.num_photos["test"]
+    OUT.print(f"looked at {train} training and {test} test photos")
+    counts = found.count()
+    if not counts:
+        OUT.print("nothing found")
+        return
+    table = build_table("check", "severity", "found", "training", "what")
+    for check, count in counts.items():
+        actions = {"drop": "leaves out", "group": "keeps together", "keep": "keeps"}
+        table.add_row(
+            check,
+            CHECKS[check].severity,
+            str(count),
+            actions[found.actions[check]],
+            CHECKS[check].meaning,
+        )
+    OUT.print()
+    OUT.print(table)
+    OUT.print(
+        f"\n{found.num_errors} errors; training leaves out {len(found.dropped)} photos and keeps"
+        f" {len(found.groups)} copies together",
+        soft_wrap=True,
+    )

@@ -1,0 +1,252 @@
+"""Commands that train: one model, many, and the test of learning rates."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import lotlens
+from lotlens.cli.options import Data, Json, Lang, OptionalRecipe, Overrides, Recipe, Workers
+from lotlens.cli.progress import show_progress
+from lotlens.cli.screen import (
+    OUT,
+    build_table,
+    escape,
+    format_metric,
+    format_views,
+    print_json,
+)
+from lotlens.errors import InputError
+
+_MOST_PAIRS = 20
+
+
+_Split = Annotated[
+    Path | None,
+    typer.Option("--split", help="Use this split.csv; if it is not there, draw and write it."),
+]
+_Lock = Annotated[
+    float | None, typer.Option(help="Share put aside as a test part; the same as --set lock=.")
+]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the training in --out, if there is one.")
+]
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
+]
+_Plot = Annotated[
+    Path | None, typer.Option(help="With --dry-run: draw the learning rate, .png or .svg.")
+]
+
+
+def train(
+    data: Data,
+    recipe: OptionalRecipe = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default runs/DATA-RECIPE-N.")
+    ] = None,
+    split_path: _Split = None,
+    lock: _Lock = None,
+    resume: _Resume = False,
+    workers: Workers = 0,
+    lang: Lang = "en",
+    dry_run: _DryRun = False,
+    plot: _Plot = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model; validation photos are held out and never augmented."""
+    from lotlens.training.folds import is_first_process
+
+    overrides = [*(overrides or ()), *([] if lock is None else [f"lock={lock}"])]
+    options: dict[str, Any] = {"overrides": overrides, "split_path": split_path}
+    if dry_run:
+        with show_progress(quiet=as_json) as watch:
+            planned = lotlens.plan(data, recipe or "standard", **options, plot=plot, watch=watch)
+        _print_plan(planned, as_json=as_json)
+        return
+    if plot is not None:
+        raise InputError("--plot draws what a --dry-run plans: give both")
+    options |= {"out": out, "resume": resume, "num_workers": workers, "lang": lang}
+    is_first = is_first_process()
+    with show_progress(quiet=as_json) if is_first else nullcontext() as watch:
+        model = lotlens.train(data, recipe, **options, watch=watch)
+    if is_first:
+        _print_trained(model, as_json=as_json)
+
+
+def _print_trained(model: Any, *, as_json: bool) -> None:
+    card = model.card
+    if as_json:
+        print_json({"run": str(model.run.path), "card": card.to_dict()})
+        return
+    for metric in card.metrics:
+        OUT.print(format_metric(metric))
+    OUT.print(f"chosen        {escape(card.chosen)}", soft_wrap=True)
+    OUT.print(format_views(model))
+    OUT.print(f"report        {model.run.report_path}")
+    OUT.print(f"next          lotlens predict {model.run.path} --out submission.csv")
+
+
+def sweep(
+    data: Data,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary", help="KEY=V1,V2,...: what is tried; the product of all (repeatable)."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each combination.", min=1)] = 3,
+    recipe: OptionalRecipe = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; default sweeps/DATA-RECIPE-KEYS.")
+    ] = None,
+    split_path: Annotated[
+        Path | None, typer.Option("--split", help="Use this split.csv for every run.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train every combination with several seeds on one split, and test which is better."""
+    from lotlens.sweep.tables import CAUTION
+
+    with show_progress(quiet=as_json, again="the same command") as watch:
+        done = lotlens.run_sweep(
+            data,
+            vary or (),
+            recipe,
+            overrides=overrides or (),
+            num_seeds=seeds,
+            out=out,
+            split_path=split_path,
+            watch=watch,
+        )
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        _print_sweep(done)
+        OUT.print(f"\n{CAUTION}", soft_wrap=True)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def lr_find(
+    data: Data,
+    recipe: Recipe = "standard",
+    overrides: Overrides = None,
+    stage: Annotated[
+        int | None, typer.Option(help="Stage, from 0; default the first of fine-tuning.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.", min=10)] = 100,
+    out: Annotated[Path, typer.Option(help="The plot, .png or .svg.")] = Path("lr-find.png"),
+    as_json: Json = False,
+) -> None:
+    """Learning-rate range test: ever higher rates, and where the loss falls fastest."""
+    with show_progress(quiet=as_json) as watch:
+        curve = lotlens.find_rate(
+            data,
+            recipe,
+            overrides=overrides or (),
+            stage=stage,
+            num_steps=steps,
+            out=out,
+            watch=watch,
+        )
+    if as_json:
+        values = {"suggestion": curve.suggestion, "note": curve.note, "plot": str(out)}
+        print_json({**values, "rates": curve.rates, "losses": curve.losses})
+        return
+    suggestion = "none" if curve.suggestion is None else f"{curve.suggestion:.1e}"
+    OUT.print(f"suggestion    {suggestion}  (good to a factor of two or so)")
+    OUT.print(f"note          {escape(curve.note)}", soft_wrap=True)
+    OUT.print(f"plot          {out}")
+
+
+def _print_plan(planned: Any, *, as_json: bool) -> None:
+    import yaml
+
+    stages = [
+        {
+            "kind": stage.kind,
+            "trained": list(stage.trained),
+            "frozen": list(stage.frozen),
+            "epochs": stage.num_epochs,
+            "steps": stage.num_steps,
+            "seconds": round(stage.seconds, 1),
+        }
+        for stage in planned.stages
+    ]
+    values = planned.recipe.to_dict()
+    if as_json:
+        photos = {"train": planned.num_train, "validation": planned.num_validation}
+        models = {"models": planned.num_models, "stages": stages}
+        print_json({"recipe": values, "photos": photos, **models})
+        return
+    OUT.print(escape(yaml.safe_dump(values, allow_unicode=True, sort_keys=False)), soft_wrap=True)
+    counts = f"{planned.num_train} photos to train on, {planned.num_validation} to validate"
+    many = planned.num_models > 1
+    OUT.print(f"{planned.num_models} folds, in the first {counts}" if many else counts)
+    table = build_table("stage", "trained", "frozen", "epochs", "steps", "min")
+    for number, stage in enumerate(stages):
+        table.add_row(
+            f"{number} {stage['kind']}",
+            " ".join(stage["trained"]),
+            " ".join(stage["frozen"]) or "-",
+            str(stage["epochs"] or "-"),
+            str(stage["steps"] or "-"),
+            f"{stage['seconds'] / 60:.1f}",
+        )
+    OUT.print(table)
+    total_s = planned.num_models * sum(stage["seconds"] for stage in stages)
+    OUT.print(f"about {total_s / 60:.1f} minutes in all, from a short measurement here")
+
+
+def _print_sweep(done: Any) -> None:
+    # Names may be too long for a table: it has numbers for them.
+    number_of = {row.variant: str(number) for number, row in enumerate(done.summary, start=1)}
+    for name, number in number_of.items():
+        OUT.print(f"{number:>3}  {escape(name)}", soft_wrap=True)
+    OUT.print()
+    heads = ("accuracy", "95 % interval", "deviation", "lowest", "highest", "seeds", "min")
+    table = build_table("variant", *heads)
+    for row in done.summary:
+        table.add_row(
+            f"{number_of[row.variant]:>3}",
+            f"{row.accuracy:.4f}",
+            f"{row.low:.3f} to {row.high:.3f}",
+            "-" if row.deviation is None else f"{row.deviation:.4f}",
+            f"{row.lowest:.4f}",
+            f"{row.highest:.4f}",
+            str(row.num_seeds),
+            f"{row.minutes:.1f}",
+        )
+    OUT.print(table)
+    pair_heads = ("points", "95 % interval", "p", "p (Holm)", "verdict")
+    pairs = build_table("variants", *pair_heads)
+    surest = sorted(done.comparisons, key=lambda pair: (pair.p_holm, pair.p))
+    for pair in surest[:_MOST_PAIRS]:
+        pairs.add_row(
+            f"{number_of[pair.first]} less {number_of[pair.second]}",
+            f"{100 * pair.difference:+.1f}",
+            f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}",
+            f"{pair.p:.2g}",
+            f"{pair.p_holm:.2g}",
+            pair.verdict,
+        )
+    if surest:
+        OUT.print()
+        OUT.print(pairs)
+    if len(surest) > _MOST_PAIRS:
+        OUT.print(f"and {len(surest) - _MOST_PAIRS} more pairs in comparisons.csv")
+    for run in done.failed:
+        OUT.print(f"\nfailed  {escape(str(run.path))}: {escape(run.reason)}", soft_wrap=True)
+    OUT.print()
+    for sentence in done.conclusion:
+        OUT.print(escape(sentence), soft_wrap=True)
+    OUT.print(f"\nMLflow    {escape(done.tracking)}", soft_wrap=True)
+    OUT.print(f"tables    {done.path / 'runs.csv'}, summary.csv, comparisons.csv", soft_wrap=True)
+    if done.summary:
+        OUT.print(f"picture   {done.path / 'sweep.svg'}", soft_wrap=True)

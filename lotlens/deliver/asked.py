@@ -1,0 +1,113 @@
+"""Which photos a model is to be judged on; never photos that it has learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lotlens.audit.parts import LOCKED, read_split
+from lotlens.deliver.model import Model
+from lotlens.deliver.own_data import OwnData, decide_labels
+from lotlens.errors import BundleError, InputError
+from lotlens.judge.judged import Subject
+from lotlens.photos.decisions import decisions_path, read_decisions
+from lotlens.photos.sources import fingerprint, open_lot
+from lotlens.records import Catalog, Lot, Predictions
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Photos that a run is to be judged on.
+
+    Attributes:
+        lot: that they are from.
+        catalog: the photos.
+        about: what they are, in words.
+        subject: the same for the report, which words it in its language.
+        is_own: whether the run held them out of its own training.
+        stored: answers that are there already and must be taken, since each photo was learnt by
+            all members but one.
+    """
+
+    lot: Lot
+    catalog: Catalog
+    about: str
+    subject: Subject
+    is_own: bool = False
+    stored: Predictions | None = None
+
+
+def find_asked(
+    model: Model,
+    data: Path | str | None,
+    labels: Path | str | None,
+    photos: Path | str | None,
+    *,
+    locked: bool,
+) -> Asked:
+    """What a model is asked to be judged on; never photos that it was trained on.
+
+    Raises:
+        InputError: the photos or labels cannot be used; nothing was locked.
+        BundleError: the run's own data have changed.
+    """
+    if locked and (data is not None or labels is not None or photos is not None):
+        raise InputError("the locked part is one of the run's own data: give no other photos")
+    if labels is not None:
+        if data is not None:
+            raise InputError("give either DATA or --labels with --photos, not both")
+        undecided = lot = open_lot(Path(labels), photos=None if photos is None else Path(photos))
+        about, catalog = f"{labels}", lot.train.with_files()
+    elif photos is not None:
+        raise InputError("--photos needs --labels, the CSV with their labels")
+    else:
+        source = model.data_path if data is None else Path(data)
+        is_own = data is None or _is_own(model, source)
+        decided = model.run.decisions_path if is_own else decisions_path(source)
+        decisions = read_decisions(decided)
+        undecided = open_lot(source)
+        lot = decide_labels(undecided, decisions)
+        about, catalog = f"{source}", lot.train
+    if not len(catalog):
+        raise InputError(f"{lot.source} holds no labelled photos to judge on")
+    if labels is None and fingerprint(catalog) == model.card.fingerprint:
+        # Judging on photos that the model has learnt by heart would be a lie.
+        own = OwnData(model, lot, read_split(model.run.split_path), undecided)
+        return _ask_locked(own) if locked else _ask_held_out(own)
+    if data is None and labels is None:
+        raise BundleError(
+            f"the data of this run, {lot.source}, have changed since it was trained: name the"
+            " labelled photos to judge on"
+        )
+    subject = Subject("other", model.run.path.absolute().name, Path(about).absolute().name)
+    return Asked(lot, catalog, about, subject)
+
+
+def _ask_held_out(own: OwnData) -> Asked:
+    model = own.model
+    is_joint = model.card.members > 1
+    if is_joint and model.card.engine != "torch":
+        raise InputError(
+            f"{model.run.path} has learnt all of its photos, each by all members but one:"
+            " judge the run that it was exported from, or name other photos"
+        )
+    stored = own.answers if is_joint else None
+    return Asked(own.lot, own.validation, own.about, own.subject, is_own=True, stored=stored)
+
+
+def _ask_locked(own: OwnData) -> Asked:
+    run = own.model.run
+    if LOCKED not in own.split.parts:
+        raise InputError(
+            f"{run.path} has no locked part: train with  --set lock=0.15  to put one aside"
+        )
+    catalog = own.lot.train.select(own.split.parts[LOCKED])
+    about = f"{run.path.name}: its own locked part, {len(catalog)} photos"
+    data = Path(own.lot.source).absolute().name
+    subject = replace(own.subject, kind="locked", data=data, num_models=1)
+    return Asked(own.lot, catalog, about, subject, is_own=True)
+
+
+def _is_own(model: Model, data: Path) -> bool:
+    """Whether a model was trained on what lies at this path."""
+    return model.run.source_path.is_file() and data.resolve() == model.data_path

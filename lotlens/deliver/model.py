@@ -1,0 +1,310 @@
+"""A finished model, and how it answers for photos; it prints nothing.
+
+What is imported here and above decides how long a user waits for the answer to a single photo:
+modules that are slow to import (pandas, scipy, torch) are imported where they are used.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lotlens.answering.answers import COLUMNS, to_rows
+from lotlens.answering.predict import Piece, answer_pieces, join_pieces, read_views
+from lotlens.answering.views import average_views
+from lotlens.errors import BundleError, InputError
+from lotlens.extras import import_vision
+from lotlens.photos.sources import open_photos
+from lotlens.records import (
+    MOST_FOLDS,
+    Catalog,
+    ModelCard,
+    Predictions,
+    Predictor,
+    Watcher,
+    watch_part,
+)
+from lotlens.refusal.familiarity import (
+    FamiliarPredictor,
+    Reference,
+    decode_references,
+    take_familiarity,
+)
+from lotlens.refusal.verdicts import VERDICT_COLUMNS, add_verdicts, decide
+from lotlens.run import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ANSWER_COLUMNS = (*COLUMNS, *VERDICT_COLUMNS)
+"""Of the table that `predict` gives."""
+
+
+class Model:
+    """A finished run, ready to answer.
+
+    Attributes:
+        run: its folder.
+        card: its model card.
+        members: of an ensemble of runs, these runs; else none.
+
+    Raises:
+        BundleError: the card is damaged, or that of a member is not what it was.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.card: ModelCard = run.read_card()
+        self.members: tuple[Model, ...] = _open_members(run, self.card)
+
+    @property
+    def num_answers(self) -> int:
+        """How many times a network is run for each photo: views times members, of every run."""
+        if self.members:
+            return sum(member.num_answers for member in self.members)
+        return len(self.card.views) * self.card.members
+
+    @cached_property
+    def source(self) -> Mapping[str, Any]:
+        """What the run says of its data (see `RunFolder.read_source`), read once.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        return self.run.read_source()
+
+    @property
+    def data_path(self) -> Path:
+        """Where the data lie that it was trained on.
+
+        Raises:
+            BundleError: as `source`.
+        """
+        return Path(self.source["data"])
+
+    def build_predictor(self, num_photos: int = 1) -> Predictor:
+        """The Predictor, made fast if it is to answer for many photos.
+
+        Raises:
+            BundleError: the bundle is damaged.
+            InputError: it is an ensemble of runs, which prepare photos each in its own way.
+            MissingExtra: torch is not installed, or what the model was exported for.
+        """
+        if self.members:
+            raise InputError(
+                f"{self.run.path} is an ensemble of runs, which has no network and preprocessing of"
+                " its own: name one of its runs, or ask Model.answer in Python"
+            )
+        if self.card.engine != "torch":
+            from lotlens.answering.exported import open_exported
+
+            return open_exported(self.run, self.card, num_photos=num_photos)
+        bundle, predictor = import_vision("bundle"), import_vision("predictor")
+        classifier, card = bundle.load_bundle(self.run, self.card)
+        total = num_photos * len(card.views)
+        result: Predictor = predictor.ClassifierPredictor(classifier, card, num_photos=total)
+        return result
+
+    def read_references(self) -> tuple[Reference, ...]:
+        """What the model remembers of its training photos; nothing if it was never taught that.
+
+        Raises:
+            BundleError: the file is missing, damaged or replaced.
+        """
+        sha256 = self.card.refusal.references_sha256 if self.card.refusal else ""
+        if not sha256:
+            return ()
+        data = self.run.read_references(sha256)
+        return decode_references(data, self.card.members, str(self.run.references_path))
+
+    def open(self, num_photos: int = 1) -> OpenModel:
+        """The model with all that it answers by loaded, for any number of questions.
+
+        Args:
+            num_photos: about how many photos it will be asked for; see `build_predictor`.
+
+        Raises:
+            BundleError, MissingExtra: as `build_predictor`, of any member.
+        """
+        if self.members:
+            members = tuple(member.open(num_photos) for member in self.members)
+            return OpenModel(self.card, None, (), members)
+        predictor = self.build_predictor(num_photos)
+        return OpenModel(self.card, predictor, self.read_references())
+
+    def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
+        """Predictions for every photo of a catalog, in its order.
+
+        With their familiarity, where the model was taught to refuse.
+        """
+        return self.open(len(catalog)).answer(catalog, watch=watch)
+
+    def answer_in_turn(
+        self, catalog: Catalog, size: int, *, watch: Watcher | None = None
+    ) -> Generator[Predictions, None, None]:
+        """As `answer`, but so many photos at a time; nothing is kept of those given back."""
+        return self.open(len(catalog)).answer_in_turn(catalog, size, watch=watch)
+
+    def list_answers(self, predictions: Predictions) -> list[dict[str, Any]]:
+        """A row with ANSWER_COLUMNS for the answer to each photo."""
+        card = self.card
+        verdicts = decide(predictions, card.refusal, card.temperature)
+        return add_verdicts(to_rows(predictions, card.temperature), verdicts)
+
+    def describe(self, predictions: Predictions) -> pd.DataFrame:
+        """A table for people (see `predict`) of the answers to photos."""
+        return build_frame(self.list_answers(predictions))
+
+    def predict(
+        self, photos: Path | str | Sequence[Path | str], *, watch: Watcher | None = None
+    ) -> pd.DataFrame:
+        """Answers for photos in folders, zips or single files.
+
+        Returns:
+            one row per photo: id, status, label, name, probability, second_name,
+            second_probability, and what is to be made of it: verdict ("model", "unsure",
+            "unknown", "not a car", "poor photo" or "no answer"), reason (a sentence) and
+            candidates (names of models, one of which it is with the card's coverage, if it is one
+            of the known). A photo that is "unknown" or "not a car" has no probability.
+
+        Raises:
+            InputError: a path does not exist or holds no photo.
+            BundleError: the model is damaged.
+        """
+        return self.describe(self.answer(open_photos(list_paths(photos)), watch=watch))
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model with its network and what it remembers loaded, for one question after another.
+
+    Attributes:
+        card: its model card.
+        predictor: its network; None for an ensemble of runs.
+        references: what it remembers of its training photos; none if it was not taught to refuse.
+        members: of an ensemble of runs, these runs; else none.
+    """
+
+    card: ModelCard
+    predictor: Predictor | None
+    references: tuple[Reference, ...]
+    members: tuple[OpenModel, ...] = ()
+
+    def answer(
+        self, catalog: Catalog, *, what: str = "predicting", watch: Watcher | None = None
+    ) -> Predictions:
+        """As `Model.answer`; `what` names the work for `watch`."""
+        (whole,) = self.answer_in_turn(catalog, len(catalog), what=what, watch=watch)
+        return whole
+
+    def answer_in_turn(
+        self,
+        catalog: Catalog,
+        size: int,
+        *,
+        what: str = "predicting",
+        watch: Watcher | None = None,
+    ) -> Generator[Predictions, None, None]:
+        """As `Model.answer_in_turn`; a few photos more at a time, for batches are not cut."""
+        if self.predictor is not None:
+            progress = watch_part(watch, what)
+            yield from self._answer_alone(self.predictor, catalog, size, progress)
+            return
+        streams = []
+        for number, member in enumerate(self.members, start=1):
+            part = f"run {number} of {len(self.members)}: {what}"
+            streams.append(member.answer_in_turn(catalog, size, what=part, watch=watch))
+        from lotlens.judge.blend import blend_predictions
+
+        for parts in zip(*streams, strict=True):
+            yield blend_predictions(parts, self.card.shares)
+
+    def _answer_alone(
+        self,
+        predictor: Predictor,
+        catalog: Catalog,
+        size: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> Generator[Predictions, None, None]:
+        keep = bool(self.references)
+        if keep:
+            predictor = FamiliarPredictor(predictor, self.references)
+        views = read_views(predictor.card)
+
+        def close(pieces: Sequence[Piece], start: int, stop: int) -> Predictions:
+            ids = [photo.id for photo in catalog.photos[start:stop]]
+            by_view = join_pieces(pieces, ids, predictor.card, views, keep_features=keep)
+            logits = average_views([by_view[view].logits for view in views])
+            whole = replace(by_view[views[0]], logits=logits)
+            return take_familiarity(whole) if keep else whole
+
+        batches = answer_pieces(predictor, catalog.photos, views=views, keep_features=keep)
+        waiting: list[Piece] = []
+        start = done = 0
+        with closing(batches):
+            for batch in batches:
+                waiting.append(batch)
+                done = batch.start + len(batch.status)
+                if progress is not None:
+                    progress(done, len(catalog))
+                if done - start >= size:
+                    yield close(waiting, start, done)
+                    waiting, start = [], done
+        if waiting or not len(catalog):
+            yield close(waiting, start, done)
+
+
+def load(run: Path | str) -> Model:
+    """A finished run, or an exported one.
+
+    Raises:
+        BundleError: the folder is missing, or holds no finished model.
+    """
+    return Model(RunFolder.open(Path(run)))
+
+
+def list_paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:
+    """One path or several, as a list."""
+    if isinstance(photos, (Path, str)):
+        return [Path(photos)]
+    return [Path(path) for path in photos]
+
+
+def build_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table with ANSWER_COLUMNS of rows as `Model.list_answers` gives them."""
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=[*ANSWER_COLUMNS])
+
+
+def _open_members(run: RunFolder, card: ModelCard) -> tuple[Model, ...]:
+    """The runs that answer together; none where the run has weights of its own."""
+    if not card.shares:
+        return ()
+    is_whole = all(isinstance(s, float) and math.isfinite(s) and s > 0 for s in card.shares)
+    if (
+        not is_whole
+        or not 2 <= len(card.shares) <= MOST_FOLDS
+        or not math.isclose(math.fsum(card.shares), 1, abs_tol=1e-6)
+    ):
+        raise BundleError(
+            f"{run.card_path} is damaged: the shares of an ensemble are 2 to {MOST_FOLDS} numbers"
+            f" above 0 whose sum is 1, not {reprlib.repr(card.shares)}"
+        )
+    if run.hash_members(len(card.shares)) != card.weights_sha256:
+        raise BundleError(
+            f"the cards in {run.path / 'members'} are not those that {run.card_path} describes"
+            " (their SHA-256 differs): make the ensemble anew from its runs"
+        )
+    members = [run.member(number) for number in range(len(card.shares))]
+    for member in members:
+        own = member.read_card()
+        if own.shares or own.classes != card.classes:
+            raise BundleError(f"{member.card_path} is no card of a single run with these classes")
+    return tuple(Model(member) for member in members)

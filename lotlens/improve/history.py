@@ -1,0 +1,74 @@
+"""The rounds of improvement that a run knows of: rounds.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lotlens.files import write_rows_atomically
+from lotlens.improve.gate import Judgement
+from lotlens.improve.plan import RoundPlan
+from lotlens.photos.tables import read_table, require_columns
+from lotlens.run import RunFolder
+
+_COLUMNS = (
+    *("Round", "Run", "Parent", "What", "Added", "Hard", "Relabelled", "LeftOut", "Judged"),
+    *("Photos", "Before", "After", "Difference", "Low", "High", "Accepted", "Sentence"),
+)
+
+
+def read_rounds(run: RunFolder) -> tuple[Mapping[str, str], ...]:
+    """One row for each round that led to a run or began with it; none without the file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not run.rounds_path.is_file():
+        return ()
+    table = read_table(run.rounds_path)
+    places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})
+    return tuple(
+        dict(zip(_COLUMNS, (row[place] for place in places), strict=True)) for row in table.rows
+    )
+
+
+def write_rounds(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write rows as `read_rounds` and `describe_round` give them.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_rows_atomically(path, _COLUMNS, [[row[column] for column in _COLUMNS] for row in rows])
+
+
+def count_round(run: RunFolder) -> int:
+    """The number of the latest round that a run knows of."""
+    numbers = [int(row["Round"]) for row in read_rounds(run)]
+    return max(numbers, default=0)
+
+
+def describe_round(
+    folder: RunFolder, parent: RunFolder, plan: RoundPlan, judgement: Judgement
+) -> dict[str, str]:
+    """The row of a round that is done."""
+    comparison, pair = judgement.comparison, judgement.comparison.pair
+    cells = (
+        str(plan.number),
+        folder.path.name,
+        parent.path.name,
+        plan.what,
+        str(len(plan.additions)),
+        str(plan.num_hard),
+        str(len(plan.relabelled)),
+        str(len(plan.left_out)),
+        plan.judged_on,
+        str(pair.num_photos),
+        f"{comparison.second:.4f}",
+        f"{comparison.first:.4f}",
+        f"{pair.difference:.4f}",
+        f"{pair.low:.4f}",
+        f"{pair.high:.4f}",
+        "yes" if judgement.accepted else "no",
+        judgement.sentence,
+    )
+    return dict(zip(_COLUMNS, cells, strict=True))

@@ -1,0 +1,1 @@
+"""What a recipe may say; the built-in ones lie here as YAML."""

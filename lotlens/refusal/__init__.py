@@ -1,0 +1,1 @@
+"""When no name is given."""

@@ -1,0 +1,336 @@
+"""When a model should not name one of its classes, and what to say instead.
+
+It knows predictions and scores alone. A photo passes the gates or is refused; what passes is named,
+or left open between two models. Thresholds come from validation photos, which the model has not
+learnt, and from photos that show none of its classes ("strangers").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from lotlens.answering.answers import probabilities
+from lotlens.errors import InputError
+from lotlens.intervals import measure_share
+from lotlens.records import METHODS, Gate, Metric, Predictions, Refusal, Targets
+from lotlens.refusal.conformal import calibrate_sets, check_share, count_allowed
+from lotlens.refusal.familiarity import Scores, list_scores
+
+Group = Literal["unknown", "not a car"]
+DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "neighbours", "unknown": "max probability"}
+"""Features know what is no car, and next to nothing of which car it is (measured: docs/LOG.md)."""
+
+ANSWERED = 0.95
+COVERAGE = 0.95
+_STRANGERS_SHARE = 0.5  # of the known photos given up, how many go to the gate against non-cars
+_FEWEST_STRANGERS = 30  # from which they may choose the method
+_COMMON_FLAW = 0.05  # share of known photos from which a flaw is the model's everyday bread
+_CONFIDENCE = 0.95
+_SMALLEST = 1e-9
+AUROC = "AUROC"
+ACCEPTED = "wrongly accepted"
+PASSED = "known photos that pass"
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """Photos that show none of a model's classes, with its answers to them.
+
+    Attributes:
+        name: for people, such as "noise (made)".
+        group: which gate should stop them.
+        is_given: whether the user gave them; else lotlens made them.
+        predictions: with `familiarity`.
+    """
+
+    name: str
+    group: Group
+    is_given: bool
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well one method tells strangers from known photos.
+
+    Attributes:
+        strangers: their name.
+        method: one of METHODS.
+        auroc: the chance that a stranger has a lower score than a known photo, equal ones counting
+            half; its count is that of the strangers.
+        accepted: share of the strangers that pass where the stated share of known photos does.
+        answered: that share.
+        num_known: known photos.
+    """
+
+    strangers: str
+    method: str
+    auroc: Metric
+    accepted: Metric
+    answered: float
+    num_known: int
+
+
+def measure_auroc(known: Scores, strangers: Scores) -> Metric:
+    """Area under the ROC curve, with Newcombe's interval (2006, method 5).
+
+    It does not shrink to nothing where the two do not overlap at all.
+
+    Args:
+        known: [N] scores, N > 0; higher should mean known.
+        strangers: [M] scores, M > 0.
+    """
+    num_known, num_strangers = len(known), len(strangers)
+    ranks = rankdata(np.concatenate([known, strangers]))[:num_known]
+    above = float(ranks.sum()) - num_known * (num_known + 1) / 2
+    area = above / (num_known * num_strangers)
+    pairs, middle = num_known * num_strangers, (num_known + num_strangers) / 2 - 1
+    z = float(ndtri((1 + _CONFIDENCE) / 2))
+
+    def deviation(true: float) -> float:
+        spread = 1 + middle * ((1 - true) / (2 - true) + true / (1 + true))
+        return math.sqrt(true * (1 - true) * spread / pairs)
+
+    def excess(true: float) -> float:
+        return abs(area - true) - z * deviation(true)
+
+    # At 0 and 1 the deviation is 0, which is no end of the interval.
+    low = brentq(excess, 0.0, min(area, 1 - _SMALLEST)) if area > 0 else 0.0
+    high = brentq(excess, max(area, _SMALLEST), 1.0) if area < 1 else 1.0
+    return Metric(AUROC, area, float(low), float(high), num_strangers)
+
+
+def measure_separation(
+    name: str, method: str, known: Scores, strangers: Scores, answered: float = ANSWERED
+) -> Separation:
+    """AUROC, and the strangers accepted where `answered` of the known photos are.
+
+    Wilson's interval of the latter takes the threshold as given. Scores that are no numbers are
+    left out.
+
+    Args:
+        name: of the strangers.
+        method: one of METHODS.
+        known: [N] scores.
+        strangers: [M] scores.
+        answered: share of known photos that are to pass.
+
+    Raises:
+        InputError: there is nothing to compare.
+    """
+    ours, theirs = known[np.isfinite(known)], strangers[np.isfinite(strangers)]
+    if not len(ours) or not len(theirs):
+        raise InputError(
+            f"cannot compare {len(ours)} known photos with {len(theirs)} of {name}: each needs one"
+            " that can be read at least"
+        )
+    threshold = choose_threshold(ours, 1 - answered)
+    num_passed = int((theirs >= threshold).sum())
+    return Separation(
+        name,
+        method,
+        measure_auroc(ours, theirs),
+        measure_share(ACCEPTED, num_passed, len(theirs)),
+        answered,
+        len(ours),
+    )
+
+
+def choose_threshold(known: Scores, refused: float) -> float:
+    """The threshold below which a new known photo falls with probability `refused` at most.
+
+    With fewer than 1 / refused - 1 photos that cannot be promised; then none of them is refused,
+    and a new one is with probability 1 / (N + 1) at most.
+
+    Args:
+        known: [N] scores of known photos, N > 0; photos with that score or more pass.
+        refused: between 0 and 1.
+    """
+    rank = max(count_allowed(refused, len(known)), 1)
+    return float(np.sort(known)[rank - 1])
+
+
+def choose_strict_threshold(strangers: Scores, wrong: float) -> float:
+    """The threshold that a new stranger reaches with probability `wrong` at most.
+
+    Args:
+        strangers: [M] scores; photos with the threshold or more pass.
+        wrong: between 0 and 1.
+
+    Raises:
+        InputError: there are too few strangers to promise it.
+    """
+    check_share("the rate of wrong acceptances", wrong)
+    rank = count_allowed(wrong, len(strangers))
+    if not rank:
+        raise InputError(
+            f"{len(strangers)} photos cannot show that at most {wrong:g} of them are accepted:"
+            f" {math.ceil(1 / wrong - 1 - 1e-9)} are needed at least; give more, or a higher rate"
+        )
+    # Just above the k-th highest: that one is refused, those above it pass.
+    return float(np.nextafter(np.sort(strangers)[-rank], np.inf))
+
+
+def compare_methods(
+    known: Predictions,
+    strangers: Sequence[Strangers],
+    temperature: float,
+    *,
+    answered: float = ANSWERED,
+) -> tuple[Separation, ...]:
+    """Every method on every set of strangers; methods and sets without scores are left out.
+
+    Args:
+        known: answers to photos of the model's classes that it has not learnt.
+        strangers: sets of photos of none of them.
+        temperature: of the model's card.
+        answered: share of known photos that are to pass.
+    """
+    found = []
+    for theirs in strangers:
+        for method in METHODS:
+            ours = _score(known, method, temperature)
+            scores = _score(theirs.predictions, method, temperature)
+            if len(ours) and len(scores):
+                found.append(measure_separation(theirs.name, method, ours, scores, answered))
+    return tuple(found)
+
+
+def learn_refusal(
+    known: Predictions,
+    targets: Targets,
+    temperature: float,
+    strangers: Sequence[Strangers] = (),
+    *,
+    answered: float = ANSWERED,
+    wrong: float | None = None,
+    cost: float = 1.0,
+    gain: float = 1.0,
+    coverage: float = COVERAGE,
+    references_sha256: str = "",
+) -> Refusal:
+    """Choose the gates' methods and thresholds.
+
+    By default so that the share `answered` of known photos passes both gates, each of which gives
+    up half of the others. With `wrong`, a gate lets at most that share of its strangers pass
+    instead, if there are any. The method is DEFAULT_METHODS', or, where the user gave 30 strangers
+    or more, the one of the highest AUROC on them.
+
+    One model is named if it is the only candidate and its probability p is worth it:
+    p * gain > (1 - p) * cost, which means p > cost / (cost + gain).
+
+    Args:
+        known: answers, with `familiarity`, to photos that the model has not learnt.
+        targets: [N] class indices, -1 where not known.
+        temperature: of the model's card.
+        strangers: sets of photos of none of its classes.
+        answered: share of known photos that are to pass.
+        wrong: rate of wrong acceptances, if that is to decide.
+        cost: of a wrong answer (a wrong buy), in any unit.
+        gain: of a right one, in the same unit.
+        coverage: of the sets of candidates.
+        references_sha256: goes into the record.
+
+    Raises:
+        InputError: a number is out of its range, or there are too few strangers for `wrong`.
+    """
+    check_share("the share of known photos answered", answered)
+    if wrong is not None:
+        check_share("the rate of wrong acceptances", wrong)
+    if not (math.isfinite(cost) and math.isfinite(gain) and cost >= 0 and gain > 0):
+        raise InputError(
+            f"the cost of a wrong answer must be 0 or more and the gain of a right one more than 0,"
+            f" not {cost!r} and {gain!r}"
+        )
+    chances = probabilities(known, temperature)
+    shares: tuple[tuple[Group, float], ...] = (
+        ("not a car", _STRANGERS_SHARE * (1 - answered)),
+        ("unknown", (1 - _STRANGERS_SHARE) * (1 - answered)),
+    )
+    gates = [
+        _build_gate(known, temperature, group, strangers, refused, wrong)
+        for group, refused in shares
+    ]
+    usable = (targets >= 0) & known.answered
+    return Refusal(
+        gates=tuple(gate for gate in gates if gate is not None),
+        coverage=coverage,
+        candidate=calibrate_sets(chances, targets, coverage),
+        sure=cost / (cost + gain),
+        tolerated=_find_common_flaws(known),
+        num_photos=int(usable.sum()),
+        references_sha256=references_sha256,
+    )
+
+
+def _score(predictions: Predictions, method: str, temperature: float) -> Scores:
+    scores = list_scores(predictions, method, temperature)
+    return scores[np.isfinite(scores)]
+
+
+def _build_gate(
+    known: Predictions,
+    temperature: float,
+    group: Group,
+    strangers: Sequence[Strangers],
+    refused: float,
+    wrong: float | None,
+) -> Gate | None:
+    """A gate against one group; None if there are no scores to build it on."""
+    ours_by_method = {
+        method: scores for method in METHODS if len(scores := _score(known, method, temperature))
+    }
+    if not ours_by_method:
+        return None
+    mine = [one for one in strangers if one.group == group]
+    given = [one for one in mine if one.is_given] or mine
+    theirs_by_method = {
+        method: np.concatenate([_score(one.predictions, method, temperature) for one in given])
+        for method in ours_by_method
+        if given
+    }
+    is_given = any(one.is_given for one in given)
+    method = _choose_method(group, ours_by_method, theirs_by_method, is_given)
+    ours, theirs = ours_by_method[method], theirs_by_method.get(method, np.zeros(0))
+    if wrong is not None and given:
+        threshold = choose_strict_threshold(theirs, wrong)
+    else:
+        threshold = choose_threshold(ours, refused)
+    return Gate(
+        group,
+        method,
+        threshold,
+        measure_share(PASSED, int((ours >= threshold).sum()), len(ours)),
+        measure_share(ACCEPTED, int((theirs >= threshold).sum()), len(theirs))
+        if len(theirs)
+        else None,
+    )
+
+
+def _choose_method(
+    group: Group, known: Mapping[str, Scores], strangers: Mapping[str, Scores], is_given: bool
+) -> str:
+    default = DEFAULT_METHODS[group]
+    if default not in known:
+        default = next(iter(known))
+    enough = [m for m in known if len(strangers.get(m, ())) >= _FEWEST_STRANGERS]
+    if not is_given or not enough:
+        return default
+    areas = {method: measure_auroc(known[method], strangers[method]).value for method in enough}
+    best = max(enough, key=lambda method: areas[method])
+    return default if areas.get(default) == areas[best] else best
+
+
+def _find_common_flaws(known: Predictions) -> tuple[str, ...]:
+    if known.flaws is None or not known.flaws:
+        return ()
+    kinds = [flaw.partition(":")[0] for flaw in known.flaws if flaw]
+    return tuple(sorted({k for k in kinds if kinds.count(k) >= _COMMON_FLAW * len(known.flaws)}))

@@ -1,0 +1,149 @@
+"""What is said of each photo: a model, two, or why there is none; it knows predictions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lotlens.answering.answers import probabilities
+from lotlens.records import OK, CarClass, Gate, Predictions, Refusal
+from lotlens.refusal.conformal import list_candidates
+from lotlens.refusal.familiarity import list_scores
+
+Kind = Literal["model", "unsure", "unknown", "not a car", "poor photo", "no answer"]
+
+KINDS: tuple[Kind, ...] = ("model", "unsure", "unknown", "not a car", "poor photo", "no answer")
+"""What can be said of a photo."""
+VERDICT_COLUMNS = ("verdict", "reason", "candidates")
+"""What `add_verdicts` adds."""
+
+_NO_CHANCES = {"probability": float("nan"), "second_probability": float("nan")}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one photo.
+
+    Attributes:
+        kind: one of KINDS.
+        named: the model, or the two between which it is unsure; else nothing.
+        probability: of the likeliest class, if classes are named; else None.
+        candidates: the classes of its set (see `conformal`), the likeliest first.
+        sentence: one plain sentence for people.
+    """
+
+    kind: Kind
+    named: tuple[CarClass, ...]
+    probability: float | None
+    candidates: tuple[CarClass, ...]
+    sentence: str
+
+
+def decide(
+    predictions: Predictions, refusal: Refusal | None, temperature: float
+) -> tuple[Verdict, ...]:
+    """One verdict per photo: a model, two, or why there is none.
+
+    Looked at in this order: whether there is an answer at all, the photo's quality, the gates, and
+    then how sure the answer is. With a gate whose method was not measured on these predictions, no
+    photo passes.
+
+    Args:
+        predictions: answers; with `flaws` and `familiarity`, if the refusal is to use them.
+        refusal: of the model's card; None for a model that knows of none: every answer is named.
+        temperature: of the model's card.
+    """
+    chances = probabilities(predictions, temperature)
+    rule = refusal or Refusal(sure=0.0)
+    refused_by = _apply_gates(predictions, rule, temperature)
+    order = np.argsort(-chances, axis=1, kind="stable")
+    is_candidate = list_candidates(chances, rule.candidate)
+    flaws = predictions.flaws or ("",) * len(predictions.ids)
+    verdicts = []
+    for row, status in enumerate(predictions.status):
+        if status != OK:
+            verdicts.append(Verdict("no answer", (), None, (), f"There is no answer: {status}."))
+            continue
+        ranked = [(predictions.classes[k], float(chances[row, k])) for k in order[row].tolist()]
+        candidates = (
+            tuple(predictions.classes[k] for k in order[row].tolist() if bool(is_candidate[row, k]))
+            if refusal is not None
+            else ()
+        )
+        flaw = flaws[row]
+        if flaw and flaw.partition(":")[0] not in rule.tolerated:
+            sentence = f"The photo is too poor to tell: {flaw}."
+            verdicts.append(Verdict("poor photo", (), None, (), sentence))
+        elif refused_by[row] is not None:
+            verdicts.append(_refuse(refused_by[row], ranked[0][0]))
+        else:
+            is_only = refusal is None or candidates == (ranked[0][0],)
+            is_sure = (is_only and ranked[0][1] > rule.sure) or len(ranked) == 1
+            verdicts.append(_name(ranked, candidates, is_sure))
+    return tuple(verdicts)
+
+
+def add_verdicts(
+    rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]
+) -> list[dict[str, Any]]:
+    """Rows of `predict.to_rows` with what is said of each photo.
+
+    A photo that a gate refused keeps the likeliest class, for a submission must name one, but no
+    probability: that is one among the classes, and says nothing where it may be none of them.
+
+    Returns:
+        the rows with verdict, reason, and candidates: names, with semicolons between.
+    """
+    return [
+        {
+            **row,
+            **(_NO_CHANCES if verdict.kind in ("unknown", "not a car") else {}),
+            "verdict": verdict.kind,
+            "reason": verdict.sentence,
+            "candidates": "; ".join(car.name for car in verdict.candidates),
+        }
+        for row, verdict in zip(rows, verdicts, strict=True)
+    ]
+
+
+def _apply_gates(
+    predictions: Predictions, refusal: Refusal, temperature: float
+) -> list[Gate | None]:
+    """The first gate that each photo does not pass."""
+    refused_by: list[Gate | None] = [None] * len(predictions.ids)
+    for gate in reversed(refusal.gates):
+        scores = list_scores(predictions, gate.method, temperature)
+        for row in np.flatnonzero(~(scores >= gate.threshold)).tolist():
+            refused_by[row] = gate
+    return refused_by
+
+
+def _refuse(gate: Gate | None, likeliest: CarClass) -> Verdict:
+    if gate is not None and gate.refuses == "unknown":
+        sentence = (
+            "It looks like none of the models that were learnt; the least unlike is"
+            f" {likeliest.name}."
+        )
+        return Verdict("unknown", (), None, (), sentence)
+    sentence = "It does not look like the cars that were learnt: no car, or only a part of one."
+    return Verdict("not a car", (), None, (), sentence)
+
+
+def _name(
+    ranked: Sequence[tuple[CarClass, float]], candidates: tuple[CarClass, ...], is_sure: bool
+) -> Verdict:
+    (first, chance), *others = ranked
+    if is_sure:
+        sentence = f"It is {first.name}, with a probability of {_show(chance)}."
+        return Verdict("model", (first,), chance, candidates, sentence)
+    second, next_chance = others[0]
+    sentence = f"It may be {first.name} ({_show(chance)}) or {second.name} ({_show(next_chance)})."
+    return Verdict("unsure", (first, second), chance, candidates, sentence)
+
+
+def _show(chance: float) -> str:
+    """Two digits, and never a certainty that nobody has."""
+    return "more than 0.99" if chance > 0.99 else f"{chance:.2f}"

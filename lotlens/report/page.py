@@ -1,0 +1,324 @@
+"""Figures, confusions and pictures become one HTML file; it computes none of the figures.
+
+The file stands alone: styles and pictures lie within it, and a content security policy forbids it
+to fetch or run anything. What can be clicked are links to places within the page. Class names and
+photo ids are strangers' text: always escaped, and cut where they are endless.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lotlens.files import write_text_atomically
+from lotlens.judge.judged import Judged, Subject
+from lotlens.judge.metrics import (
+    ACCURACY,
+    BALANCED,
+    BRIER,
+    CALIBRATION_ERROR,
+    LOG_LOSS,
+    MACRO_F1,
+    STRICT_ACCURACY,
+    TOP_2,
+    UNANSWERED,
+    ClassScore,
+)
+from lotlens.records import Catalog, Finding, HeatMaps, Metric, ModelCard
+from lotlens.report.charts import draw_curve, draw_refusals, draw_reliability
+from lotlens.report.language import ENGLISH, Language, mark
+from lotlens.report.pictures import Album
+from lotlens.report.showing import Showing, lay_out_matrix
+from lotlens.report.templates import make_svg_uri, render_page
+
+_MOST_CLASS_ROWS = 40
+_MOST_FINDINGS = 20
+_MOST_UNREADABLE = 50
+_MOST_DOUBTED = 8
+_MOST_PAIRS = 6
+# As text a picture takes a third more; with all else the file stays under 15 MB.
+_MOST_PICTURE_BYTES = 9_000_000
+
+_FIGURES = {
+    STRICT_ACCURACY: (
+        mark("accuracy, unanswered as wrong"),
+        mark("share right when a photo without an answer counts as wrong"),
+    ),
+    UNANSWERED: (mark("unanswered"), mark("share of photos that could not be read")),
+    TOP_2: (
+        mark("top-2 accuracy"),
+        mark("share whose truth is the likeliest class or the second"),
+    ),
+    BALANCED: (
+        mark("balanced accuracy"),
+        mark("mean share recognised, every class weighing the same"),
+    ),
+    BRIER: (
+        mark("Brier score"),
+        mark("squared distance of the probabilities from the truth; 0 is perfect, 2 the worst"),
+    ),
+    MACRO_F1: (
+        mark("macro F1"),
+        mark("precision and recall in one, every class weighing the same; 1 is perfect"),
+    ),
+    LOG_LOSS: (
+        mark("log loss"),
+        mark("how little the truth was expected, in nats; 0 is perfect, lower is better"),
+    ),
+    CALIBRATION_ERROR: (
+        mark("calibration error"),
+        mark("how far stated probabilities are from the share that is right"),
+    ),
+}
+_SHARES = {STRICT_ACCURACY, UNANSWERED, TOP_2, BALANCED, CALIBRATION_ERROR}
+_TITLES = {
+    "held-out": mark("%(run)s: judged on validation photos"),
+    "folds": mark("%(run)s: cross-validation"),
+    "locked": mark("%(run)s: judged on locked photos"),
+    "other": mark("%(run)s: judged on %(data)s"),
+}
+_FITS = {
+    "pad": mark("whole photo, padded"),
+    "stretch": mark("whole photo, stretched"),
+    "crop": mark("cropped"),
+}
+_VIEWS = {
+    "whole": mark("whole photo"),
+    "mirror": mark("mirrored photo"),
+    "closer": mark("closer"),
+    "further": mark("further away"),
+    "left": mark("left part"),
+    "right": mark("right part"),
+    "brighter": mark("brighter"),
+    "darker": mark("darker"),
+}
+_CURVES = (("accuracy", mark("Accuracy")), ("loss", mark("Loss")))
+
+
+@dataclass(frozen=True)
+class Background:
+    """What a report tells beside the figures.
+
+    Attributes:
+        catalog: where the photos lie; one that is not there, or cannot be read, is said to be so.
+        heat_maps: photo id -> where the model looked, for some of the worst errors.
+        history: one row per look at validation, numbers or their text; columns whose name holds
+            "loss" or "accuracy" are drawn. Empty for a model without epochs.
+        findings: what is odd with the photos.
+        sizes: (width, height) -> photos, if that is known.
+        synthetic: whether the photos judged were drawn; the report then says so at its top.
+    """
+
+    catalog: Catalog = field(default_factory=lambda: Catalog((), ()))
+    heat_maps: Mapping[str, HeatMaps] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Finding] = ()
+    sizes: Mapping[tuple[int, int], int] | None = None
+    synthetic: bool = False
+
+
+def write_report(
+    path: Path,
+    subject: Subject,
+    judged: Judged,
+    background: Background = Background(),
+    *,
+    language: Language = ENGLISH,
+) -> None:
+    """Write the report as one HTML file under 15 MB, whole or not at all.
+
+    Pictures are drawn in the order of their importance while a budget of 9 MB of JPEG lasts: the
+    worst errors, the commonest confusions, what else was taken for something else (the surest
+    first), some of what was right. The page says how many wrong answers it does not show.
+
+    Args:
+        path: the file to write.
+        subject: what was judged.
+        judged: all figures.
+        background: photos, history and findings.
+        language: what it is written in. Reasons and findings stay in English.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    page = render_page(
+        "page.html.jinja",
+        language=language,
+        title=language.say(_TITLES[subject.kind], run=subject.run, data=subject.data),
+        subject=subject,
+        card=judged.card,
+        synthetic=background.synthetic or judged.card.synthetic,
+        trained_on_synthetic=judged.card.synthetic,
+        **_fill_figures(judged, language),
+        **_fill_pictures(judged, background),
+        **_fill_training(judged, background, language),
+        findings=_group_findings(background.findings),
+        facts=_list_facts(judged.card, language),
+    )
+    write_text_atomically(path, page)
+
+
+def _fill_figures(judged: Judged, language: Language) -> dict[str, Any]:
+    """What the page shows of the figures alone."""
+    by_name = {metric.name: metric for metric in judged.metrics}
+    ranked = _rank_scores(judged.class_scores)
+    num_judged = int(judged.confusions.sum())
+    picked = judged.picked_refusals
+    return {
+        "accuracy": by_name.get(ACCURACY),
+        "num_judged": num_judged,
+        "num_right": int(judged.confusions.trace()),
+        "chance": judged.confusions.sum(axis=1).max() / num_judged if num_judged else None,
+        "figures": [_describe(m, language) for m in judged.metrics if m.name != ACCURACY],
+        "main_scores": ranked[:_MOST_CLASS_ROWS],
+        "more_scores": ranked[_MOST_CLASS_ROWS:],
+        "num_classes": len(judged.class_scores),
+        "advice": judged.advice,
+        "most_doubted": _MOST_DOUBTED,
+        "reliability": [
+            (one, make_svg_uri(draw_reliability(one.bins, language))) for one in judged.reliability
+        ],
+        "refusals": picked,
+        "refusal_curve": make_svg_uri(draw_refusals(judged.refusals, picked, language))
+        if judged.refusals
+        else None,
+        "unreadable": judged.unreadable[:_MOST_UNREADABLE],
+        "num_unreadable": len(judged.unreadable),
+        "judged_extremes": _find_extremes(
+            [(score.car.name, score.num_photos) for score in judged.class_scores]
+        ),
+    }
+
+
+def _fill_pictures(judged: Judged, background: Background) -> dict[str, Any]:
+    """What the page shows of the photos, drawn in the order of its importance."""
+    with Album(background.catalog, most_bytes=_MOST_PICTURE_BYTES) as album:
+        show = Showing(album, judged.answers, judged.card, background.heat_maps)
+        errors = [show.show_error(error) for error in judged.errors]
+        pairs = [show.show_pair(pair) for pair in judged.pairs[:_MOST_PAIRS]]
+        matrix = lay_out_matrix(judged.class_scores, judged.confusions)
+        cells = show.fill_cells(judged.class_scores, matrix.positions, judged.confusions)
+    num_wrong = int(judged.confusions.sum() - judged.confusions.trace())
+    return {
+        "errors": errors,
+        "has_heat": any(error.said_heat for error in errors),
+        "pairs": pairs,
+        "matrix": matrix,
+        "cells": cells,
+        "cell_ids": {score.car.label: k + 1 for k, score in enumerate(judged.class_scores)},
+        "shown_cells": {cell.id for cell in cells},
+        "num_unseen": num_wrong - sum(len(cell.photos) for cell in cells if not cell.is_right),
+    }
+
+
+def _fill_training(judged: Judged, background: Background, language: Language) -> dict[str, Any]:
+    """What the page shows of the training and its photos."""
+    counts = judged.training_counts or {}
+    stages = [str(stage.get("kind", "")) for stage in judged.card.recipe.get("stages", ())]
+    learnt = [
+        (score.car.name, counts[score.car.label])
+        for score in judged.class_scores
+        if score.car.label in counts
+    ]
+    return {
+        "curves": _draw_curves(background.history, language, stages),
+        "num_training": sum(counts.values()),
+        "training_extremes": _find_extremes(learnt),
+        "sizes": _describe_sizes(background.sizes or {}),
+    }
+
+
+def _describe(metric: Metric, language: Language) -> dict[str, str]:
+    """A line of the table of figures, all as text."""
+    value, interval = (
+        (language.percent(metric.value, 1), language.interval(metric.low, metric.high, 1))
+        if metric.name in _SHARES
+        else (
+            language.number(metric.value, 3),
+            f"{language.number(metric.low, 3)}–{language.number(metric.high, 3)}",
+        )
+    )
+    name, meaning = _FIGURES.get(metric.name, (metric.name, ""))
+    return {
+        "name": language.say(name) if meaning else name,
+        "meaning": language.say(meaning) if meaning else "",
+        "value": value,
+        "interval": interval,
+        "count": language.whole(metric.count),
+    }
+
+
+def _rank_scores(scores: Sequence[ClassScore]) -> list[ClassScore]:
+    """The weakest class first; classes without photos last."""
+    return sorted(
+        scores,
+        key=lambda score: (
+            score.recall is None,
+            score.recall.value if score.recall else 0,
+            score.f1 or 0,
+        ),
+    )
+
+
+def _find_extremes(counts: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The largest and the smallest class, as (name, photos); none of fewer than two."""
+    if len(counts) < 2:
+        return []
+    return [max(counts, key=lambda row: row[1]), min(counts, key=lambda row: row[1])]
+
+
+def _describe_sizes(sizes: Mapping[tuple[int, int], int]) -> list[str]:
+    """The smallest, the largest and the commonest size; nothing if none is known."""
+    if not sizes:
+        return []
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    commonest = max(by_area, key=lambda size: sizes[size])
+    return [f"{width} × {height}" for width, height in (by_area[0], by_area[-1], commonest)]
+
+
+def _group_findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    by_check: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_check[finding.check].append(finding)
+    return [
+        {"check": check, "count": len(group), "shown": group[:_MOST_FINDINGS]}
+        for check, group in sorted(by_check.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+
+
+def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
+    image, say = card.image, language.say
+    views = [say(_VIEWS[view]) if view in _VIEWS else view for view in card.views]
+    facts = [
+        (say("Backbone"), card.backbone),
+        (
+            say("Input"),
+            say(
+                "%(width)s × %(height)s pixels, %(fit)s",
+                width=image.width,
+                height=image.height,
+                fit=say(_FITS[image.fit]),
+            ),
+        ),
+        (say("Models that answer together"), str(card.members) if card.members > 1 else ""),
+        (say("Views averaged"), ", ".join(views)),
+        (say("Temperature"), language.number(card.temperature, 3)),
+        (say("Fingerprint of training data"), card.fingerprint),
+        ("lotlens", card.lotlens_version),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _draw_curves(
+    history: Sequence[Mapping[str, Any]], language: Language, stages: Sequence[str]
+) -> list[dict[str, str]]:
+    """One picture each for accuracies and losses, as data URIs; none without two epochs."""
+    curves = []
+    for word, caption in _CURVES:
+        picture = draw_curve(word, history, language, stages)  # type: ignore[arg-type]
+        if picture is not None:
+            curves.append({"caption": language.say(caption), "image": make_svg_uri(picture)})
+    return curves

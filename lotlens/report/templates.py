@@ -1,0 +1,70 @@
+"""Fills in the templates of this folder; it knows no report's contents."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lotlens.report.language import ENGLISH, THIN, Language, install
+
+_MOST_LETTERS = 100
+
+
+def render_page(template_name: str, *, language: Language = ENGLISH, **values: Any) -> str:
+    """A template of this folder, filled in; every value is escaped.
+
+    Args:
+        template_name: such as "page.html.jinja"; it extends "frame.html.jinja".
+        language: of the sentences that the template marks with `trans`.
+        values: what the template names, all of it; the frame names `title` and `synthetic`.
+    """
+    environment = build_environment(language)
+    return environment.get_template(template_name).render(values, language=language)
+
+
+@cache  # compiling the templates takes longer than filling them in
+def build_environment(language: Language) -> Environment:
+    """What renders the templates of this folder in a language."""
+    environment = Environment(
+        loader=PackageLoader("lotlens", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    install(language, environment)
+    environment.filters["percent"] = language.percent
+    environment.filters["interval"] = lambda metric, digits=0: language.interval(
+        metric.low, metric.high, digits
+    )
+    environment.filters["number"] = language.number
+    environment.filters["whole"] = language.whole
+    environment.filters["quote"] = language.quote
+    environment.filters["chance"] = lambda share: _format_chance(share, language)
+    environment.filters["name"] = _cut
+    environment.filters["jpeg"] = lambda data: _make_data_uri("image/jpeg", data)
+    return environment
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+
+
+def _format_chance(share: float, language: Language) -> str:
+    """A probability in whole per cent that never claims certainty."""
+    if share < 0.005:
+        return f"<{THIN}{language.percent(0.01)}"
+    if share > 0.995:
+        return f">{THIN}{language.percent(0.99)}"
+    return language.percent(share)
+
+
+def _make_data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def make_svg_uri(data: bytes) -> str:
+    return _make_data_uri("image/svg+xml", data)

@@ -1,0 +1,1 @@
+"""Many trainings on one split, and which of them is better."""

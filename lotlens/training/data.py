@@ -1,0 +1,68 @@
+"""Labelled photos that trainings share: opened once, and looked at once; it trains nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from lotlens.audit.findings import Audit, Looks, audit_lot, look_at
+from lotlens.photos.labelled import open_data
+from lotlens.photos.sources import check_trainable
+from lotlens.recipes.schema import Audit as AuditSettings
+from lotlens.records import Catalog, Lot, Watcher
+
+
+class TrainingData:
+    """A lot that can be trained on, for one training or many.
+
+    Args:
+        path: in any form that `open_lot` knows.
+        decisions_path: a file of people's decisions on labels; None for the one beside the data,
+            if there is one.
+
+    Attributes:
+        path: where it lies.
+        lot: with the labels that people decided on.
+
+    Raises:
+        InputError: it cannot be read, or cannot be trained on.
+    """
+
+    def __init__(self, path: Path, decisions_path: Path | None = None) -> None:
+        self.path = path
+        self.lot = open_data(path, decisions_path)
+        check_trainable(self.lot)
+        self._looks: dict[bool, Looks] = {}
+
+    @cached_property
+    def usable(self) -> Catalog:
+        """The labelled photos that have files."""
+        return self.lot.train.with_files()
+
+    def audit(
+        self, settings: AuditSettings, lock: float = 0.0, watch: Watcher | None = None
+    ) -> Audit:
+        """The audit of what is trained on; the test part is looked at only if leaks matter.
+
+        Photos are looked at once, whatever the settings.
+
+        Raises:
+            InputError: as `audit_lot`.
+        """
+        part = _choose_photos(self.lot, settings)
+        with_test = bool(len(part.test))
+        if with_test not in self._looks:
+            self._looks[with_test] = look_at(part, watch=watch)
+        return audit_lot(part, settings, lock=lock, looks=self._looks[with_test], watch=watch)
+
+
+def audit_training(lot: Lot, settings: AuditSettings, *, watch: Watcher | None = None) -> Audit:
+    """As `TrainingData.audit`, of a lot that was opened elsewhere, with nothing locked."""
+    return audit_lot(_choose_photos(lot, settings), settings, watch=watch)
+
+
+def _choose_photos(lot: Lot, settings: AuditSettings) -> Lot:
+    """What is looked at: photos to train on, and those of the test part only if leaks matter."""
+    test = lot.test if settings.leak == "drop" else Catalog((), lot.test.classes)
+    return replace(lot, train=lot.train.with_files(), test=test)

@@ -1,0 +1,199 @@
+"""The models of a run, one or one per fold: trained, judged, and written as one bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lotlens.answering.answers import save_predictions
+from lotlens.answering.views import WHOLE
+from lotlens.audit.findings import Audit
+from lotlens.audit.parts import list_held_out, list_learnt, pair_sides
+from lotlens.audit.split import cluster_photos
+from lotlens.deliver.model import Model
+from lotlens.deliver.own_data import Sides
+from lotlens.errors import InputError
+from lotlens.extras import import_vision
+from lotlens.photos.synthetic import is_synthetic
+from lotlens.recipes.schema import Recipe
+from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
+from lotlens.run import FORMAT_VERSION, RunFolder
+from lotlens.training.settle import answer_views, settle, teach_refusal
+from lotlens.version import __version__
+
+if TYPE_CHECKING:
+    from lotlens.vision.stages import Trained
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a training begins with beside its data, in a round of improvement.
+
+    Attributes:
+        additions: outside photos to learn, with labels of the data's classes and ids of their own.
+        photo_weights: photo id -> how much it counts, 1 if it is not named.
+        starts: weights to begin with, of each model; none for the pretrained ones.
+    """
+
+    additions: tuple[Photo, ...] = ()
+    photo_weights: Mapping[str, float] | None = None
+    starts: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that one training begins with.
+
+    Attributes:
+        run: a folder that holds recipe, source and split; a training in it that was stopped goes
+            on.
+        recipe: the stages.
+        lot: the data.
+        split: of its photos.
+        found: the audit of them.
+        extras: what is learnt beside them.
+        schedules: learning-rate schedules of one's own (see `verbs.train.train`).
+        num_workers: processes that augment photos while fine-tuning.
+    """
+
+    run: RunFolder
+    recipe: Recipe
+    lot: Lot
+    split: Split
+    found: Audit
+    extras: Extras = Extras()
+    schedules: Mapping[str, Callable[[float], float]] | None = None
+    num_workers: int = 0
+
+    @cached_property
+    def usable(self) -> Catalog:
+        """The labelled photos that have files."""
+        return self.lot.train.with_files()
+
+    @cached_property
+    def sides(self) -> Sides:
+        """Of each model the ids that it learns, and those held out of it."""
+        return pair_sides(self.split)
+
+
+def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
+    """Run the recipe's stages once, or once per fold; additions are learnt by every model."""
+    stages = import_vision("stages")
+    run, extras, sides = training.run, training.extras, training.sides
+    clusters = cluster_photos(training.usable, training.found.groups)
+    trained: list[Trained] = []
+    for number, (kept, held_out) in enumerate(sides, start=1):
+        place, log_path, told = run.checkpoint_path, run.tensorboard_path, watch
+        if len(sides) > 1:
+            place, log_path = place / f"fold-{number}", log_path / f"fold-{number}"
+            told = watch_fold(watch, number, len(sides))
+        learnt = training.usable.select(kept)
+        one: Trained = stages.run_stages(
+            training.recipe,
+            replace(learnt, photos=(*learnt.photos, *extras.additions)),
+            training.usable.select(held_out),
+            clusters=clusters,
+            functions=training.schedules,
+            start=extras.starts[number - 1] if extras.starts else None,
+            photo_weights=extras.photo_weights,
+            checkpoint_path=place,
+            scratch_path=run.path,
+            log_path=log_path,
+            num_workers=training.num_workers,
+            watch=told,
+        )
+        trained.append(one)
+    return trained
+
+
+def watch_fold(watch: Watcher | None, number: int, num_folds: int) -> Watcher | None:
+    """Told of the work on one of several models, it passes that on with the model's number."""
+    if watch is None:
+        return None
+    return lambda what, done, total: watch(f"fold {number} of {num_folds}: {what}", done, total)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes and speaks: one that is alone, or the first of torchrun's.
+
+    Raises:
+        MissingExtra: lotlens[train] is not installed.
+    """
+    is_first: bool = import_vision("distributed").is_first()
+    return is_first
+
+
+def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None) -> Model:
+    """Write the history, let validation choose views and temperature, judge, save the bundle.
+
+    With folds, each model answers for the fold that it has not seen.
+    """
+    bundle, classifier = import_vision("bundle"), import_vision("classifier")
+    run, sides, catalog = training.run, training.sides, training.lot.train
+    run.write_history(_join_histories(trained))
+    validation = training.usable.select(list_held_out(training.split))
+    card = _begin_card(training, trained)
+    members = [one.classifier for one in trained]
+    names = (WHOLE, *training.recipe.views)
+    by_view = answer_views(members, card, sides, validation, names, watch)
+    card, predictions, _ = settle(card, by_view, validation)
+    network = classifier.Ensemble(members) if len(members) > 1 else members[0]
+    card, predictions = teach_refusal(
+        run, card, network, members, sides, predictions, catalog, watch
+    )
+    save_predictions(run.validation_path, predictions)
+    bundle.save_bundle(run, network, card)
+    return Model(run)
+
+
+def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
+    """The model card, but for what validation's answers say."""
+    recipe, lot = training.recipe, training.lot
+    many = len(trained)
+    return ModelCard(
+        format_version=FORMAT_VERSION,
+        lotlens_version=__version__,
+        classes=lot.train.classes,
+        image=trained[0].spec,
+        backbone=recipe.backbone,
+        feature_levels=recipe.feature_levels,
+        recipe=recipe.to_dict(),
+        fingerprint=training.split.fingerprint,
+        chosen="; ".join(_describe_choice(one, n, many) for n, one in enumerate(trained, 1)),
+        commonest_label=find_commonest_label(lot.train.select(list_learnt(training.split))),
+        synthetic=is_synthetic(lot.source),
+    )
+
+
+def _join_histories(trained: Sequence[Trained]) -> list[dict[str, Any]]:
+    """The rows of all models, with the number of the fold where there are several."""
+    return [
+        {**({"fold": number} if len(trained) > 1 else {}), **row}
+        for number, one in enumerate(trained, start=1)
+        for row in one.history
+    ]
+
+
+def _describe_choice(trained: Trained, number: int, num_models: int) -> str:
+    reasons = ", ".join(
+        f"{c.name} {c.accuracy:.3f} ({c.log_loss:.3f} nats)" for c in trained.candidates
+    )
+    fold = f"fold {number}: " if num_models > 1 else ""
+    return f"{fold}{trained.chosen}; validation accuracy (log loss) of each candidate: {reasons}"
+
+
+def find_commonest_label(catalog: Catalog) -> str:
+    """The label that most photos of the catalog bear; of equals, the first in class order.
+
+    Raises:
+        InputError: no photo has a label.
+    """
+    targets = catalog.targets()
+    known = targets[targets >= 0]
+    if not len(known):
+        raise InputError("no photo has a label, so there is no commonest class to fill with")
+    return catalog.labels[int(np.bincount(known).argmax())]

@@ -1,0 +1,47 @@
+"""Check photos, labels and tables, and write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lotlens.audit.findings import Audit, audit_lot, write_findings
+from lotlens.photos.labelled import open_data
+from lotlens.photos.synthetic import is_synthetic
+from lotlens.recipes.loading import resolve_recipe
+from lotlens.recipes.schema import Recipe
+from lotlens.records import Watcher
+from lotlens.report.findings_page import write_findings_page
+
+
+def run_audit(
+    data: Path | str,
+    recipe: str | Path | Recipe = "standard",
+    *,
+    overrides: Sequence[str] = (),
+    out: Path | str | None = None,
+    watch: Watcher | None = None,
+) -> Audit:
+    """Check photos, labels and tables; write findings.csv and findings.html.
+
+    The name is not that of the command, since `lotlens.audit` is the room with the checks.
+
+    Args:
+        data: in any form that `open_lot` knows.
+        recipe: says what training would do with each finding (see `recipe.Audit`).
+        overrides: "audit.leak=drop" and the like.
+        out: the folder for the two files; None writes none.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError, RecipeError: what was given cannot be used.
+        OutputError: a file cannot be written.
+    """
+    recipe = resolve_recipe(recipe, overrides)
+    lot = open_data(Path(data))
+    found = audit_lot(lot, recipe.audit, lock=recipe.lock, watch=watch)
+    if out is not None:
+        out = Path(out)
+        write_findings(out / "findings.csv", found)
+        write_findings_page(out / "findings.html", found, lot, synthetic=is_synthetic(lot.source))
+    return found

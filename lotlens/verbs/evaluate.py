@@ -1,0 +1,69 @@
+"""Judge a model on labelled photos, and write a report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lotlens.deliver.asked import find_asked
+from lotlens.deliver.model import load
+from lotlens.judge.judged import Evaluation, judge
+from lotlens.photos.synthetic import is_synthetic
+from lotlens.records import Watcher
+from lotlens.report.language import load_language
+from lotlens.report.run_report import count_training, report_on
+
+
+def evaluate(
+    run: Path | str,
+    data: Path | str | None = None,
+    *,
+    labels: Path | str | None = None,
+    photos: Path | str | None = None,
+    report: Path | str | None = None,
+    locked: bool = False,
+    lang: str = "en",
+    watch: Watcher | None = None,
+) -> Evaluation:
+    """Judge a model on labelled photos, and write a report.
+
+    Args:
+        run: the run folder.
+        data: labelled photos. Without it and without labels, the run's own validation part. If
+            it is the data that the model was trained on, only the validation part is judged.
+        labels: a CSV of ids and labels, with `photos` for where the photos are.
+        photos: a zip or folder.
+        report: where the HTML report goes; None for the run's report.html.
+        locked: judge on the locked part of the run's own data instead. Each time is written down
+            in the run, since a choice made by its result would spoil it.
+        lang: the language of the report, "en" or "ru".
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: the photos or labels cannot be used; nothing was locked.
+        BundleError: the run is missing or damaged.
+        OutputError: the report cannot be written.
+    """
+    language = load_language(lang)
+    model = load(run)
+    asked = find_asked(model, data, labels, photos, locked=locked)
+    predictions = asked.stored or model.answer(asked.catalog, watch=watch)
+    judged = judge(model.card, predictions, asked.catalog, count_training(model))
+    synthetic = is_synthetic(asked.lot.source)
+    report_on(
+        model,
+        judged,
+        asked.catalog,
+        asked.subject,
+        asked.lot.findings,
+        None if report is None else Path(report),
+        synthetic=synthetic,
+        language=language,
+    )
+    evaluation = judged.evaluate(asked.about, synthetic=synthetic)
+    model.run.write_metrics(evaluation.to_dict())
+    if not locked:
+        return evaluation
+    accuracy = evaluation.accuracy
+    times = model.run.add_opening(accuracy.value, accuracy.count)
+    return replace(evaluation, times_opened=times)

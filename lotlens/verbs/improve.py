@@ -1,0 +1,390 @@
+"""Train a candidate that learns more than a run did, and let a gate judge it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lotlens.answering.answers import order_classes, select_predictions
+from lotlens.audit.parts import LOCKED, count_folds, list_held_out
+from lotlens.audit.split import check_split
+from lotlens.deliver.model import Model, load
+from lotlens.deliver.own_data import OwnData, decide_labels, open_own_data
+from lotlens.errors import InputError
+from lotlens.extras import import_vision
+from lotlens.improve.decided import (
+    compare_labels,
+    follow_decisions,
+    read_contradicted,
+    take_in,
+)
+from lotlens.improve.evidence import gather_evidence
+from lotlens.improve.gate import RULES, Judgement, Rule, judge_candidate
+from lotlens.improve.hard import weigh_hard
+from lotlens.improve.history import count_round, describe_round, read_rounds, write_rounds
+from lotlens.improve.plan import (
+    RoundPlan,
+    continue_recipe,
+    count_reasons,
+    read_base,
+    read_plan,
+    read_round,
+    write_plan,
+    write_round,
+)
+from lotlens.improve.vetting import Vetting, read_earlier, vet_offer
+from lotlens.judge.metrics import align_targets
+from lotlens.photos.decisions import read_decisions
+from lotlens.photos.sources import check_trainable
+from lotlens.records import Lot, Watcher
+from lotlens.report.round_plot import draw_rounds
+from lotlens.run import RunFolder
+from lotlens.training.begin import begin_run
+from lotlens.training.data import audit_training
+from lotlens.training.folds import Extras, Training
+from lotlens.verbs.train import complete_training
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round that is done.
+
+    Attributes:
+        model: the run that it made.
+        parent: the run that it began with.
+        number: from 1.
+        judgement: what the gate says.
+        rounds: all rounds up to this one, one row each, as in rounds.csv.
+    """
+
+    model: Model
+    parent: Path
+    number: int
+    judgement: Judgement
+    rounds: tuple[Mapping[str, str], ...]
+
+    @property
+    def best(self) -> Path:
+        """The run to use from now on."""
+        return self.model.run.path if self.judgement.accepted else self.parent
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "run": str(self.model.run.path),
+            "parent": str(self.parent),
+            "round": self.number,
+            "use": str(self.best),
+            "gate": self.judgement.to_dict(),
+            "rounds": [dict(row) for row in self.rounds],
+        }
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What a round is asked for; see `plan_round`."""
+
+    outside: Path | None
+    hard: bool
+    anew: bool | None
+    rule: Rule
+    most: int | None
+    trust_labels: bool
+
+
+def plan_round(
+    run: Path | str,
+    *,
+    outside: Path | str | None = None,
+    hard: bool = False,
+    anew: bool | None = None,
+    rule: Rule = "better",
+    most: int | None = None,
+    trust_labels: bool = False,
+    watch: Watcher | None = None,
+) -> RoundPlan:
+    """What a round of improvement would do. Nothing is trained or written.
+
+    Args:
+        run: the run to begin with.
+        outside: photos to vet and add (see `improve.vetting.vet_offer`).
+        hard: show hard photos more often (see `improve.hard`). Where the run has no folds,
+            probes are fitted to find them.
+        anew: train from the start of the recipe, or go on from the run's weights in a short stage
+            of a low rate; None for the former where the photos or labels change.
+        rule: of the gate (see `improve.gate.judge_candidate`).
+        most: outside photos to add at most.
+        trust_labels: of outside photos.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: there is nothing new to learn, or what was given cannot be used.
+        BundleError: the run is damaged, or its data have changed otherwise than by decisions.
+        MissingExtra: lotlens[train] is not installed.
+    """
+    offer = None if outside is None else Path(outside)
+    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels)
+    own = _open_parent(run, wishes)
+    return _plan(own, _decide(own), wishes, watch)
+
+
+def improve(
+    run: Path | str,
+    *,
+    outside: Path | str | None = None,
+    hard: bool = False,
+    anew: bool | None = None,
+    rule: Rule = "better",
+    most: int | None = None,
+    trust_labels: bool = False,
+    out: Path | str | None = None,
+    resume: bool = False,
+    num_workers: int = 0,
+    show: Callable[[RoundPlan], None] | None = None,
+    watch: Watcher | None = None,
+) -> Round:
+    """Train a candidate that learns more than a run did, and let the gate judge it.
+
+    The run stays as it is. The candidate is a run of its own, with round.json for what it learnt
+    besides and what the gate said, rounds.csv and rounds.svg; a row is added to the rounds.csv of
+    the run that it began with. The gate compares both on the locked part, if there is one; with
+    folds, on the answers out of fold; else on the validation photos. From the latter the weights of
+    both were chosen, with the same choices for each, so that they flatter both alike.
+
+    Args:
+        run: the run to begin with.
+        outside: photos to vet and add.
+        hard: show hard photos more often.
+        anew: train anew or go on; None for what suits the change.
+        rule: of the gate.
+        most: outside photos to add at most.
+        trust_labels: of outside photos.
+        out: the candidate's run folder; None for RUN-round-1 and so on.
+        resume: go on with a round in `out` that was stopped; `run` must be its parent, and all else
+            is as it was then.
+        num_workers: see `verbs.train.train`.
+        show: told of the plan before training begins.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError, BundleError, MissingExtra: see `plan_round`.
+        OutputError: a file cannot be written.
+        Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
+    """
+    offer = None if outside is None else Path(outside)
+    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels)
+    if resume and out is None:
+        raise InputError("to go on with a round, name its run folder with --out")
+    stopped = RunFolder(Path(out)) if resume and out is not None else None
+    if stopped is not None and not stopped.is_unfinished:
+        stopped = None
+    own, plan, lot = _open_round(run, wishes, stopped, watch)
+    if show is not None:
+        show(plan)
+    training = replace(_begin(own, plan, lot, out, stopped, watch), num_workers=num_workers)
+    done = complete_training(training, watch=watch)
+    judgement = _ask_gate(done, own, training, plan, watch)
+    rows = _write_round(done.run, own.model.run, plan, judgement)
+    return Round(done, own.model.run.path, plan.number, judgement, rows)
+
+
+def _open_parent(run: Path | str, wishes: _Wishes) -> OwnData:
+    """The run that a round begins with, and its data."""
+    if wishes.rule not in RULES:
+        raise InputError(f"the gate has no rule {wishes.rule!r}; it has: {', '.join(RULES)}")
+    model = load(run)
+    if model.members:
+        raise InputError(f"{run} is an ensemble of runs: improve its runs, then make it anew")
+    return open_own_data(model)
+
+
+def _open_round(
+    run: Path | str, wishes: _Wishes, stopped: RunFolder | None, watch: Watcher | None
+) -> tuple[OwnData, RoundPlan, Lot]:
+    """The parent, the plan, and the parent's data with the decisions that the round goes by."""
+    if stopped is not None:
+        model = load(run)
+        plan = read_plan(stopped, model)
+        own = open_own_data(model)
+        return own, plan, _decide(own, stopped)
+    own = _open_parent(run, wishes)
+    lot = _decide(own)
+    return own, _plan(own, lot, wishes, watch), lot
+
+
+def _decide(own: OwnData, stopped: RunFolder | None = None) -> Lot:
+    """A run's data with decisions as they are now, or as an unfinished round began with them."""
+    decisions = own.decisions if stopped is None else read_decisions(stopped.decisions_path)
+    lot = decide_labels(own.undecided, decisions)
+    check_trainable(lot)
+    return lot
+
+
+def _plan(own: OwnData, lot: Lot, wishes: _Wishes, watch: Watcher | None) -> RoundPlan:
+    """What a round would do, with the run's data as they are decided on now."""
+    model = own.model
+    relabelled, left_out = compare_labels(own.lot.train, lot.train)
+    is_known = not (wishes.hard or relabelled or left_out)
+    if wishes.outside is None and is_known:
+        run = model.run.path
+        raise InputError(
+            f"nothing new to learn for {run}: name photos with --outside, ask for --hard, or"
+            f" review doubts first (lotlens doubts {run}, lotlens review {run})"
+        )
+    additions, vetting = read_earlier(own), _vet(own, wishes, watch)
+    if vetting is not None:
+        additions = (*additions, *vetting.plan.additions)
+        if not vetting.plan.additions and is_known:
+            raise InputError(
+                f"none of the {len(vetting.vetted)} photos of {wishes.outside} is admitted:"
+                f" {count_reasons(vetting)}"
+            )
+    weights = {one.photo.id: one.weight for one in additions if one.weight != 1}
+    split = follow_decisions(own.split, lot.train)
+    hard = _weigh(replace(own, lot=lot, split=split), watch) if wishes.hard else {}
+    base = read_base(model)
+    is_anew = bool(vetting or relabelled or left_out) if wishes.anew is None else wishes.anew
+    judged_on = "folds" if count_folds(split) else "locked" if LOCKED in split.parts else ""
+    return RoundPlan(
+        model.run.path,
+        count_round(model.run) + 1,
+        vetting,
+        additions,
+        weights | hard,
+        sum(weight >= 1.5 for weight in hard.values()),
+        relabelled,
+        left_out,
+        is_anew,
+        base if is_anew else continue_recipe(base),
+        base,
+        judged_on or "validation",
+        wishes.rule,
+        _find_failing(own, lot, vetting),
+    )
+
+
+def _vet(own: OwnData, wishes: _Wishes, watch: Watcher | None) -> Vetting | None:
+    if wishes.outside is None:
+        return None
+    return vet_offer(
+        own,
+        wishes.outside,
+        read_earlier(own),
+        most=wishes.most,
+        trust_labels=wishes.trust_labels,
+        watch=watch,
+    )
+
+
+def _weigh(own: OwnData, watch: Watcher | None) -> dict[str, float]:
+    """Photo id -> how often it is shown, hard ones more often than others."""
+    evidence, _ = gather_evidence(own, watch=watch)
+    kept = {one.photo_id for one in own.decisions if one.verdict == "keep"}
+    weights = weigh_hard(evidence, len(own.model.card.classes), kept=kept)
+    return dict(zip(evidence.ids, weights.tolist(), strict=True))
+
+
+def _find_failing(own: OwnData, lot: Lot, vetting: Vetting | None) -> tuple[str, ...]:
+    """Labels of the classes that fail: clearly, or those with the most errors that hold half."""
+    if vetting is not None:
+        clearly = tuple(one.car.label for one in vetting.plan.classes if one.is_failing)
+        if clearly:
+            return clearly
+    known = own.answers
+    targets = align_targets(known, lot.train)
+    is_wrong = known.answered & (targets >= 0) & (known.logits.argmax(axis=1) != targets)
+    errors = Counter(targets[is_wrong].tolist())
+    failing: list[str] = []
+    held = 0
+    for target, count in errors.most_common():
+        if 2 * held >= errors.total():
+            break
+        failing.append(known.classes[target].label)
+        held += count
+    return tuple(sorted(failing))
+
+
+def _begin(
+    own: OwnData,
+    plan: RoundPlan,
+    lot: Lot,
+    out: Path | str | None,
+    stopped: RunFolder | None,
+    watch: Watcher | None,
+) -> Training:
+    """All that the candidate's training begins with, in its run folder."""
+    model = own.model
+    found = audit_training(lot, plan.recipe.audit, watch=watch)
+    split = follow_decisions(own.split, lot.train, found.dropped)
+    split = take_in(read_contradicted(model.run), split, lot.train, found)
+    check_split(split, lot.train, found.groups)
+    folder = stopped
+    if folder is None:
+        path = model.run.path.absolute()
+        stem = path.name.partition("-round-")[0]
+        folder = (
+            RunFolder.create(Path(out))
+            if out is not None
+            else RunFolder.create_next(path.parent, f"{stem}-round")
+        )
+        begin_run(folder, model.data_path, plan.recipe, split, lot.train)
+        write_plan(folder, plan)
+    extras = Extras(
+        tuple(one.photo for one in plan.additions),
+        plan.photo_weights or None,
+        () if plan.is_anew else _read_starts(model),
+    )
+    return Training(folder, plan.recipe, lot, split, found, extras)
+
+
+def _read_starts(model: Model) -> tuple[Mapping[str, Any], ...]:
+    """The weights of a run, of each of its members."""
+    network, card = import_vision("bundle").load_bundle(model.run, model.card)
+    members = network.members if card.members > 1 else [network]
+    return tuple(member.state_dict() for member in members)
+
+
+def _ask_gate(
+    done: Model, own: OwnData, training: Training, plan: RoundPlan, watch: Watcher | None
+) -> Judgement:
+    """Let both models answer the photos that the plan names, and the gate decide."""
+    model, photos, split = own.model, training.lot.train, training.split
+    is_locked = plan.judged_on == "locked"
+    if is_locked:
+        catalog = photos.select(split.parts[LOCKED])
+        candidate, present = (one.answer(catalog, watch=watch) for one in (done, model))
+    else:
+        finished = OwnData(done, training.lot, split, own.undecided)
+        shared = [id_ for id_ in list_held_out(split) if id_ in set(own.answers.ids)]
+        catalog = photos.select(shared)
+        candidate, present = (select_predictions(one.answers, shared) for one in (finished, own))
+    judgement = judge_candidate(
+        candidate,
+        order_classes(present, candidate.classes),
+        align_targets(candidate, catalog),
+        failing=plan.failing,
+        rule=plan.rule,
+    )
+    if is_locked:
+        shares = (judgement.comparison.first, judgement.comparison.second)
+        for one, share in zip((done, model), shares, strict=True):
+            one.run.add_opening(share, len(catalog))
+    return judgement
+
+
+def _write_round(
+    folder: RunFolder, parent: RunFolder, plan: RoundPlan, judgement: Judgement
+) -> tuple[Mapping[str, str], ...]:
+    """Write what the gate said, and the history of rounds into both runs."""
+    values = plan.to_dict() | {"gate": judgement.to_dict()}
+    if folder.round_path.is_file():  # a round that was taken up has lost what was vetted
+        values["outside"] = read_round(folder.round_path)["outside"]
+    write_round(folder, values)
+    rows = (*read_rounds(parent), describe_round(folder, parent, plan, judgement))
+    for run in (folder, parent):
+        write_rounds(run.rounds_path, rows)
+        draw_rounds(run.rounds_path.with_suffix(".svg"), rows)
+    return rows

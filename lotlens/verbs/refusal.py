@@ -1,0 +1,128 @@
+"""Choose anew when a model gives no name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lotlens.deliver.model import list_paths, load
+from lotlens.deliver.own_data import OwnData, open_own_data
+from lotlens.errors import BundleError, InputError
+from lotlens.judge.metrics import align_targets
+from lotlens.photos.sources import open_photos
+from lotlens.records import Refusal, Watcher, watch_part
+from lotlens.refusal.familiarity import Reference
+from lotlens.refusal.gates import (
+    ANSWERED,
+    COVERAGE,
+    Group,
+    Separation,
+    Strangers,
+    compare_methods,
+    learn_refusal,
+)
+from lotlens.refusal.strangers import meet_given, meet_made
+
+
+@dataclass(frozen=True)
+class RefusalChoice:
+    """What was chosen, and how the methods did.
+
+    Attributes:
+        refusal: as it stands in the model card now.
+        comparison: every method on every set of strangers.
+    """
+
+    refusal: Refusal
+    comparison: tuple[Separation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def set_refusal(
+    run: Path | str,
+    *,
+    negatives: Path | str | Sequence[Path | str] | None = None,
+    unknown: Path | str | Sequence[Path | str] | None = None,
+    answered: float = ANSWERED,
+    wrong: float | None = None,
+    cost: float = 1.0,
+    gain: float = 1.0,
+    coverage: float = COVERAGE,
+    watch: Watcher | None = None,
+) -> RefusalChoice:
+    """Choose anew when a model does not name one of its classes, and store it in its card.
+
+    The run's own validation photos say what known photos look like, so its data must still be where
+    they were. Pictures that lotlens makes are tried too.
+
+    Args:
+        run: the run folder.
+        negatives: photos without a car, or of its inside: folders, zips or files.
+        unknown: photos of car models that the model does not know.
+        answered: share of known photos that are to pass both gates.
+        wrong: instead, the share of strangers that may pass a gate, where there are strangers.
+        cost: of a wrong answer, in any unit.
+        gain: of a right one. One model is named only if p * gain > (1 - p) * cost.
+        coverage: with which the candidates of a photo hold its model.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: a path or a number cannot be used, or there are too few photos for `wrong`.
+        BundleError: the run is damaged, of an older lotlens, or its data have changed.
+        OutputError: the card cannot be written.
+    """
+    model = load(run)
+    if model.members:
+        raise InputError(f"{run} is an ensemble of runs: set this for its runs, then make it anew")
+    references = model.read_references()
+    if not references:
+        raise BundleError(f"{run} remembers nothing of its training photos: train it again")
+    own = open_own_data(model)
+    given: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
+    strangers = _meet_strangers(own, references, given, watch)
+    refusal = learn_refusal(
+        own.answers,
+        align_targets(own.answers, own.lot.train),
+        model.card.temperature,
+        strangers,
+        answered=answered,
+        wrong=wrong,
+        cost=cost,
+        gain=gain,
+        coverage=coverage,
+        references_sha256=model.card.refusal.references_sha256 if model.card.refusal else "",
+    )
+    comparison = compare_methods(own.answers, strangers, model.card.temperature, answered=answered)
+    model.run.write_card(replace(model.card, refusal=refusal))
+    return RefusalChoice(refusal, comparison)
+
+
+def _meet_strangers(
+    own: OwnData,
+    references: Sequence[Reference],
+    given: Mapping[Group, Any],
+    watch: Watcher | None,
+) -> list[Strangers]:
+    """What the model says of photos that are given, and of pictures that lotlens makes."""
+    photos_of = {
+        g: open_photos(list_paths(paths)) for g, paths in given.items() if paths is not None
+    }
+    predictor = own.model.build_predictor(sum(map(len, photos_of.values())))
+    strangers = [
+        meet_given(predictor, references, photos, group, progress=watch_part(watch, group))
+        for group, photos in photos_of.items()
+    ]
+    return [
+        *strangers,
+        *meet_made(
+            predictor,
+            references,
+            own.lot.train.select(own.learnt).photos,
+            progress=watch_part(watch, "made pictures"),
+        ),
+    ]

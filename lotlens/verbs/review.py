@@ -1,0 +1,84 @@
+"""Serve the page on which a run's doubts are reviewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lotlens.errors import InputError
+from lotlens.extras import import_extra
+from lotlens.improve.doubts import read_doubts
+from lotlens.photos.decisions import decisions_path
+from lotlens.photos.sources import open_lot
+from lotlens.photos.synthetic import is_synthetic
+from lotlens.report.language import load_language
+from lotlens.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Served:
+    """A page that is served now.
+
+    Attributes:
+        address: to open in a browser.
+        num_doubts: that the run has.
+        is_open_to_network: whether others than this machine can open it.
+    """
+
+    address: str
+    num_doubts: int
+    is_open_to_network: bool
+
+
+def review(
+    run: Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    lang: str = "en",
+    ready: Callable[[Served], None] | None = None,
+) -> Path:
+    """Serve the page on which a run's doubts are reviewed, until Ctrl-C.
+
+    Args:
+        run: a run folder with doubts.csv.
+        host: address to listen at; others than loopback let the network in.
+        port: 0 for any that is free.
+        lang: the language of the page, "en" or "ru".
+        ready: told once the page can be opened.
+
+    Returns:
+        the file of decisions, beside the data.
+
+    Raises:
+        BundleError: the folder is missing, or holds no finished model.
+        InputError: there are no doubts, the data cannot be read, the port is taken, or there is no
+            such language.
+        MissingExtra: lotlens[web] is not installed.
+    """
+    language = load_language(lang)
+    folder = RunFolder.open(Path(run))
+    pages = import_extra("lotlens.web.review", "web")
+    server = import_extra("lotlens.web.server", "web")
+    if not folder.doubts_path.is_file():
+        raise InputError(f"{folder.path} has no doubts.csv: run  lotlens doubts {folder.path}")
+    doubts = read_doubts(folder.doubts_path)
+    data = Path(folder.read_source()["data"])
+    path = decisions_path(data)
+    is_open = not server.is_loopback(host)
+    app = pages.build_review(
+        doubts,
+        open_lot(data).train,
+        path,
+        is_open_to_network=is_open,
+        synthetic=is_synthetic(data),
+        language=language,
+    )
+    listener = server.open_socket(host, port)
+    with suppress(KeyboardInterrupt):  # which is how a server ends: no failure
+        if ready is not None:
+            ready(Served(server.name_address(listener, host), len(doubts), is_open))
+        server.serve(app, listener)
+    return path

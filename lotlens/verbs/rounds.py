@@ -1,0 +1,24 @@
+"""List the rounds of improvement that led to a run, and those that began with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lotlens.errors import InputError
+from lotlens.improve.history import read_rounds
+from lotlens.run import RunFolder
+
+
+def list_rounds(run: Path | str) -> tuple[Mapping[str, str], ...]:
+    """The rounds that led to a run and those that began with it, as in its rounds.csv.
+
+    Raises:
+        BundleError: no such run.
+        InputError: there were no rounds, or the file is damaged.
+    """
+    folder = RunFolder.open(Path(run))
+    rows = read_rounds(folder)
+    if not rows:
+        raise InputError(f"{run} has seen no round of improvement: begin one with lotlens improve")
+    return rows

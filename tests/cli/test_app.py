@@ -1,0 +1,191 @@
+"""The commands: one line and exit code 2 for bad input, help that is true, one built alone."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import lotlens
+from lotlens.cli import app as app_module
+from lotlens.cli.app import COMMANDS, build_app, main
+from lotlens.errors import InputError
+from tests.cli.conftest import run
+
+
+def test_version_in_a_process_of_its_own():
+    command = [sys.executable, "-m", "lotlens.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, lotlens.__version__)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command):
+    result = CliRunner().invoke(build_app(), [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_the_help_lists_every_command():
+    output = CliRunner().invoke(build_app(), ["--help"]).output
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", output)
+
+
+def break_zip(lot):
+    (lot / "train.zip").write_bytes(b"PK\x03\x04 broken")
+
+
+def empty_table(lot):
+    (lot / "train.csv").write_text("")
+
+
+def no_rows(lot):
+    (lot / "train.csv").write_text("Id,Category\n")
+
+
+def rename_columns(lot):
+    (lot / "train.csv").write_text("Photo number,Colour\n1000.jpg,0\n")
+
+
+def forget_a_name(lot):
+    (lot / "classes.csv").write_text("Category,Name\n0,A\n1,B\n")
+
+
+def missing_class(lot):
+    text = (lot / "train.csv").read_text().splitlines()
+    (lot / "train.csv").write_text("\n".join(row for row in text if not row.startswith("3")))
+
+
+def foreign_photos(lot):
+    shutil.copy(lot / "test.zip", lot / "train.zip")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        break_zip,
+        empty_table,
+        no_rows,
+        rename_columns,
+        forget_a_name,
+        missing_class,
+        foreign_photos,
+    ],
+)
+def test_bad_data_is_one_line_and_exit_code_2(small_lot, tmp_path, spoil, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lot = tmp_path / "lot"
+    shutil.copytree(small_lot, lot)
+    spoil(lot)
+    done = run("train", lot, "--recipe", "quick", "--out", tmp_path / "run")
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lot"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "nowhere"),
+        ("train", "LOT", "--recipe", "standart"),
+        ("train", "LOT", "--set", "stages.1.lrr=1"),
+        ("train", "LOT", "--colour", "red"),
+        ("train", "LOT", "--lang", "de"),
+        ("sweep", "LOT", "--vary", "optimizer=adam,nadam"),
+        ("sweep", "LOT", "--vary", "lr=1e-3", "--seeds", "0"),
+        ("train",),
+        ("paint",),
+        ("evaluate", "nowhere"),
+        ("predict", "nowhere", "LOT"),
+        ("sample", "LOT"),
+        ("sample", "new", "--train", "1"),
+    ],
+)
+def test_bad_commands_are_exit_code_2(small_lot, tmp_path, arguments, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    filled = [small_lot if a == "LOT" else a for a in arguments]
+    done = run(*filled)
+    assert done.returncode == 2, done.stdout
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_library_errors_become_a_line(monkeypatch, capsys):
+    def fail(names):
+        raise InputError("[bold]no[/bold] such thing")
+
+    monkeypatch.setattr(app_module, "build_app", fail)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: [bold]no[/bold] such thing\n"
+
+
+def test_a_reader_that_left_is_no_error(small_lot, tmp_path):
+    command = [sys.executable, "-m", "lotlens.cli", "audit", small_lot, "--out", tmp_path, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        process.stdout.close()  # before anything is written, so that the writing must fail
+        with process.stderr as stream:
+            said = stream.read()
+        process.wait(timeout=120)
+    finally:
+        process.kill()
+    assert said == ""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["evaluate", "nowhere"], 2)])
+def test_torchruns_processes_leave_with_all_that_was_to_happen_at_exit(arguments, code, tmp_path):
+    script = (
+        "import atexit, sys; from lotlens.cli import main\n"
+        "atexit.register(print, 'at exit')\n"
+        f"sys.argv = ['lotlens', *{arguments!r}]\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "TORCHELASTIC_RUN_ID": "1",
+            "PYTHONPATH": os.path.dirname(os.path.dirname(lotlens.__file__)),
+        },
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.split("\n")[-2] == "at exit"
+    assert lotlens.__version__ in done.stdout or "error: " in done.stderr
+
+
+def test_only_the_command_that_is_asked_for_is_built(monkeypatch):
+    built = []
+    real = typer.main.get_command_from_info
+
+    def note(*given, **options):
+        built.append(given)
+        return real(*given, **options)
+
+    monkeypatch.setattr(typer.main, "get_command_from_info", note)
+    every = len(COMMANDS)
+    for arguments, count in (
+        (["rounds", "--help"], 1),
+        (["lr-find", "--help"], 1),
+        (["--help"], every),
+        (["nothing"], every),
+    ):
+        built.clear()
+        monkeypatch.setattr(sys, "argv", ["lotlens", *arguments])
+        with pytest.raises(SystemExit):
+            main()
+        assert len(built) == count, arguments

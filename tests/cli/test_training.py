@@ -1,0 +1,195 @@
+"""The commands train, sweep and lr-find: what they ask for, print and end with."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import lotlens
+from lotlens.errors import InputError, Stopped
+from tests.cli.conftest import run
+
+pytestmark = pytest.mark.usefixtures("plain_charts")
+
+
+@pytest.fixture
+def asked(monkeypatch, run_path):
+    """What training was asked for; nothing is trained, a finished run comes back."""
+    asked = []
+
+    def train(*given, **options):
+        asked.append((given, options))
+        return lotlens.load(run_path)
+
+    monkeypatch.setattr("lotlens.verbs.train.train", train)
+    return asked
+
+
+def test_a_training_says_what_came_of_it_and_what_is_next(asked, run_path, small_lot, tmp_path):
+    arguments = ("--recipe", "quick", "--set", "lr=1e-3", "--out", tmp_path / "run", "--workers", 2)
+    done = run("train", small_lot, *arguments, "--split", tmp_path / "split.csv", "--lang", "ru")
+    assert done.returncode == 0, done.stderr
+    assert "95 % interval" in done.stdout
+    assert f"lotlens predict {run_path}" in done.stdout.replace("\n", " ")
+    assert re.search(r"test views +whole.*: each photo is answered (once|2 times)", done.stdout)
+    (((data, recipe), options),) = asked
+    assert (data, recipe, options["overrides"]) == (small_lot, "quick", ["lr=1e-3"])
+    assert (options["out"], options["split_path"]) == (tmp_path / "run", tmp_path / "split.csv")
+    assert (options["resume"], options["num_workers"], options["lang"]) == (False, 2, "ru")
+
+
+def test_a_training_prints_json_and_lock_is_the_recipes_key(asked, run_path, small_lot):
+    done = run("train", small_lot, "--lock", "0.2", "--set", "seed=3", "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["run"] == str(run_path)
+    assert values["card"]["recipe"]["name"] == "tiny"
+    ((_, options),) = asked
+    assert options["overrides"] == ["seed=3", "lock=0.2"]
+    assert lotlens.load_recipe("quick", options["overrides"]).lock == 0.2
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_model(small_lot, recipe_path, tmp_path):
+    text = recipe_path.read_text() + (
+        "  - {kind: finetune, batch_size: 8, sizes: [{height: 48, width: 64, epochs: 900}]}\n"
+    )
+    (tmp_path / "long.yaml").write_text(text)
+    out = tmp_path / "run"
+    arguments = [
+        "train",
+        str(small_lot),
+        "--recipe",
+        str(tmp_path / "long.yaml"),
+        "--out",
+        str(out),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lotlens.cli", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if "fine-tuning" in line:
+                break
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "stopped" in said
+    assert "Traceback" not in said
+    assert f"--out {out} --resume" in said
+    assert not (out / "card.json").exists()
+    # Work is not thrown away by another try in the same folder.
+    done = run("train", small_lot, "--recipe", recipe_path, "--out", out)
+    assert done.returncode == 2
+    assert "--resume" in done.stderr
+
+
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(small_lot, tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(tiny_recipe))
+    done = run("train", small_lot, "--recipe", path, "--dry-run", "--set", "stages.1.lr=0.5")
+    assert done.returncode == 0, done.stderr
+    assert "lr: 0.5" in done.stdout
+    assert "minutes in all" in done.stdout
+    done = run("train", small_lot, "--recipe", path, "--dry-run", "--json")
+    stages = json.loads(done.stdout)["stages"]
+    assert [stage["kind"] for stage in stages] == ["probe", "finetune"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dry_run_draws_the_rates(small_lot, tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps({**tiny_recipe, "folds": 3}))
+    arguments = ("train", small_lot, "--recipe", path, "--plot", "rates.svg")
+    done = run(*arguments, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "3 folds, in the first 24 photos to train on, 12 to validate" in done.stdout
+    assert b"<svg" in (tmp_path / "rates.svg").read_bytes()
+    assert "give both" in run(*arguments).stderr
+    probe = run("train", small_lot, "--recipe", "quick", "--dry-run", "--plot", "r.svg")
+    assert (probe.returncode, "no stage of fine-tuning to plot" in probe.stderr) == (2, True)
+
+
+def test_a_sweep_prints_tables_and_json_and_goes_on(small_lot, recipe_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("lotlens.sweep.tracking.is_tracking_installed", lambda: False)
+    out = tmp_path / "sweep"
+    vary = ("--vary", "stages.0.penalties=[0.1],[1.0]", "--seeds", 1, "--out", out)
+    done = run("sweep", small_lot, "--recipe", recipe_path, *vary)
+    assert done.returncode == 0, done.stderr
+    for words in ("95 % interval", "verdict", "seed each", "flatter", "MLflow    not installed"):
+        assert words in done.stdout
+    done = run("sweep", small_lot, "--recipe", recipe_path, *vary, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert len(values["runs"]) == 2
+    assert values["comparisons"][0]["verdict"] in ("better", "worse", "cannot tell")
+    assert not done.stderr
+
+    def fail(*args, **options):
+        raise InputError("out of luck")
+
+    monkeypatch.setattr("lotlens.verbs.sweep.begin_training", fail)
+    done = run("sweep", small_lot, "--recipe", recipe_path, "--seeds", 1, "--out", tmp_path / "b")
+    assert done.returncode == 1
+    assert "out of luck" in done.stdout
+
+
+def test_a_stopped_sweep_says_how_to_go_on(small_lot, recipe_path, tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise Stopped(tmp_path / "run")
+
+    monkeypatch.setattr("lotlens.sweep.tracking.is_tracking_installed", lambda: False)
+    monkeypatch.setattr("lotlens.verbs.sweep.begin_training", stop)
+    done = run("sweep", small_lot, "--recipe", recipe_path, "--out", tmp_path / "s")
+    assert done.returncode == 130
+    assert "go on with  the same command" in done.stderr
+    assert "--resume" not in done.stderr
+
+
+def test_lr_find_writes_a_plot(small_lot, tiny_recipe, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(tiny_recipe))
+    plot = tmp_path / "rates.svg"
+    done = run("lr-find", small_lot, "--recipe", path, "--steps", 12, "--out", plot, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert len(values["rates"]) == len(values["losses"]) > 5
+    assert plot.read_text("utf-8").lstrip().startswith("<?xml")
+    done = run("lr-find", small_lot, "--recipe", path, "--stage", 0, "--out", plot)
+    assert done.returncode == 2
+    assert "those are: 1" in done.stderr
+
+
+def test_resume_on_the_command_line(asked, small_lot, recipe_path, tmp_path):
+    out = tmp_path / "run"
+    done = run("train", small_lot, "--recipe", recipe_path, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert asked[0][1]["resume"]
+
+
+def test_resume_wants_its_folder_named(small_lot, recipe_path):
+    done = run("train", small_lot, "--recipe", recipe_path, "--resume")
+    assert done.returncode == 2
+    assert "--out" in done.stderr
+
+
+def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch):
+    def stop(*args, **options):
+        raise Stopped(tmp_path / "my run")
+
+    monkeypatch.setattr("lotlens.verbs.train.train", stop)
+    done = run("train", tmp_path)
+    assert done.returncode == 130
+    assert "--resume" in done.stderr
+    assert "my run" in done.stderr

@@ -1,0 +1,292 @@
+"""Gates keep what they promise, and every photo gets one verdict that says why."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from lotlens.answering.answers import to_rows
+from lotlens.errors import InputError
+from lotlens.records import FAMILIARITIES, OK, CarClass, Gate, Metric, Predictions, Refusal
+from lotlens.refusal.gates import (
+    Strangers,
+    choose_strict_threshold,
+    choose_threshold,
+    compare_methods,
+    learn_refusal,
+    measure_auroc,
+    measure_separation,
+)
+from lotlens.refusal.verdicts import KINDS, add_verdicts, decide
+
+CLASSES = tuple(CarClass(str(k), name) for k, name in enumerate(("Волна", "Heron", "Clover")))
+SOME = Metric("share", 0.9, 0.8, 1.0, 50)
+NO_FLAWS = object()
+
+
+def make(logits, familiarity=None, status=None, flaws=NO_FLAWS):
+    logits = np.asarray(logits, np.float32).reshape(-1, 3)
+    ids = tuple(f"{n}.jpg" for n in range(len(logits)))
+    scores = None
+    if familiarity is not None:
+        scores = np.repeat(np.asarray(familiarity, np.float32)[:, None], 3, axis=1)
+    flaws = ("",) * len(ids) if flaws is NO_FLAWS else flaws
+    return Predictions(ids, logits, None, status or (OK,) * len(ids), CLASSES, flaws, scores)
+
+
+def draw(num_photos, centre=0.0, seed=0):
+    """Answers that are mostly right, and familiarities around a centre."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(3, size=num_photos)
+    logits = rng.normal(size=(num_photos, 3))
+    logits[np.arange(num_photos), targets] += 4
+    return make(logits, rng.normal(centre, 1, num_photos)), targets
+
+
+def gate(refuses, threshold, method="mahalanobis"):
+    return Gate(refuses, method, threshold, SOME)
+
+
+scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30).map(
+    lambda values: np.array(values, np.float64)
+)
+
+
+@given(scores, scores)
+def test_auroc_is_scikit_learns_and_lies_in_its_interval(known, strangers):
+    found = measure_auroc(known, strangers)
+    truth = np.repeat([1, 0], [len(known), len(strangers)])
+    assert found.value == pytest.approx(roc_auc_score(truth, np.append(known, strangers)))
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.count == len(strangers)
+    turned = measure_auroc(-known, -strangers)
+    assert turned.value == pytest.approx(1 - found.value)
+    assert turned.low == pytest.approx(1 - found.high, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.5])
+def test_the_interval_of_auroc_holds_the_truth(shift):
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(0)
+    truth = norm.cdf(shift / 2**0.5)
+    held = 0
+    for _ in range(300):
+        found = measure_auroc(rng.normal(shift, 1, 60), rng.normal(0, 1, 25))
+        held += found.low <= truth <= found.high
+    assert held / 300 > 0.92
+
+
+def test_a_perfect_auroc_of_few_is_not_certain():
+    assert measure_auroc(np.arange(5.0) + 10, np.arange(5.0)).low < 0.9
+
+
+@pytest.mark.parametrize("refused", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("num_photos", [9, 60, 130])
+def test_new_known_photos_are_refused_as_seldom_as_promised(refused, num_photos):
+    rng = np.random.default_rng(0)
+    shares = [
+        (rng.normal(size=500) < choose_threshold(rng.normal(size=num_photos), refused)).mean()
+        for _ in range(600)
+    ]
+    promised = max(refused, 1 / (num_photos + 1))
+    assert np.mean(shares) <= promised + 4 * np.std(shares) / 600**0.5
+    assert np.mean(shares) >= promised - 1 / (num_photos + 1) - 4 * np.std(shares) / 600**0.5
+
+
+@pytest.mark.parametrize("wrong", [0.02, 0.05, 0.3])
+def test_new_strangers_pass_as_seldom_as_promised(wrong):
+    rng = np.random.default_rng(0)
+    shares = [
+        (rng.normal(size=500) >= choose_strict_threshold(rng.normal(size=80), wrong)).mean()
+        for _ in range(600)
+    ]
+    assert np.mean(shares) <= wrong + 4 * np.std(shares) / 600**0.5
+
+
+@given(scores, st.floats(0.05, 0.9))
+def test_a_strict_threshold_holds_for_the_strangers_themselves(strangers, wrong):
+    try:
+        threshold = choose_strict_threshold(strangers, wrong)
+    except InputError:
+        assert len(strangers) < 1 / wrong - 1
+    else:
+        assert (strangers >= threshold).mean() <= wrong
+
+
+def test_too_few_strangers_for_a_rate_say_how_many_are_needed():
+    with pytest.raises(InputError, match=r"at most 0\.05 of them are accepted: 19 are needed"):
+        choose_strict_threshold(np.arange(18.0), 0.05)
+    assert choose_strict_threshold(np.arange(19.0), 0.05) > 18
+
+
+def test_separation_counts_strangers_above_the_threshold_of_known_photos():
+    known = np.arange(100.0)
+    found = measure_separation("cats", "energy", known, np.array([-1, 3, 4, 50, np.nan]))
+    # The fifth smallest of a hundred: floor(0.05 * 101) = 5.
+    assert found.accepted.value == 0.5
+    assert (found.accepted.count, found.num_known, found.answered) == (4, 100, 0.95)
+    with pytest.raises(InputError, match="100 known photos with 0 of cats"):
+        measure_separation("cats", "energy", known, np.array([np.nan]))
+
+
+def strangers(group="not a car", centre=-6.0, num_photos=40, given=True):
+    return Strangers(f"{group} set", group, given, draw(num_photos, centre, seed=7)[0])
+
+
+def test_every_method_with_scores_is_compared_on_every_set():
+    known, _ = draw(80)
+    rows = compare_methods(known, [strangers(), strangers("unknown")], 1.0)
+    assert len(rows) == 8
+    without = replace(strangers(), predictions=replace(draw(9)[0], familiarity=None))
+    assert [row.method for row in compare_methods(known, [without], 1.0)] == ["max probability"]
+
+
+def test_by_default_95_of_100_known_photos_pass_both_gates():
+    passed = []
+    for seed in range(200):
+        refusal = learn_refusal(*draw(99, seed=seed), 1.0, [strangers(given=False)])
+        verdicts = decide(draw(200, seed=1000 + seed)[0], refusal, 1.0)
+        passed.append(np.mean([verdict.kind in ("model", "unsure") for verdict in verdicts]))
+    assert np.mean(passed) >= 0.95 - 4 * np.std(passed) / 200**0.5
+
+
+def test_gates_say_what_they_are_worth():
+    refusal = learn_refusal(*draw(200), 1.0, [strangers(), strangers("unknown", centre=-1.0)])
+    not_car, unknown = refusal.gates
+    assert (not_car.refuses, unknown.refuses) == ("not a car", "unknown")
+    assert 0.975 <= unknown.known.value <= 1
+    assert 0.975 <= not_car.known.value <= 1
+    assert not_car.strangers.value == 0
+    assert 0 < unknown.strangers.value < 1
+    assert unknown.strangers.count == 40
+    assert refusal.num_photos == 200
+
+
+def test_a_rate_of_wrong_acceptances_moves_the_threshold():
+    ours = [strangers(centre=-1.0), strangers("unknown", centre=-1.0)]
+    for wrong in (0.05, 0.25):
+        refusal = learn_refusal(*draw(200), 1.0, ours, wrong=wrong)
+        for own in refusal.gates:
+            assert own.strangers.value <= wrong
+    # Without strangers of a group the rate cannot be known: the share answered decides.
+    one = learn_refusal(*draw(200), 1.0, ours[:1], wrong=0.05)
+    assert one.gates[1] == learn_refusal(*draw(200), 1.0, ours[:1]).gates[1]
+
+
+def test_many_given_strangers_choose_the_method_and_few_or_made_ones_do_not():
+    known, targets = draw(200)
+    known.familiarity[:, 1:] = np.random.default_rng(0).normal(size=(200, 2))
+    others = strangers(centre=-3.0)
+    others.predictions.familiarity[:, 1:] = np.random.default_rng(1).normal(size=(40, 2))
+    assert learn_refusal(known, targets, 1.0, [others]).gates[0].method == "energy"
+    made = replace(others, is_given=False)
+    default = learn_refusal(known, targets, 1.0, [made]).gates[0].method
+    assert default == learn_refusal(known, targets, 1.0).gates[0].method
+    assert default in FAMILIARITIES
+
+
+def test_without_familiarity_the_gates_use_what_there_is():
+    known, targets = draw(50)
+    refusal = learn_refusal(replace(known, familiarity=None), targets, 1.0)
+    assert {own.method for own in refusal.gates} == {"max probability"}
+    nothing = make([[np.nan] * 3], status=("torn",))
+    assert learn_refusal(nothing, np.array([0]), 1.0).gates == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"answered": 1.0}, "share of known photos answered must be between"),
+        ({"coverage": 95}, "coverage must be between"),
+        ({"wrong": 0.0}, "rate of wrong acceptances must be between"),
+        ({"cost": -1}, "cost of a wrong answer"),
+        ({"gain": 0}, "gain of a right one"),
+        ({"cost": float("inf")}, "cost of a wrong answer"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        learn_refusal(*draw(50), 1.0, [strangers()], **values)
+
+
+def test_a_model_is_named_if_the_gain_is_worth_the_risk():
+    found = make([[np.log(0.8), np.log(0.15), np.log(0.05)]])
+    for cost, kind in ((1.0, "model"), (3.9, "model"), (4.1, "unsure")):
+        sure = learn_refusal(*draw(50), 1.0, cost=cost, gain=1.0).sure
+        verdict = decide(found, Refusal(candidate=0.2, sure=sure), 1.0)[0]
+        assert verdict.kind == kind
+    assert verdict.named == CLASSES[:2]
+    assert verdict.sentence == "It may be Волна (0.80) or Heron (0.15)."
+
+
+def test_each_kind_of_verdict_in_its_turn():
+    refusal = Refusal(
+        gates=(gate("not a car", -10.0), gate("unknown", -5.0)),
+        candidate=0.3,
+        tolerated=("too dark",),
+    )
+    found = make(
+        [[5, 0, 0], [1, 1, 0], [5, 0, 0], [5, 0, 0], [5, 0, 0], [np.nan] * 3, [5, 0, 0]],
+        familiarity=[0, 0, -7, -20, -20, np.nan, 0],
+        status=(OK,) * 5 + ("truncated JPEG", OK),
+        flaws=("", "", "", "", "too small: 20 x 10 pixels", "", "too dark: very"),
+    )
+    verdicts = decide(found, refusal, 1.0)
+    assert [verdict.kind for verdict in verdicts] == [*KINDS, "model"]
+    model, unsure, unknown, not_car, poor, none, _ = verdicts
+    assert model.sentence == "It is Волна, with a probability of 0.99."
+    assert (model.named, model.candidates) == (CLASSES[:1], CLASSES[:1])
+    assert unsure.candidates == CLASSES[:2]
+    assert "the least unlike is Волна" in unknown.sentence
+    assert "no car" in not_car.sentence
+    assert poor.sentence == "The photo is too poor to tell: too small: 20 x 10 pixels."
+    assert none.sentence == "There is no answer: truncated JPEG."
+    for verdict in (unknown, not_car, poor, none):
+        assert verdict.named == ()
+        assert verdict.probability is None
+
+
+def test_nobody_is_certain():
+    verdict = decide(make([[100, 0, 0]]), Refusal(candidate=0.5), 1.0)[0]
+    assert verdict.sentence == "It is Волна, with a probability of more than 0.99."
+
+
+def test_a_model_without_refusal_names_every_answer():
+    found = make([[0.1, 0, 0], [np.nan] * 3], status=(OK, "torn"), flaws=None)
+    verdicts = decide(found, None, 1.0)
+    assert [verdict.kind for verdict in verdicts] == ["model", "no answer"]
+    assert verdicts[0].candidates == ()
+
+
+def test_a_gate_that_was_not_measured_lets_nobody_pass():
+    refusal = Refusal(gates=(gate("not a car", -10.0),), candidate=0.3)
+    assert decide(make([[5, 0, 0]]), refusal, 1.0)[0].kind == "not a car"
+
+
+def test_a_single_class_has_no_second():
+    found = Predictions(("a",), np.ones((1, 1), np.float32), None, (OK,), CLASSES[:1])
+    assert decide(found, Refusal(candidate=0.5), 1.0)[0].kind == "model"
+
+
+def test_flaws_that_the_models_own_photos_have_are_tolerated():
+    known, targets = draw(40)
+    flaws = ("too small: 60 x 40 pixels",) * 2 + ("blurred: 0.3",) + ("",) * 37
+    refusal = learn_refusal(replace(known, flaws=flaws), targets, 1.0)
+    assert refusal.tolerated == ("too small",)
+    assert learn_refusal(replace(known, flaws=None), targets, 1.0).tolerated == ()
+
+
+def test_rows_keep_a_label_but_no_probability_for_strangers():
+    refusal = Refusal(gates=(gate("not a car", -10.0),), candidate=0.001)
+    found = make([[5, 0, 0], [5, 0, 0]], familiarity=[0, -20])
+    named, refused = add_verdicts(to_rows(found), decide(found, refusal, 1.0))
+    assert [named["verdict"], refused["verdict"]] == ["unsure", "not a car"]
+    assert [named["label"], refused["label"]] == ["0", "0"]
+    assert named["candidates"] == "Волна; Heron; Clover"
+    assert named["probability"] == pytest.approx(0.987, abs=1e-3)
+    assert np.isnan([refused["probability"], refused["second_probability"]]).all()
+    assert add_verdicts(to_rows(make([])), ()) == []
