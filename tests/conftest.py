@@ -271,9 +271,30 @@ def without_charts():
         yield
 
 
+@contextmanager
+def without_lookalikes():
+    """Audits that look for equal files alone.
+
+    For lots of boxes that look much alike, each pair of which would be laid over the other: the
+    search is the audit's own subject.
+    """
+    from lotlens.audit import findings
+
+    real = findings.find_lookalikes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(findings, "find_lookalikes", lambda hashes: real(hashes[:1]))
+        yield
+
+
 @pytest.fixture
 def plain_charts():
     with without_charts():
+        yield
+
+
+@pytest.fixture
+def plain_training():
+    with without_charts(), without_lookalikes():
         yield
 
 

@@ -20,9 +20,9 @@ from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import OK
 from lotlens.verbs.ensemble import build_ensemble
-from tests.conftest import without_charts, write_lot
+from tests.conftest import without_charts, without_lookalikes, write_lot
 
-pytestmark = pytest.mark.usefixtures("plain_charts")
+pytestmark = pytest.mark.usefixtures("plain_training")
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,12 @@ def parents(lot, tiny_backbone, tmp_path_factory):
     runs = {}
     for name, height, width in (("a", 48, 64), ("b", 32, 48), ("c", 40, 40)):
         recipe = make_recipe(tiny_backbone, height, width)
-        with without_charts():
+        with without_charts(), without_lookalikes():
             runs[name] = lotlens.train(lot, recipe, out=folder / name, split_path=split_path)
     runs["b"].run.write_card(replace(runs["b"].card, views=("whole", "mirror", "closer")))
     folds = make_recipe(tiny_backbone, 48, 48, folds=3)
-    runs["folds"] = lotlens.train(lot, folds, out=folder / "folds")
+    with without_charts(), without_lookalikes():
+        runs["folds"] = lotlens.train(lot, folds, out=folder / "folds")
     for seed, (name, model) in enumerate(runs.items()):
         plant_answers(model, seed, knows=0.0 if name == "c" else 1.0)
     return folder

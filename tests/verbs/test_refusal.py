@@ -18,9 +18,9 @@ from lotlens.errors import BundleError, InputError
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import METHODS, OK
 from lotlens.run import RunFolder
-from tests.conftest import without_charts
+from tests.conftest import without_charts, without_lookalikes
 
-pytestmark = pytest.mark.usefixtures("plain_charts")
+pytestmark = pytest.mark.usefixtures("plain_training")
 
 SIZE = (128, 96)
 COLUMNS = [
@@ -53,7 +53,7 @@ def recipe(tiny_backbone):
 
 @pytest.fixture(scope="module")
 def trained(lot, recipe, tmp_path_factory):
-    with without_charts():
+    with without_charts(), without_lookalikes():
         return lotlens.train(lot, parse_recipe(recipe), out=tmp_path_factory.mktemp("runs") / "run")
 
 
@@ -229,7 +229,8 @@ def test_data_that_changed_are_refused(run, lot, tmp_path):
 def test_folds_have_a_memory_each_and_no_energy(lot, recipe, tmp_path, given, not_cars):
     folded = {**recipe, "folds": 3}
     del folded["validation"]
-    model = lotlens.train(lot, parse_recipe(folded), out=tmp_path / "run")
+    with without_lookalikes():
+        model = lotlens.train(lot, parse_recipe(folded), out=tmp_path / "run")
     assert len(model.read_references()) == 3
     validation = load_predictions(model.run.validation_path)
     assert np.isnan(validation.familiarity[:, 0]).all()

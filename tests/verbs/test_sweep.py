@@ -17,9 +17,9 @@ from lotlens.sweep import tracking
 from lotlens.sweep.tables import conclude
 from lotlens.verbs import sweep as sweeping
 from lotlens.verbs.sweep import run_sweep, split_path_for
-from tests.conftest import without_charts
+from tests.conftest import without_charts, without_lookalikes
 
-pytestmark = pytest.mark.usefixtures("plain_charts")
+pytestmark = pytest.mark.usefixtures("plain_training")
 
 VARY = ["stages.0.penalties=[0.0001],[1.0]"]
 
@@ -51,7 +51,7 @@ def swept(small_lot, recipe, tmp_path_factory):
     # MLflow takes seconds, and has tests of its own.
     patch.setattr(tracking, "is_tracking_installed", lambda: False)
     out = tmp_path_factory.mktemp("sweeps") / "one"
-    with without_charts():
+    with without_charts(), without_lookalikes():
         done = run_sweep(small_lot, VARY, recipe, overrides=["seed=5"], num_seeds=2, out=out)
     patch.undo()
     return done
