@@ -31,10 +31,11 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
-# Two processes, each with whole files of tests and one thread of OpenMP: threads of both would wait
-# for each other. A plain `python -m pytest` runs them one after another.
+# Three processes, each with whole files of tests and one thread of OpenMP: threads of several would
+# wait for each other, and some tests wait for programs that they start. Runs that tests only read are
+# made once for all. A plain `python -m pytest` runs the tests one after another.
 check: $(VENV)/.dev $(BARE)/.done browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 # The report is tested in a real browser: Debian's own, which Playwright drives; it downloads none.
 # Elsewhere the tests take what is there, and skip without one; with CI=true they fail then.

@@ -36,6 +36,7 @@ from lotlens.audit.parts import read_split, write_split
 from lotlens.files import write_bytes_atomically, write_rows_atomically
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import Decision, decisions_path, write_decisions
+from lotlens.photos.labelled import open_data
 from lotlens.photos.sources import fingerprint, open_lot
 from lotlens.records import Doubt, Split
 from lotlens.report.charts import BLUE, GREY, INK, LINE, draw_figure
@@ -72,7 +73,7 @@ def train(lot: Path, recipe: str, seed: int, split: Split, out: Path) -> lotlens
     if (out / "card.json").is_file():
         return lotlens.load(out)
     shutil.rmtree(out, ignore_errors=True)
-    catalog = lotlens.api.open_data(lot).train.with_files()
+    catalog = open_data(lot).train.with_files()
     known = set(catalog.ids)
     parts = {part: tuple(id_ for id_ in ids if id_ in known) for part, ids in split.parts.items()}
     path = out.with_suffix(".split.csv")

@@ -21,7 +21,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 FloatArray = NDArray[np.float32]
 
 METHODS = ("max probability", "energy", "neighbours", "mahalanobis")
-"""How familiar a photo looks can be told in these ways (see `judge.familiarity`)."""
+"""How familiar a photo looks can be told in these ways (see `refusal.familiarity`)."""
 FAMILIARITIES = METHODS[1:]
 """Those that need more of a model than its final logits."""
 
@@ -301,7 +301,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Refusal:
-    """When a model does not answer with one of its classes (see `judge.refuse`).
+    """When a model does not answer with one of its classes (see `refusal.gates`).
 
     Attributes:
         gates: each photo must pass all of them; those against what is no car come first.

@@ -242,7 +242,7 @@ def find_copies(
 def choose_least(num_classes: int, candidate: float = 0.0, most: float = MOST_CHANCE) -> float:
     """The probability that a label must have to be believed.
 
-    It must be one of the photo's candidates (see `judge.conformal`). And of all labels the share
+    It must be one of the photo's candidates (see `refusal.conformal`). And of all labels the share
     `most` at most, but one at least, may pass with any one photo, whatever it shows: probabilities
     sum to 1, so that no more than N labels can have more than 1 / (N + 1) each. That holds for
     photos that validation knows nothing of, and for bad models too: of photos under a label drawn
@@ -276,7 +276,7 @@ def find_reasons(
         ids: of the photos.
         claimed: class indices, or NO_LABEL or UNKNOWN_CLASS.
         copies: of each photo.
-        verdicts: of `judge.verdicts.decide`.
+        verdicts: of `refusal.verdicts.decide`.
         chances: [N, K] calibrated probabilities; NaN where there is no answer.
         least: see `choose_least`.
     """

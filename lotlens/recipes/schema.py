@@ -65,7 +65,7 @@ MONITORS: Mapping[str, Literal["min", "max"]] = {
 """What callbacks may watch, and whether less or more of it is better."""
 
 View = Literal["mirror", "closer", "further", "left", "right", "brighter", "darker"]
-"""Views of a photo beside the whole one (see `judge.views.VIEWS`)."""
+"""Views of a photo beside the whole one (see `answering.views.VIEWS`)."""
 
 Monitor = Literal["validation_log_loss", "validation_accuracy", "train_loss"]
 

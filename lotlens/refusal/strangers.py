@@ -76,7 +76,7 @@ def meet_made(
     num_per_kind: int = NUM_PER_KIND,
     progress: Progress | None = None,
 ) -> tuple[Strangers, ...]:
-    """Answers to pictures that lotlens makes (see `photos.negatives`), a set for each kind.
+    """Answers to pictures that lotlens makes (see `drawn.negatives`), a set for each kind.
 
     Args:
         predictor: the model.

@@ -28,7 +28,7 @@ def run_audit(
 
     Args:
         data: in any form that `open_lot` knows.
-        recipe: says what training would do with each finding (see `recipe.Audit`).
+        recipe: says what training would do with each finding (see `recipes.schema.Audit`).
         overrides: "audit.leak=drop" and the like.
         out: the folder for the two files; None writes none.
         watch: told of the work as it goes on.

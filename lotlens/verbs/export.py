@@ -79,7 +79,7 @@ def export(
 
     The answers are compared photo by photo: up to 500 photos of the run that it held out of
     training, and photos made to be read wrongly (grey, rotated by EXIF, tiny, huge, HEIC and
-    others; see `photos.nasty`). Eight bits are tried for all layers but the head first, and then
+    others; see `drawn.nasty`). Eight bits are tried for all layers but the head first, and then
     with one group of layers after the other in 32 bits, those first that are worth most, until the
     answers are good enough.
 

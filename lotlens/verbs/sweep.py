@@ -52,7 +52,7 @@ def run_sweep(
     and goes on with one that was stopped. Written besides: split.csv, runs.csv, summary.csv,
     comparisons.csv, sweep.svg, and with MLflow mlflow.db.
 
-    The name is not that of the command, since `lotlens.sweep` is this module.
+    The name is not that of the command, since `lotlens.sweep` is the room of grids and tables.
 
     Args:
         data: labelled photos, in any form that `open_lot` knows.

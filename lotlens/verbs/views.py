@@ -60,8 +60,8 @@ def adopt_views(
 
     Args:
         run: the run folder.
-        views: names in `tta.VIEWS` that may be adopted beside "whole"; None for all. The more are
-            tried, the more each must show.
+        views: names in `answering.views.VIEWS` that may be adopted beside "whole"; None for all.
+            The more are tried, the more each must show.
         watch: told of the work as it goes on.
 
     Raises:

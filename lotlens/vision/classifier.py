@@ -130,7 +130,7 @@ class Ensemble(nn.Module):
     """Classifiers of one kind that answer together.
 
     The logits are the mean of the members' log-probabilities, as views of a photo are averaged
-    (`judge.views.average_views`); the features stand side by side.
+    (`answering.views.average_views`); the features stand side by side.
     """
 
     def __init__(self, members: Sequence[Classifier]) -> None:
