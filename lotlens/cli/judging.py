@@ -293,6 +293,7 @@ def _print_compared(compared: Any) -> None:
 
 
 def print_evaluation(evaluation: Any) -> None:
+    """What `evaluate` and the demo say of a model."""
     OUT.print(f"judged on {escape(evaluation.about)}", soft_wrap=True)
     if evaluation.synthetic:
         OUT.print("[bold]synthetic photos: drawn, not real cars[/bold]")

@@ -37,6 +37,7 @@ OUT, ERR = Screen(stderr=False), Screen(stderr=True)
 
 
 def build_table(*heads: str) -> Any:
+    """A plain table with these heads."""
     from rich.table import Table
 
     return Table(*heads, box=None, pad_edge=False)
@@ -55,11 +56,13 @@ def replace_nan(value: Any) -> Any:
 
 
 def print_json(values: Any) -> None:
+    """Write values as JSON."""
     # Plain print: a console would wrap long lines and break them.
     sys.stdout.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
 
 
 def format_metric(metric: Any) -> str:
+    """A metric with its interval, in a line."""
     return (
         f"{metric.name:<13} {metric.value:.4f}  (95 % interval {metric.low:.4f} to"
         f" {metric.high:.4f}, {metric.count} photos)"
@@ -67,6 +70,7 @@ def format_metric(metric: Any) -> str:
 
 
 def format_views(model: Any) -> str:
+    """The views of a model and what they cost, in a line."""
     count = model.num_answers
     times = "once" if count == 1 else f"{count} times"
     return f"test views    {', '.join(model.card.views)}: each photo is answered {times}"

@@ -158,6 +158,11 @@ def folder_beside(target: Path) -> Iterator[RunFolder]:
 
 
 def move_in(source: Path, target: Path) -> None:
+    """Put a finished folder in its place.
+
+    Raises:
+        OutputError: it cannot be moved there.
+    """
     try:
         source.rename(target)  # an empty folder in its place is replaced
     except OSError as error:

@@ -311,6 +311,7 @@ _CHIPS: tuple[tuple[Material, tuple[float, float, float]], ...] = (
 
 
 def paint_chips() -> Sheet:
+    """Patches of one material each, for parts that have one colour."""
     material = np.array([[chip for chip, _ in _CHIPS]], dtype=np.uint8)
     normal = np.array([[axis for _, axis in _CHIPS]])
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)

@@ -41,15 +41,18 @@ def halve(large: NDArray[Any]) -> Pixels:
 
 
 def dot(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Scalar products of vectors [3, ...]."""
     product: NDArray[Any] = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
     return product
 
 
 def column(colour: Floats) -> Pixels:
+    """A colour [3] as a column [3, 1], in float32."""
     return colour.astype(np.float32)[:, None]
 
 
 def rgb(red: float, green: float, blue: float) -> Pixels:
+    """A colour as a column [3, 1]."""
     return np.array([[red], [green], [blue]], dtype=np.float32)
 
 
@@ -64,6 +67,7 @@ CAMERAS: tuple[tuple[str, float, float, float], ...] = (
 
 
 def choose_place(rng: np.random.Generator) -> tuple[Place, Light, float]:
+    """A place, its light, and how much snow lies there."""
     places: tuple[Place, ...] = ("street", "lot", "field", "wall", "garage", "showroom")
     place = places[rng.choice(len(places), p=[0.26, 0.28, 0.14, 0.16, 0.08, 0.08])]
     night = bool(rng.random() < 0.14)

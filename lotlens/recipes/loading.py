@@ -18,6 +18,11 @@ from lotlens.recipes.schema import OPTIMISERS, Finetune, Recipe, from_name
 
 
 def resolve_recipe(recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
+    """A Recipe as it is, or the one of that name or file with overrides applied.
+
+    Raises:
+        RecipeError, InputError: as `load_recipe`, or overrides were given for a Recipe.
+    """
     if not isinstance(recipe, Recipe):
         return load_recipe(recipe, overrides)
     if overrides:

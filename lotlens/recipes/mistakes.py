@@ -147,6 +147,7 @@ def _words_in(annotation: Any) -> tuple[str, ...]:
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
+    """The likeliest known word, as a question to end a sentence with; nothing if none is near."""
     # Keras and Lightning people write val_loss.
     word = word.lower().replace("val_", "validation_")
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)

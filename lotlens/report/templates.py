@@ -67,4 +67,5 @@ def _make_data_uri(kind: str, data: bytes) -> str:
 
 
 def make_svg_uri(data: bytes) -> str:
+    """A drawing as a data URI."""
     return _make_data_uri("image/svg+xml", data)

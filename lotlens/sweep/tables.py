@@ -183,6 +183,7 @@ def _list_rights(folder: RunFolder, catalog: Catalog) -> tuple[list[str], Rights
 def summarise(
     grid: Grid, runs: Sequence[SweepRun], answers: Mapping[str, Answers]
 ) -> tuple[VariantSummary, ...]:
+    """A row for each variant with a finished run, in the order of the grid."""
     rows = []
     for variant in grid.variants:
         if variant.label not in answers:
@@ -209,6 +210,7 @@ def summarise(
 
 
 def write_runs(out: Path, keys: Sequence[str], runs: Sequence[SweepRun]) -> None:
+    """Write runs.csv: a row for each run so far."""
     columns = (
         *("variant", *keys, "seed", "accuracy", "low", "high", "macro_f1", "log_loss"),
         *("calibration_error", "chosen", "wall_s", "cpu_s", "status", "reason", "run"),
@@ -245,6 +247,7 @@ def write_tables(
     summary: Sequence[VariantSummary],
     comparisons: Sequence[Comparison],
 ) -> None:
+    """Write summary.csv and comparisons.csv."""
     columns = ("accuracy", "low", "high", "deviation", "lowest", "highest", "minutes")
     write_rows_atomically(
         out / "summary.csv",

@@ -47,6 +47,8 @@ class Checkpointing:
 
 
 class ProgressCallback(Callback):
+    """Tells of every step."""
+
     def __init__(self, num_steps: int, progress: Progress | None) -> None:
         self._num_steps = num_steps
         self._progress = progress
@@ -191,6 +193,11 @@ class _Place:
 
 
 def read_place(path: Path) -> _Place:
+    """Where in its epochs a checkpoint stopped.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         loops = saved["loops"]["fit_loop"]
@@ -208,6 +215,7 @@ def read_place(path: Path) -> _Place:
 
 @contextmanager
 def scratch_folder(checkpointing: Checkpointing | None) -> Iterator[Path]:
+    """Where the best weights are kept: with the checkpoints, or in a folder that goes."""
     if checkpointing is not None:
         if is_first():
             checkpointing.folder.mkdir(parents=True, exist_ok=True)

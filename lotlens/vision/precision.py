@@ -50,6 +50,7 @@ def _has_native_bf16() -> bool:
 
 @contextmanager
 def be_deterministic(wanted: bool) -> Iterator[None]:
+    """Inside, torch uses only algorithms that give the same bits every time, if that is wanted."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(wanted or before)
     try:

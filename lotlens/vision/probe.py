@@ -73,5 +73,6 @@ def _list_views(photos: DecodedPhotos, *, mirror: bool) -> Iterator[FloatArray]:
 
 
 def report_progress(watch: Watcher | None, what: str, done: int, total: int) -> None:
+    """Tell a watcher, if there is one."""
     if watch is not None:
         watch(what, done, total)
