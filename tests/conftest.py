@@ -201,7 +201,9 @@ def train_once(tmp_path_factory):
             with without_charts():
                 lotlens.train(lot, parse_recipe(recipe), out=path, **options)
 
-        return RunFolder(make_once(tmp_path_factory, name, make))
+        run = make_once(tmp_path_factory, name, make)
+        # A copy for this process: judging writes into a run, and others copy theirs meanwhile.
+        return RunFolder(shutil.copytree(run, tmp_path_factory.mktemp("copy") / name))
 
     return train_once
 

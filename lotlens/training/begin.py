@@ -12,7 +12,7 @@ from lotlens.audit.findings import Audit
 from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, list_learnt, read_split, write_split
 from lotlens.audit.split import check_split, draw_folds, draw_split
 from lotlens.errors import InputError
-from lotlens.photos.decisions import decisions_path, read_decisions, write_decisions
+from lotlens.photos.decisions import Decision, write_decisions
 from lotlens.recipes.loading import parse_recipe, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Split
@@ -21,9 +21,17 @@ from lotlens.version import __version__
 
 
 def begin_run(
-    run: RunFolder, data: Path, recipe: Recipe, split: Split, usable: Catalog
+    run: RunFolder,
+    data: Path,
+    recipe: Recipe,
+    split: Split,
+    usable: Catalog,
+    decisions: Sequence[Decision],
 ) -> RunFolder:
-    """Write into a new run folder what the training begins with, and give it back."""
+    """Write into a new run folder what the training begins with, and give it back.
+
+    The decisions are those that its labels follow: what was decided since is for the next one.
+    """
     run.write_recipe(recipe.to_dict())
     learnt = set(list_learnt(split))
     counts = Counter(photo.label for photo in usable.photos if photo.id in learnt)
@@ -31,9 +39,8 @@ def begin_run(
         {"data": str(data.resolve()), "lotlens_version": __version__, "photos": counts}
     )
     write_split(run.split_path, split)
-    decided = decisions_path(data)
-    if decided.is_file():
-        write_decisions(run.decisions_path, read_decisions(decided))
+    if decisions:
+        write_decisions(run.decisions_path, decisions)
     return run
 
 

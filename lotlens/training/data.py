@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from lotlens.audit.findings import Audit, Looks, audit_lot, look_at
+from lotlens.photos.decisions import decisions_path as find_decisions
+from lotlens.photos.decisions import read_decisions
 from lotlens.photos.labelled import open_data
 from lotlens.photos.sources import check_trainable
 from lotlens.recipes.schema import Audit as AuditSettings
@@ -23,7 +25,8 @@ class TrainingData:
 
     Attributes:
         path: where it lies.
-        lot: with the labels that people decided on.
+        decisions: what people had decided when it was opened.
+        lot: with the labels that they decided on.
 
     Raises:
         InputError: it cannot be read, or cannot be trained on.
@@ -31,7 +34,8 @@ class TrainingData:
 
     def __init__(self, path: Path, decisions_path: Path | None = None) -> None:
         self.path = path
-        self.lot = open_data(path, decisions_path)
+        self.decisions = read_decisions(decisions_path or find_decisions(path))
+        self.lot = open_data(path, self.decisions)
         check_trainable(self.lot)
         self._looks: dict[bool, Looks] = {}
 

@@ -330,7 +330,7 @@ def _begin(
             if out is not None
             else RunFolder.create_next(path.parent, f"{stem}-round")
         )
-        begin_run(folder, model.data_path, plan.recipe, split, lot.train)
+        begin_run(folder, model.data_path, plan.recipe, split, lot.train, own.decisions)
         write_plan(folder, plan)
     extras = Extras(
         tuple(one.photo for one in plan.additions),

@@ -179,7 +179,7 @@ def _begin(out: Path | str | None, photos: TrainingData, recipe: Recipe, split: 
         if out is not None
         else RunFolder.create_next(Path("runs"), f"{photos.path.resolve().stem}-{recipe.name}")
     )
-    return begin_run(run, photos.path, recipe, split, photos.usable)
+    return begin_run(run, photos.path, recipe, split, photos.usable, photos.decisions)
 
 
 def complete_training(

@@ -1,11 +1,13 @@
 """What lies on the disk is opened once by each verb, and handed on."""
 
+import shutil
 import sys
 
 import pytest
 
 import lotlens
 from lotlens.audit.signs import scan_photos
+from lotlens.photos.decisions import Decision, decisions_path, write_decisions
 from lotlens.photos.sources import fingerprint, open_lot
 from lotlens.recipes.loading import parse_recipe
 from lotlens.run import RunFolder
@@ -112,3 +114,24 @@ def test_a_sweep_looks_at_its_photos_once(small_lot, probe, count, tmp_path, mon
     assert not done.failed
     assert len(opened) == 1
     assert len(looked) == 1
+
+
+def test_decisions_taken_during_a_sweep_are_for_the_next_one(
+    small_lot, probe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tracking, "is_tracking_installed", lambda: False)
+    lot = shutil.copytree(small_lot, tmp_path / "lot")
+    photo = open_lot(lot).train.photos[0]
+
+    def decide(what, done, total):
+        if what == "runs of the sweep" and done == 1:
+            other = "1" if photo.label == "0" else "0"
+            decided = [Decision(photo.id, "relabel", other, photo.label)]
+            write_decisions(decisions_path(lot), decided)
+
+    recipe = parse_recipe(probe)
+    done = run_sweep(lot, [], recipe, num_seeds=2, out=tmp_path / "sweep", watch=decide)
+    assert decisions_path(lot).is_file()
+    assert not done.failed
+    for run in done.runs:
+        assert lotlens.evaluate(run.path).accuracy == run.metrics[0]
