@@ -36,8 +36,9 @@ from lotlens.audit.parts import read_split, write_split
 from lotlens.files import write_bytes_atomically, write_rows_atomically
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import Decision, decisions_path, write_decisions
+from lotlens.photos.fingerprint import fingerprint
 from lotlens.photos.labelled import open_data
-from lotlens.photos.sources import fingerprint, open_lot
+from lotlens.photos.sources import open_lot
 from lotlens.records import Doubt, Split
 from lotlens.report.charts import BLUE, GREY, INK, LINE, draw_figure
 from lotlens.verbs.doubts import doubt

@@ -185,6 +185,161 @@ class Doubt:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """A sample submission: which rows a submission must have, and in which columns.
+
+    Attributes:
+        columns: the header.
+        rows: all cells as they were written, in their order.
+        id_at, label_at: the positions of the two columns that matter.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    id_at: int = 0
+    label_at: int = 1
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the photos, in the order of the rows."""
+        return tuple(row[self.id_at].strip() for row in self.rows)
+
+    def fill(self, labels: Sequence[str]) -> list[tuple[str, ...]]:
+        """The rows with these labels, one for each; further columns stay as they are."""
+        at = self.label_at
+        return [
+            (*row[:at], label, *row[at + 1 :]) for row, label in zip(self.rows, labels, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """Files that nothing was made of.
+
+    Attributes:
+        reason: why, such as "no photo".
+        kind: their ending, such as ".txt", or the folder that holds them.
+        count: how many.
+    """
+
+    reason: str
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was understood of people's files; printed, it is a few lines for people.
+
+    Attributes:
+        source: the path as it was named.
+        form: the layout that was recognised, in words.
+        parts: what is in "train" and "test": where it lies, and how many photos it has.
+        classes: class as people see it -> photos to train on, in class order.
+        num_unlabelled: word that stands for no label (or "") -> rows or photos that have it.
+        passed_over: files that nothing was made of.
+        links: folders that are links, with what became of them.
+        notes: what else was decided, one sentence each.
+        obstacle: why there is nothing to train on, in a sentence; empty if there is something.
+    """
+
+    source: str
+    form: str = ""
+    parts: tuple[tuple[str, str, int], ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+    num_unlabelled: Mapping[str, int] = field(default_factory=dict)
+    passed_over: tuple[PassedOver, ...] = ()
+    links: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    obstacle: str = ""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<14}{text}" for name, text in self._list_lines())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    def _list_lines(self) -> list[tuple[str, str]]:
+        lines = [("read as", f"{self.form} ({self.source})" if self.form else self.source)]
+        lines += [(part, f"{_count(num, 'photo')} in {where}") for part, where, num in self.parts]
+        if self.classes:
+            lines.append(("classes", f"{len(self.classes)}: {_list_counts(self.classes)}"))
+        if self.num_unlabelled:
+            words = ", ".join(
+                f"{word or 'empty'} {count:,}" for word, count in self.num_unlabelled.items()
+            )
+            total = sum(self.num_unlabelled.values())
+            lines.append(("no label", f"{total:,} left out ({words})"))
+        reasons: dict[str, list[str]] = {}
+        for one in self.passed_over:
+            reasons.setdefault(one.reason, []).append(f"{one.count:,} {one.kind}")
+        lines += [("passed over", f"{why}: {_shorten(kinds)}") for why, kinds in reasons.items()]
+        lines += [("link", link) for link in _shorten_lines(self.links)]
+        return lines + [("note", note) for note in self.notes]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What an audit found amiss before a training, and what became of people's decisions.
+
+    Attributes:
+        errors: check -> findings, of those that make figures wrong or lose photos.
+        meanings: check -> what it found, for people.
+        num_decisions: decisions on labels that there are.
+        num_applied: those that fit the data.
+    """
+
+    errors: Mapping[str, int]
+    meanings: Mapping[str, str]
+    num_decisions: int
+    num_applied: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"{'error':<14}{count:,} {check}: {self.meanings[check]}"
+            for check, count in self.errors.items()
+        ] or [f"{'audit':<14}no errors"]
+        if self.num_decisions:
+            lines.append(f"{'decisions':<14}{self.num_applied:,} of {self.num_decisions:,} applied")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+Told = Reading | Checked
+Tell = Callable[[Told], None]
+"""What is told of people's files before work begins."""
+
+_MOST_SHOWN = 12
+"""Classes, kinds or links that are told one by one."""
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    """All of them, or the first and last few and how many more there are."""
+    shown = [f"{name} {count:,}" for name, count in counts.items()]
+    if len(shown) <= _MOST_SHOWN:
+        return ", ".join(shown)
+    return ", ".join([*shown[:4], f"... {len(shown) - 6:,} more ...", *shown[-2:]])
+
+
+def _shorten(items: Sequence[str]) -> str:
+    more = len(items) - _MOST_SHOWN
+    return ", ".join(items[:_MOST_SHOWN]) + (f" and {more:,} kinds more" if more > 0 else "")
+
+
+def _shorten_lines(items: Sequence[str]) -> list[str]:
+    more = len(items) - _MOST_SHOWN
+    return [*items[:_MOST_SHOWN], *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+@dataclass(frozen=True)
 class Lot:
     """What a data source holds.
 
@@ -192,17 +347,17 @@ class Lot:
         source: the path it was read from.
         train: labelled photos (may be empty for a plain folder of photos to predict).
         test: photos to predict (may be empty).
-        sample: the (id, label) rows of sample-submission.csv in its order, or None without one.
-        sample_columns: the sample's two column names, kept for the submission.
+        sample: sample-submission.csv, or None without one.
         findings: what did not match on the way in (CSV rows without a file, files without a row).
+        reading: what was understood of the files.
     """
 
     source: Path
     train: Catalog
     test: Catalog
-    sample: tuple[tuple[str, str], ...] | None = None
-    sample_columns: tuple[str, str] = ("Id", "Category")
+    sample: Sample | None = None
     findings: tuple[Finding, ...] = ()
+    reading: Reading = field(default_factory=lambda: Reading(""))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 import ast
 import dataclasses
 import inspect
+import itertools
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from lotlens.cli.app import COMMANDS, build_app
 from lotlens.deliver.parity import EXACT, ROUGH
 from lotlens.drawn.nasty import draw_nasty
 from lotlens.drawn.negatives import KINDS as NEGATIVES
+from lotlens.errors import InputError
 from lotlens.improve.additions import MOST_WEIGHT
 from lotlens.improve.outside import REASONS
 from lotlens.judge import metrics
@@ -26,7 +29,10 @@ from lotlens.judge.blend import SMALLEST_SHARE
 from lotlens.judge.compare import Comparison
 from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
 from lotlens.photos.decisions import VERDICTS
+from lotlens.photos.formats import Format
 from lotlens.photos.quality import FLAWS
+from lotlens.photos.sources import check_trainable, open_lot
+from lotlens.photos.tables import ID_COLUMNS, LABEL_COLUMNS, LISTING_COLUMNS
 from lotlens.recipes import schema
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import METHODS
@@ -47,6 +53,7 @@ DOUBTS = (ROOT / "docs" / "guide" / "doubts.md").read_text("utf-8")
 REVIEW = (ROOT / "docs" / "guide" / "review.md").read_text("utf-8")
 EXPORT = (ROOT / "docs" / "guide" / "export.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
+DATA = (ROOT / "docs" / "guide" / "data.md").read_text("utf-8")
 
 
 def find_code(text: str, language: str) -> list[str]:
@@ -61,6 +68,46 @@ def test_the_guides_code_runs(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "did you mean 'height'" in said
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def lay_files(block: str) -> None:
+    """Lay the files of a block of data.md: a path a line, with the rows of a table behind it."""
+    for number, line in enumerate(block.splitlines()):
+        pattern, *rows = line.split()
+        braced = [part.split(",") for part in re.findall(r"{(.*?)}", pattern)]
+        for parts in itertools.product(*braced):
+            path = Path(re.sub("{.*?}", "{}", pattern).format(*parts))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(rows) or f"{path} {number}", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "said"),
+    re.findall(r"```files\n(.*?)```\n\n```(reading|error|refused)\n(.*?)```", DATA, re.DOTALL),
+)
+def test_the_page_on_data_is_true(files, kind, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lay_files(files)
+    if kind == "error":
+        with pytest.raises(InputError) as caught:
+            open_lot(Path("cars"))
+        assert str(caught.value) == said.strip()
+    elif kind == "refused":
+        with pytest.raises(InputError) as caught:
+            check_trainable(open_lot(Path("cars")))
+        assert str(caught.value) == said.strip()
+    else:
+        assert f"{open_lot(Path('cars')).reading}\n" == said
+
+
+def test_the_page_on_data_names_every_column_word_and_format():
+    for name in (*ID_COLUMNS, *LABEL_COLUMNS, *LISTING_COLUMNS):
+        assert f"`{name}`" in DATA, name
+    assert len(re.findall("```files", DATA)) == len(
+        re.findall("```(?:reading|error|refused)", DATA)
+    )
+    for name in get_args(Format):
+        assert {"PNM": "PPM"}.get(name, name) in DATA, name
 
 
 def test_the_readmes_python_uses_the_real_verbs():

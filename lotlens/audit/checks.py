@@ -60,11 +60,13 @@ CHECKS: Mapping[str, Check] = {
         Check("no-file", "error", ("drop",), "named in a table, but there is no such file"),
         Check(LABEL_CONFLICT, "error", ("drop", "group"), "one picture under different labels"),
         Check("leak", "error", ("keep", "drop"), "a picture of train is in test too"),
-        Check("ambiguous-file", "error", ("keep",), "several files fit one row of the table"),
+        Check("ambiguous-file", "error", ("drop",), "several files fit one row of the table"),
+        Check("similar-labels", "error", ("keep",), "two classes that look like one spelt twice"),
         Check("duplicate", "warning", ("group", "drop"), "the same file more than once"),
         Check("near-duplicate", "warning", ("group", "drop"), "one picture, changed a little"),
         Check("no-row", "warning", ("drop",), "a photo that the table does not name"),
         Check("no-label", "warning", ("drop",), "a row without a label"),
+        Check("unknown-class", "warning", ("drop",), "a test photo of a class that train lacks"),
         Check("duplicate-row", "warning", ("keep",), "the table names it twice with one label"),
         Check(
             "stale-decision", "warning", ("keep",), "decided in review on data that have changed"

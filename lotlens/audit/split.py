@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 
 from lotlens.audit.parts import FOLD, LOCKED, TRAIN, VALIDATION
 from lotlens.errors import InputError
-from lotlens.photos.sources import fingerprint
+from lotlens.photos.fingerprint import fingerprint
 from lotlens.photos.tables import list_some
 from lotlens.records import CarClass, Catalog, Finding, Split
 

@@ -11,7 +11,8 @@ from lotlens.deliver.own_data import OwnData, decide_labels
 from lotlens.errors import BundleError, InputError
 from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import decisions_path, read_decisions
-from lotlens.photos.sources import fingerprint, open_lot
+from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.sources import open_lot
 from lotlens.records import Catalog, Lot, Predictions
 
 
@@ -56,7 +57,11 @@ def find_asked(
     if labels is not None:
         if data is not None:
             raise InputError("give either DATA or --labels with --photos, not both")
-        undecided = lot = open_lot(Path(labels), photos=None if photos is None else Path(photos))
+        undecided = lot = open_lot(
+            Path(labels),
+            photos=None if photos is None else Path(photos),
+            rules=model.label_rules,
+        )
         about, catalog = f"{labels}", lot.train.with_files()
     elif photos is not None:
         raise InputError("--photos needs --labels, the CSV with their labels")
@@ -65,7 +70,7 @@ def find_asked(
         is_own = data is None or _is_own(model, source)
         decided = model.run.decisions_path if is_own else decisions_path(source)
         decisions = read_decisions(decided)
-        undecided = open_lot(source)
+        undecided = open_lot(source, rules=model.label_rules)
         lot = decide_labels(undecided, decisions)
         about, catalog = f"{source}", lot.train
     if not len(catalog):

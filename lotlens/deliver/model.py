@@ -20,6 +20,7 @@ from lotlens.answering.predict import Piece, answer_pieces, join_pieces, read_vi
 from lotlens.answering.views import average_views
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
+from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import open_photos
 from lotlens.records import (
     MOST_FOLDS,
@@ -87,6 +88,11 @@ class Model:
             BundleError: as `source`.
         """
         return Path(self.source["data"])
+
+    @property
+    def label_rules(self) -> LabelRules:
+        """How labels were read that it was trained on."""
+        return LabelRules.of(self.card.recipe.get("labels"))
 
     def build_predictor(self, num_photos: int = 1) -> Predictor:
         """The Predictor, made fast if it is to answer for many photos.

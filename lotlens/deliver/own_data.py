@@ -12,7 +12,8 @@ from lotlens.deliver.model import Model
 from lotlens.errors import BundleError
 from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import Decision, apply_decisions, decisions_path, read_decisions
-from lotlens.photos.sources import fingerprint, open_lot
+from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.sources import open_lot
 from lotlens.records import Catalog, Lot, Predictions, Split
 
 Sides = Sequence[tuple[Sequence[str], Sequence[str]]]
@@ -95,7 +96,7 @@ def open_own_data(model: Model) -> OwnData:
         InputError: the data cannot be read.
         BundleError: they have changed.
     """
-    undecided = open_lot(model.data_path)
+    undecided = open_lot(model.data_path, rules=model.label_rules)
     lot = decide_labels(undecided, read_decisions(model.run.decisions_path))
     if fingerprint(lot.train) != model.card.fingerprint:
         raise BundleError(

@@ -9,7 +9,7 @@ from lotlens.audit.checks import LABEL_CONFLICT
 from lotlens.audit.findings import Audit
 from lotlens.audit.parts import LOCKED, TRAIN
 from lotlens.audit.split import cluster_photos
-from lotlens.photos.sources import fingerprint
+from lotlens.photos.fingerprint import fingerprint
 from lotlens.photos.tables import read_table, require_columns
 from lotlens.records import Catalog, Split
 from lotlens.run import RunFolder

@@ -43,7 +43,10 @@ MAX_OPEN_ARCHIVES = 16
 
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _METHOD_NAMES = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
-_HIDDEN = re.compile(r"(?:^|/)(?:\.[^/]|__MACOSX/|(?i:thumbs\.db|desktop\.ini)\Z)")
+_HIDDEN = re.compile(
+    r"(?:^|/)(?:\.[^/]|__MACOSX/|(?i:@eadir|#recycle|\$recycle\.bin|lost\+found)/"
+    r"|(?i:system volume information)/|(?i:thumbs\.db|ehthumbs\.db|desktop\.ini)\Z)"
+)
 _ENCRYPTED = 0x1
 _UTF8_NAME = 0x800
 
@@ -168,6 +171,32 @@ class PhotoReader:
         with self._lock:
             return self._archive(archive).list_members()
 
+    def list_hidden(self, archive: Locator) -> tuple[str, ...]:
+        """Names of a zip's files that `list_members` leaves out as hidden, or as links.
+
+        Raises:
+            InputError: as `list_members`.
+        """
+        self.list_members(archive)
+        with self._lock:
+            return tuple(self._archive(archive).hidden)
+
+    def peek(self, locator: Locator, count: int) -> bytes:
+        """The first bytes of a file, by which its format is told; none where it cannot be read."""
+        try:
+            if not locator.members:
+                # A pipe would keep us waiting for ever.
+                if not locator.path.is_file():
+                    return b""
+                with locator.path.open("rb") as file:
+                    return file.read(count)
+            self._leave_parent()
+            with self._lock:
+                where = Locator(locator.path, locator.members[:-1])
+                return self._archive(where).peek(locator.members[-1], count)
+        except (*_DAMAGE, KeyError, InputError):
+            return b""
+
     def _leave_parent(self) -> None:
         # After a fork the handles share their position with the parent, and the lock may be held
         # by a thread that does not exist here.
@@ -213,6 +242,7 @@ class _Archive:
     def __init__(self, stream: io.RawIOBase | io.BufferedReader, locator: Locator) -> None:
         self._stream = stream
         self._locator = locator
+        self.hidden: list[str] = []
         try:
             self._zip = zipfile.ZipFile(stream)
         except _DAMAGE as error:
@@ -229,16 +259,15 @@ class _Archive:
         infos = self._zip.infolist()
         self._check_bomb(infos)
         members = []
+        self.hidden = []
         for info in infos:
             name = _restore_name(info)
             self._check_name(name)
             name = name.removeprefix("./")
-            if (
-                not name
-                or name.endswith("/")
-                or stat.S_ISLNK(info.external_attr >> 16)
-                or is_hidden(name)
-            ):
+            if not name or name.endswith("/"):
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16) or is_hidden(name):
+                self.hidden.append(name)
                 continue
             if info.flag_bits & _ENCRYPTED:
                 raise InputError(
@@ -279,6 +308,15 @@ class _Archive:
                 return file.read()
         except _DAMAGE as error:
             raise UnreadablePhoto(f"damaged in its archive: {_reason(error)}") from error
+
+    def peek(self, name: str, count: int) -> bytes:
+        """The first bytes of one member, unchecked.
+
+        Raises:
+            KeyError: there is no such member.
+        """
+        with self._zip.open(self._zip.getinfo(name)) as file:
+            return file.read(count)
 
     def open_inner(self, locator: Locator) -> _Archive:
         """The zip that is a member of this one, read in place.

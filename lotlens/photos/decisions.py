@@ -14,7 +14,8 @@ from typing import Literal, get_args
 
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
-from lotlens.photos.tables import list_some, read_table, require_columns, tidy_label
+from lotlens.photos.labels import tidy_label
+from lotlens.photos.tables import list_some, read_table, require_columns
 from lotlens.records import Finding, Lot, Photo
 
 Verdict = Literal["keep", "relabel", "drop", "not a car"]

@@ -6,44 +6,21 @@ use are opened; everything Pillow could run beyond them (EPS, WMF, ...) stays sh
 
 from __future__ import annotations
 
+import ctypes
 import io
 import warnings
-from typing import Literal
+from contextlib import suppress
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, _imaging
 
 from lotlens.errors import UnreadablePhoto
+from lotlens.photos.formats import Format, looks_like_tga, name_stranger, recognise
 
 MAX_PIXELS = 100_000_000
 """Photos whose header claims more pixels are refused unread: a bomb, or a poster scan."""
-
-Format = Literal["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "HEIC", "AVIF"]
-
-_SIGNATURES: tuple[tuple[bytes, Format], ...] = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-)
-_HEIF_BRANDS = (b"hei", b"hev", b"mif1", b"msf1")
-
-# What to tell of a file that is no photo; the first pattern found near the start wins.
-_STRANGERS: tuple[tuple[bytes, str], ...] = (
-    (b"<svg", "an SVG drawing, not a photo"),
-    (b"<!doctype html", "an HTML page, not a photo (a failed download?)"),
-    (b"<html", "an HTML page, not a photo (a failed download?)"),
-    (b"%pdf", "a PDF document, not a photo"),
-    (b"%!ps", "a PostScript document, not a photo"),
-    (b"pk\x03\x04", "a zip archive, not a photo"),
-    (b"jxl ", "a JPEG XL photo, which cannot be read: save it as JPEG"),
-)
 
 # EXIF orientation -> what makes it upright (EXIF 2.32, tag 0x0112). 5 to 8 swap the sides.
 _ORIENTATION_TAG = 0x0112
@@ -72,7 +49,7 @@ def decode(
     first frame is taken. Colour profiles are not applied.
 
     Args:
-        data: the file's bytes: JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF.
+        data: the file's bytes, in one of the formats of `formats.Format`.
         max_pixels: a photo whose header claims more pixels is refused before it is decoded.
         min_size: (width, height) of the upright photo that is needed at least. A larger JPEG is
             then decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT), which is several
@@ -121,27 +98,12 @@ def decode_sized(
 
 
 def _recognise(data: bytes) -> Format:
-    if not data:
-        raise UnreadablePhoto("empty file (0 bytes)")
-    for signature, name in _SIGNATURES:
-        if data.startswith(signature):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[4:8] == b"ftyp":
-        # A generic brand (mif1) leaves it to the list of compatible brands which of the two it is.
-        brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
-        if b"avif" in brands or b"avis" in brands:
-            return "AVIF"
-        if brands.startswith(_HEIF_BRANDS):
-            return "HEIC"
-    start = data[:1024].lower()
-    for pattern, reason in _STRANGERS:
-        if pattern in start:
-            raise UnreadablePhoto(reason)
-    if not any(data[:4096]):
-        raise UnreadablePhoto("nothing but zero bytes (an interrupted copy?)")
-    raise UnreadablePhoto("not a known photo format")
+    name = recognise(data)
+    if name is None and looks_like_tga(data):
+        return "TGA"
+    if name is None:
+        raise UnreadablePhoto(name_stranger(data))
+    return name
 
 
 def _open(name: Format, stream: io.BytesIO) -> ImageFile.ImageFile:
@@ -169,11 +131,24 @@ def _open(name: Format, stream: io.BytesIO) -> ImageFile.ImageFile:
     if name == "TIFF":
         from PIL.TiffImagePlugin import TiffImageFile
 
+        _hush_libtiff()
         return TiffImageFile(stream)
     if name == "AVIF":
         from PIL.AvifImagePlugin import AvifImageFile
 
         return AvifImageFile(stream)
+    if name == "JPEG 2000":
+        from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+
+        return Jpeg2KImageFile(stream)
+    if name == "PNM":
+        from PIL.PpmImagePlugin import PpmImageFile
+
+        return PpmImageFile(stream)
+    if name == "TGA":
+        from PIL.TgaImagePlugin import TgaImageFile
+
+        return TgaImageFile(stream)
     # Loaded late: it is slow to import and most lots have no HEIC.
     from pillow_heif import HeifImageFile
 
@@ -214,6 +189,21 @@ def _explain(error: Exception, name: Format) -> str:
     if isinstance(error, ImportError):
         return f"this installation cannot read {name}: {text}"
     return f"damaged {name}" + (f" ({text[:80]})" if text and " at 0x" not in text else "")
+
+
+@cache
+def _hush_libtiff() -> None:
+    """Keeps libtiff's own lines ("TIFFFetchNormalTag: ...") off the terminal, which name no file.
+
+    Pillow sees by the pixels whether a photo could be read and does not need them. Where libtiff
+    is part of Pillow's binary and out of reach (Windows), the lines stay.
+    """
+    with suppress(AttributeError, OSError):
+        libtiff = ctypes.CDLL(_imaging.__file__)
+        for handler in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+            handler.argtypes = [ctypes.c_void_p]
+            handler.restype = ctypes.c_void_p
+            handler(None)
 
 
 def _hush_pillow() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import unicodedata
 import zipfile
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +15,20 @@ from pathlib import Path
 from lotlens.errors import InputError
 from lotlens.photos.archives import PhotoReader, is_hidden
 from lotlens.photos.decisions import DECISIONS_SUFFIX
+from lotlens.photos.formats import NUM_TELLING, name_stranger, recognise
 from lotlens.photos.tables import list_some
 from lotlens.records import Locator
 
 PHOTO_SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-        *(".heic", ".heif", ".hif", ".avif"),
+        *(".heic", ".heif", ".hif", ".avif", ".mpo", ".jp2", ".j2k", ".jpf", ".jpx", ".tga"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
     ]
 )
-"""Endings by which photos are found where no CSV names them; how to decode, the content decides."""
+"""Endings of photos: such a file is one, if perhaps a broken one. Of others the content decides."""
 
+_TABLE_SUFFIXES = (".csv", ".tsv")
 _OTHER_ARCHIVES = frozenset([".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"])
 
 
@@ -34,10 +39,12 @@ class File:
     Attributes:
         name: relative to the place, "/" between the parts, composed (NFC).
         locator: where its bytes lie.
+        is_photo: by its ending or, if it has none that photos have, by its first bytes.
     """
 
     name: str
     locator: Locator
+    is_photo: bool = False
 
     @property
     def base(self) -> str:
@@ -64,14 +71,14 @@ class Place:
         """What lies in this folder of it, named from there."""
         head = folder + "/"
         files = (
-            File(file.name.removeprefix(head), file.locator)
+            File(file.name.removeprefix(head), file.locator, file.is_photo)
             for file in self.files
             if file.name.startswith(head)
         )
         return Place(f"{self.shown}/{folder}", tuple(files))
 
     def photos(self) -> list[File]:
-        return [file for file in self.files if is_photo_name(file.name)]
+        return [file for file in self.files if file.is_photo]
 
     def tables(self) -> list[File]:
         """CSV files right here."""
@@ -94,28 +101,73 @@ class Place:
         return list_some(sorted(here), 8) if here else "nothing"
 
 
-def open_place(path: Path, reader: PhotoReader) -> Place:
+class Survey:
+    """What was met on the way through people's files, so that none of it is lost in silence.
+
+    Attributes:
+        reader: by which zips are opened.
+        listed: every file of the places that were opened -> its name.
+        used: tables and zips that were read.
+        hidden: kind of a system's own files -> how many were passed over.
+        links: folders that are links, with what became of them.
+        notes: what else was decided, one sentence each.
+    """
+
+    def __init__(self, reader: PhotoReader) -> None:
+        self.reader = reader
+        self.listed: dict[Locator, str] = {}
+        self.used: set[Locator] = set()
+        self.hidden: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence on what was decided, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def list_file(self, name: str, locator: Locator) -> File:
+        """A file that was met."""
+        self.listed[locator] = name
+        return File(name, locator, self._is_photo(name, locator))
+
+    def describe(self, locator: Locator) -> str:
+        """What a file is that is no photo."""
+        return name_stranger(self.reader.peek(locator, NUM_TELLING))
+
+    def _is_photo(self, name: str, locator: Locator) -> bool:
+        if is_photo_name(name):
+            return True
+        if name.lower().endswith((*_TABLE_SUFFIXES, ".zip")):
+            return False
+        return recognise(self.reader.peek(locator, NUM_TELLING)) is not None
+
+
+def open_place(path: Path, survey: Survey) -> Place:
     """A folder or zip on disk.
 
     Raises:
         InputError: a folder that cannot be listed, or a zip that cannot be trusted.
     """
     if path.is_dir():
-        return Place(str(path), tuple(sorted(_walk(path), key=lambda file: file.name)))
-    return open_zip(Locator(path), reader)
+        return Place(str(path), tuple(sorted(_walk(path, survey), key=lambda file: file.name)))
+    return open_zip(Locator(path), survey)
 
 
-def open_zip(locator: Locator, reader: PhotoReader) -> Place:
+def open_zip(locator: Locator, survey: Survey) -> Place:
     """A zip on disk or within another.
 
     Raises:
         InputError: as `PhotoReader.list_members`.
     """
-    files = (
-        File(member.name, Locator(locator.path, (*locator.members, member.raw)))
-        for member in reader.list_members(locator)
+    files = [
+        survey.list_file(member.name, Locator(locator.path, (*locator.members, member.raw)))
+        for member in survey.reader.list_members(locator)
         if not _holds_decisions(member.name)
-    )
+    ]
+    if locator not in survey.used:
+        survey.hidden.update(map(_name_hidden, survey.reader.list_hidden(locator)))
+        survey.used.add(locator)
     return Place(str(locator), tuple(sorted(files, key=lambda file: file.name)))
 
 
@@ -124,7 +176,7 @@ def _holds_decisions(name: str) -> bool:
     return name.lower().endswith(DECISIONS_SUFFIX)
 
 
-def descend(place: Place, reader: PhotoReader) -> Place:
+def descend(place: Place, survey: Survey) -> Place:
     """Enters wrappers: a place with one folder and nothing else, or one zip and nothing of use.
 
     Raises:
@@ -135,22 +187,9 @@ def descend(place: Place, reader: PhotoReader) -> Place:
         if len(folders) == 1 and all(file.top for file in place.files):
             place = place.narrow(folders[0])
         elif len(zips) == 1 and not place.photos() and not place.tables():
-            place = open_zip(zips[0].locator, reader)
+            place = open_zip(zips[0].locator, survey)
         else:
             return place
-
-
-def find_part(place: Place, names: Sequence[str], reader: PhotoReader) -> Place | None:
-    """The zip with one of these lower-case names, else the folder, in any case.
-
-    Raises:
-        InputError: the zip cannot be trusted, or is nested too deeply.
-    """
-    packed = place.find([f"{name}.zip" for name in names])
-    if packed is not None:
-        return open_zip(packed.locator, reader)
-    folders = {folder.lower(): folder for folder in place.folders()}
-    return next((place.narrow(folders[name]) for name in names if name in folders), None)
 
 
 def find_holder(place: Place, names: Sequence[str]) -> Place | None:
@@ -172,26 +211,26 @@ def find_holder(place: Place, names: Sequence[str]) -> Place | None:
     return place.narrow(holders[0]) if holders[0] else place
 
 
-def gather_photos(place: Place, reader: PhotoReader) -> list[File]:
+def gather_photos(place: Place, survey: Survey) -> list[File]:
     """All photos of a place. Its zips are opened if there are no photos beside them.
 
     Raises:
         InputError: there is none, or a zip cannot be trusted or is nested too deeply.
     """
-    photos = _find_photos(place, reader)
+    photos = _find_photos(place, survey)
     if not photos:
         raise InputError(
-            f"no photos in {place.shown} (no file ends in {', '.join(sorted(PHOTO_SUFFIXES))});"
-            f" it has: {place.describe()}"
+            f"no photos in {place.shown}: no file ends or begins as one does; it has:"
+            f" {place.describe()}"
         )
     return photos
 
 
-def _find_photos(place: Place, reader: PhotoReader) -> list[File]:
+def _find_photos(place: Place, survey: Survey) -> list[File]:
     return place.photos() or [
-        File(f"{packed.name}/{file.name}", file.locator)
+        File(f"{packed.name}/{file.name}", file.locator, is_photo=True)
         for packed in place.zips()
-        for file in _find_photos(open_zip(packed.locator, reader), reader)
+        for file in _find_photos(open_zip(packed.locator, survey), survey)
     ]
 
 
@@ -247,18 +286,69 @@ def restore_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _walk(folder: Path) -> Iterator[File]:
-    """Plain files below a folder. Linked folders are not entered: they may lead round in a ring."""
+def name_kind(name: str) -> str:
+    """What files are counted by: their ending."""
+    found = re.search(r"\.\w{1,12}\Z", name.rpartition("/")[2])
+    return found.group().lower() if found and found.start() else "without an ending"
 
-    def complain(error: OSError) -> None:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
 
-    for root, folders, names in os.walk(folder, onerror=complain):
-        folders[:] = [name for name in folders if not is_hidden(f"{name}/x")]
-        inside = Path(root).relative_to(folder).as_posix()
-        for name in names:
-            path = Path(root, name)
-            # os.walk counts pipes, sockets and dangling links as files.
-            if not is_hidden(name) and not _holds_decisions(name) and path.is_file():
-                shown = name if inside == "." else f"{inside}/{name}"
-                yield File(restore_name(shown), Locator(path))
+def _name_hidden(name: str) -> str:
+    """What hidden files are counted by: the folder that hides them, or their own name."""
+    parts = name.split("/")
+    for depth, part in enumerate(parts[:-1]):
+        if is_hidden("/".join(parts[: depth + 1]) + "/x"):
+            return f"{part}/"
+    base = parts[-1]
+    if base.startswith("._"):
+        return "._*"
+    return base if is_hidden(base) else "links in a zip"
+
+
+def _walk(folder: Path, survey: Survey) -> Iterator[File]:
+    """Plain files below a folder, those of linked folders last. No folder is entered twice."""
+    seen: set[tuple[int, int]] = set()
+    waiting, linked = deque([(folder, "")]), deque[tuple[Path, str]]()
+    while waiting or linked:
+        path, inside = waiting.popleft() if waiting else linked.popleft()
+        is_link = bool(inside) and path.is_symlink()
+        mark = path.stat()
+        is_seen = (mark.st_dev, mark.st_ino) in seen or (is_link and _holds(path, folder))
+        if is_link:
+            fate = "not followed, since it is looked at already" if is_seen else "followed"
+            survey.links.append(f"{inside[:-1]} leads to {os.readlink(path)}: {fate}")
+        if is_seen:
+            continue
+        seen.add((mark.st_dev, mark.st_ino))
+        for entry in _list_folder(path):
+            name = restore_name(entry.name)
+            if is_hidden(f"{name}/x" if entry.is_dir() else name):
+                survey.hidden[_name_hidden(f"{name}/x" if entry.is_dir() else name)] += (
+                    _count_files(Path(entry.path)) if entry.is_dir() else 1
+                )
+            elif entry.is_dir():
+                place = linked if entry.is_symlink() else waiting
+                place.append((Path(entry.path), f"{inside}{name}/"))
+            # Pipes, sockets and dangling links are no files.
+            elif entry.is_file() and not _holds_decisions(name):
+                yield survey.list_file(inside + name, Locator(Path(entry.path)))
+            elif not _holds_decisions(name):
+                survey.hidden["links to nowhere" if entry.is_symlink() else "pipes, devices"] += 1
+
+
+def _list_folder(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+
+
+def _holds(link: Path, folder: Path) -> bool:
+    """Whether a link leads to a folder that holds this one: following it would lead round."""
+    return folder.resolve().is_relative_to(link.resolve())
+
+
+def _count_files(folder: Path) -> int:
+    if folder.is_symlink():
+        return 1
+    return sum(len(names) for _, _, names in os.walk(folder))

@@ -6,13 +6,13 @@ import codecs
 import csv
 import io
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lotlens.errors import InputError
+from lotlens.records import Sample
 
 ID_COLUMNS = ("id", "file", "filename", "file_name", "image", "photo", "path")
 LABEL_COLUMNS = ("category", "label", "class", "model")
@@ -20,6 +20,7 @@ LISTING_COLUMNS = ("listing", "listing_id", "advert", "advert_id", "ad_id", "gro
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "photo")
 CLASS_COLUMNS = ("category", "label", "class", "id")
 NAME_COLUMNS = ("name", "title", "model")
+SPLIT_COLUMNS = ("split", "part", "subset", "set", "is_valid", "is_test", "is_train", "fold")
 
 _SEPARATORS = ",;\t"
 
@@ -38,6 +39,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    @property
+    def base(self) -> str:
+        """The name without its folders."""
+        return re.split(r"[/!\\\\]", self.name)[-1]
+
     def find_column(self, names: Sequence[str]) -> int | None:
         """The position of the first of these lower-case names that is a column."""
         known = [column.lower() for column in self.columns]
@@ -49,8 +55,9 @@ def read_table(
 ) -> Table:
     """Reads a CSV: UTF-8 with or without BOM, else cp1251; comma, semicolon or tab.
 
-    The separator is the one by which the header falls into the most known columns; then the one
-    that gives the most columns. Blank lines are skipped, cells missing at a row's end are empty.
+    The separator is the one that Excel's line "sep=;" names, else the one by which the header
+    falls into the most known columns; then the one that gives the most columns. Blank lines are
+    skipped, cells missing at a row's end are empty.
 
     Args:
         source: the file, or its bytes.
@@ -69,12 +76,12 @@ def read_table(
         data = source
     name = name or (str(source) if isinstance(source, Path) else "the table")
     text = _decode_text(data, name)
+    separator, text = _take_excel_line(text)
     header = next((line for line in text.splitlines() if line.strip()), None)
     if header is None:
         raise InputError(f"{name} is empty: it needs a header such as Id,Category and rows")
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_find_separator(header), strict=True
-    )
+    separator = separator or _find_separator(header)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     columns: tuple[str, ...] = ()
     rows: list[tuple[str, ...]] = []
     try:
@@ -100,25 +107,18 @@ def read_table(
     return Table(name, columns, tuple(rows))
 
 
-def read_sample(table: Table) -> tuple[tuple[tuple[str, str], ...], tuple[str, str]]:
-    """The (id, label) rows of a sample submission in its order, and its two column names.
+def read_sample(table: Table) -> Sample:
+    """A sample submission; its further columns are kept.
 
     Raises:
-        InputError: no such columns, or an id twice.
+        InputError: no columns for the id and the label, or an id twice.
     """
-    id_column, label_column = require_columns(table, id=ID_COLUMNS, label=LABEL_COLUMNS)
-    rows = tuple((row[id_column].strip(), row[label_column].strip()) for row in table.rows)
-    twice = [id_ for id_, count in Counter(id_ for id_, _ in rows).items() if count > 1]
+    id_at, label_at = require_columns(table, id=ID_COLUMNS, label=LABEL_COLUMNS)
+    sample = Sample(table.columns, table.rows, id_at, label_at)
+    twice = [id_ for id_, count in Counter(sample.ids).items() if count > 1]
     if twice:
         raise InputError(f"{table.name} has ids more than once: {list_some(twice)}")
-    return rows, (table.columns[id_column], table.columns[label_column])
-
-
-def tidy_label(text: str) -> str:
-    """A label without what spreadsheets add: " 4" and "4.0" are "4"; Cyrillic is composed (NFC)."""
-    label = unicodedata.normalize("NFC", text.strip())
-    whole = re.fullmatch(r"(-?\d+)\.0+", label)
-    return whole.group(1) if whole else label
+    return sample
 
 
 def require_columns(table: Table, **roles: Sequence[str]) -> tuple[int, ...]:
@@ -134,10 +134,25 @@ def require_columns(table: Table, **roles: Sequence[str]) -> tuple[int, ...]:
         if position is None
     ]
     if missing:
-        raise InputError(
-            f"{table.name}: {' and '.join(missing)}; it has: {', '.join(table.columns)}"
-        )
+        raise InputError(f"{table.name}: {' and '.join(missing)}; {_describe_columns(table)}")
     return tuple(position for position in found.values() if position is not None)
+
+
+def lacks_header(table: Table) -> bool:
+    """Whether the first line looks like a row: it has a number, or the name of a file."""
+    return any(
+        re.fullmatch(r"-?\d+([.,]\d+)?|.*\.[A-Za-z]{3,4}", cell) is not None
+        for cell in table.columns
+    )
+
+
+def _describe_columns(table: Table) -> str:
+    if lacks_header(table):
+        return (
+            f"its first line ({list_some(table.columns)}) looks like a row: add a line above it"
+            " that names the columns, such as Id,Category"
+        )
+    return f"it has: {', '.join(table.columns)}"
 
 
 def list_some(items: Iterable[str], limit: int = 5) -> str:
@@ -162,12 +177,19 @@ def _decode_text(data: bytes, name: str) -> str:
         raise InputError(f"{name} is neither UTF-8 nor cp1251 text: save it as UTF-8") from None
 
 
+def _take_excel_line(text: str) -> tuple[str, str]:
+    """The separator that Excel's first line "sep=;" names, or "", and the text without the line."""
+    found = re.match(r'\s*"?sep=([,;\t|]?)"?[,;\t ]*(?:\r\n|\n|\r|\Z)', text, re.IGNORECASE)
+    return (found.group(1), text[found.end() :]) if found else ("", text)
+
+
 def _find_separator(header: str) -> str:
     known = {
         *ID_COLUMNS,
         *LABEL_COLUMNS,
         *LISTING_COLUMNS,
         *PATH_COLUMNS,
+        *SPLIT_COLUMNS,
         *CLASS_COLUMNS,
         *NAME_COLUMNS,
     }

@@ -313,6 +313,25 @@ class Audit(_Part):
     blurred: Literal["keep", "drop"] = "keep"
 
 
+def _list_words(value: Any) -> Any:
+    """One word stands for a list of it, and numbers for how they are written."""
+    words = value if isinstance(value, list | tuple) else [value]
+    return [str(word) if isinstance(word, int | float) else word for word in words]
+
+
+class Labels(_Part):
+    """What is made of labels that are not plain.
+
+    Attributes:
+        fold: whether labels that look like one name spelt twice ("Niva" and "niva", 01 and 1) count
+            as one class, called by the commonest spelling; null to be asked.
+        keep: words for "no label" (nan, NA, unknown, -1, ...) that are classes here.
+    """
+
+    fold: bool | None = None
+    keep: Annotated[tuple[str, ...], BeforeValidator(_list_words)] = ()
+
+
 class Probe(_Part):
     """Frozen backbone, features computed once, logistic regression to convergence.
 
@@ -400,6 +419,7 @@ class Recipe(_Part):
         lock: share of the labelled photos put aside before anything else, as a test part that no
             choice ever sees; the same photos for every seed. 0 locks none.
         audit: what becomes of photos with faults.
+        labels: what is made of labels that are not plain.
         head: the classifier's head.
         views: test-time views that validation may adopt beside the plain one; each that is adopted
             is one more run of the model for every photo, and the more are tried, the more each
@@ -419,6 +439,7 @@ class Recipe(_Part):
     folds: int = Field(0, ge=0, le=MOST_FOLDS)
     lock: float = Field(0.0, ge=0, lt=1)
     audit: Audit = Audit()
+    labels: Labels = Labels()
     views: tuple[View, ...] = ("mirror",)
     head: Head = Head()
     precision: Annotated[Literal["auto", "32", "bf16", "16"], _ByText] = "auto"

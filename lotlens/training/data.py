@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from lotlens.audit.checks import CHECKS
 from lotlens.audit.findings import Audit, Looks, audit_lot, look_at
 from lotlens.photos.decisions import decisions_path as find_decisions
 from lotlens.photos.decisions import read_decisions
 from lotlens.photos.labelled import open_data
+from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import check_trainable
 from lotlens.recipes.schema import Audit as AuditSettings
-from lotlens.records import Catalog, Lot, Watcher
+from lotlens.recipes.schema import Recipe
+from lotlens.records import Catalog, Checked, Lot, Tell, Watcher
 
 
 class TrainingData:
@@ -20,11 +24,14 @@ class TrainingData:
 
     Args:
         path: in any form that `open_lot` knows.
+        recipe: says what is made of labels that are not plain.
         decisions_path: a file of people's decisions on labels; None for the one beside the data,
             if there is one.
+        tell: told what was understood of the files, before they are refused or looked at.
 
     Attributes:
         path: where it lies.
+        rules: by which its labels were read.
         decisions: what people had decided when it was opened.
         lot: with the labels that they decided on.
 
@@ -32,10 +39,20 @@ class TrainingData:
         InputError: it cannot be read, or cannot be trained on.
     """
 
-    def __init__(self, path: Path, decisions_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        decisions_path: Path | None = None,
+        *,
+        tell: Tell | None = None,
+    ) -> None:
         self.path = path
+        self.rules = read_rules(recipe)
         self.decisions = read_decisions(decisions_path or find_decisions(path))
-        self.lot = open_data(path, self.decisions)
+        self.lot = open_data(path, self.decisions, self.rules)
+        if tell is not None:
+            tell(self.lot.reading)
         check_trainable(self.lot)
         self._looks: dict[bool, Looks] = {}
 
@@ -59,6 +76,23 @@ class TrainingData:
         if with_test not in self._looks:
             self._looks[with_test] = look_at(part, watch=watch)
         return audit_lot(part, settings, lock=lock, looks=self._looks[with_test], watch=watch)
+
+    def check(self, found: Audit) -> Checked:
+        """What the audit found amiss, and what became of people's decisions."""
+        counts = Counter(finding.check for finding in self.lot.findings)
+        errors = {
+            check: count
+            for check, count in found.count().items()
+            if CHECKS[check].severity == "error"
+        }
+        meanings = {check: CHECKS[check].meaning for check in errors}
+        num_stale = counts["stale-decision"]
+        return Checked(errors, meanings, len(self.decisions), len(self.decisions) - num_stale)
+
+
+def read_rules(recipe: Recipe) -> LabelRules:
+    """What a recipe says of labels that are not plain."""
+    return LabelRules.of(recipe.labels.model_dump())
 
 
 def audit_training(lot: Lot, settings: AuditSettings, *, watch: Watcher | None = None) -> Audit:

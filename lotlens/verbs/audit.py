@@ -10,8 +10,9 @@ from lotlens.photos.labelled import open_data
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.loading import resolve_recipe
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Watcher
+from lotlens.records import Tell, Watcher
 from lotlens.report.findings_page import write_findings_page
+from lotlens.training.data import read_rules
 
 
 def run_audit(
@@ -20,6 +21,7 @@ def run_audit(
     *,
     overrides: Sequence[str] = (),
     out: Path | str | None = None,
+    tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Audit:
     """Check photos, labels and tables; write findings.csv and findings.html.
@@ -31,6 +33,7 @@ def run_audit(
         recipe: says what training would do with each finding (see `recipes.schema.Audit`).
         overrides: "audit.leak=drop" and the like.
         out: the folder for the two files; None writes none.
+        tell: told what was understood of the files, before they are looked at.
         watch: told of the work as it goes on.
 
     Raises:
@@ -38,7 +41,9 @@ def run_audit(
         OutputError: a file cannot be written.
     """
     recipe = resolve_recipe(recipe, overrides)
-    lot = open_data(Path(data))
+    lot = open_data(Path(data), rules=read_rules(recipe))
+    if tell is not None:
+        tell(lot.reading)
     found = audit_lot(lot, recipe.audit, lock=recipe.lock, watch=watch)
     if out is not None:
         out = Path(out)

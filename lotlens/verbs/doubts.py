@@ -14,7 +14,7 @@ from lotlens.deliver.model import load
 from lotlens.deliver.own_data import open_own_data
 from lotlens.improve.doubts import REASONS, Evidence, find_doubts, write_doubts
 from lotlens.improve.evidence import audit_own, gather_evidence
-from lotlens.records import Doubt, Watcher
+from lotlens.records import Doubt, Tell, Watcher
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Doubted:
         }
 
 
-def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
+def doubt(run: Path | str, *, tell: Tell | None = None, watch: Watcher | None = None) -> Doubted:
     """Find the labelled photos of a run that are worth a second look; write them as doubts.csv.
 
     Every photo is answered by a model that has not learnt it, so that labels learnt by heart show
@@ -68,6 +68,7 @@ def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
 
     Args:
         run: the run folder.
+        tell: told what was understood of the run's data, before they are looked at.
         watch: told of the work as it goes on.
 
     Raises:
@@ -77,6 +78,8 @@ def doubt(run: Path | str, *, watch: Watcher | None = None) -> Doubted:
         MissingExtra: lotlens[train] is not installed.
     """
     own = open_own_data(load(run))
+    if tell is not None:
+        tell(own.lot.reading)
     model = own.model
     evidence, how = gather_evidence(own, found=audit_own(own, watch), watch=watch)
     settled = frozenset(decision.photo_id for decision in own.decisions)

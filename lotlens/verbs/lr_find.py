@@ -50,7 +50,7 @@ def find_rate(
     """
     stages, rate_finder = import_vision("stages"), import_vision("rate_finder")
     recipe = resolve_recipe(recipe, overrides)
-    photos = TrainingData(Path(data))
+    photos = TrainingData(Path(data), recipe)
     found = photos.audit(recipe.audit, recipe.lock, watch)
     split = find_split(None, photos.usable, recipe, found)
     kinds = [one.kind for one in recipe.stages]

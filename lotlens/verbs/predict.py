@@ -15,7 +15,8 @@ from lotlens.deliver.model import ANSWER_COLUMNS, Model, build_frame, list_paths
 from lotlens.deliver.submission import build_submission, write_submission
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
-from lotlens.photos.sources import fingerprint, open_lot, open_photos
+from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.sources import open_lot, open_photos
 from lotlens.photos.tables import read_sample, read_table
 from lotlens.records import OK, Catalog, Predictions, Watcher
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lotlens.deliver.model import Model
 from lotlens.errors import InputError
 from lotlens.extras import import_extra
 from lotlens.improve.doubts import read_doubts
@@ -70,7 +71,7 @@ def review(
     is_open = not server.is_loopback(host)
     app = pages.build_review(
         doubts,
-        open_lot(data).train,
+        open_lot(data, rules=Model(folder).label_rules).train,
         path,
         is_open_to_network=is_open,
         synthetic=is_synthetic(data),

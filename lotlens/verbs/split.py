@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lotlens.audit.parts import write_split
 from lotlens.recipes.loading import load_recipe
-from lotlens.records import Split, Watcher
+from lotlens.records import Split, Tell, Watcher
 from lotlens.training.begin import draw_parts
 from lotlens.training.data import TrainingData
 
@@ -21,6 +21,7 @@ def split(
     lock: float = 0.0,
     seed: int = 0,
     overrides: Sequence[str] = (),
+    tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Split:
     """Part labelled photos, copies of a picture and photos of a listing on one side; write a CSV.
@@ -33,6 +34,7 @@ def split(
         lock: share put aside before, the same photos for every seed.
         seed: of the drawing.
         overrides: "audit.near_duplicate=drop" and the like.
+        tell: told what was understood of the files, before they are looked at.
         watch: told of the work as it goes on.
 
     Raises:
@@ -42,7 +44,7 @@ def split(
     recipe = load_recipe("standard", overrides).model_copy(
         update={"validation": validation, "lock": lock, "seed": seed}
     )
-    photos = TrainingData(Path(data))
+    photos = TrainingData(Path(data), recipe, tell=tell)
     found = photos.audit(recipe.audit, lock, watch)
     drawn = draw_parts(photos.usable, recipe, found, num_folds)
     write_split(Path(out), drawn)

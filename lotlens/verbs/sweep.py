@@ -75,7 +75,7 @@ def run_sweep(
         KeyboardInterrupt: Ctrl-C; runs.csv then has the runs that are finished.
     """
     grid = build_grid(vary, recipe, overrides, num_seeds=num_seeds)
-    photos = TrainingData(Path(data))
+    photos = TrainingData(Path(data), grid.base)
     out = Path("sweeps") / _name(photos.path, grid) if out is None else Path(out)
     planned = _plan_runs(out, grid, num_seeds)
     _share_splits(out, grid, photos, split_path, planned, watch)

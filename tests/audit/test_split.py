@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lotlens.audit.parts import count_folds, pair_sides, read_split, write_split
 from lotlens.audit.split import check_split, draw_folds, draw_split, list_rare_classes
 from lotlens.errors import BundleError, InputError
-from lotlens.photos.sources import fingerprint
+from lotlens.photos.fingerprint import fingerprint
 from lotlens.records import CarClass, Catalog, Finding, Photo, Split
 
 

@@ -16,7 +16,8 @@ from lotlens.photos.decisions import (
     read_decisions,
     write_decisions,
 )
-from lotlens.photos.sources import fingerprint, open_lot
+from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.sources import open_lot
 from lotlens.records import CarClass, Catalog, Locator, Lot, Photo
 
 TIME = "2026-11-25T18:00:00+00:00"

@@ -7,6 +7,7 @@ import struct
 import threading
 import warnings
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -372,3 +373,58 @@ def test_any_mutated_photo(data: bytes, changes: list[tuple[int, int]], length: 
     for position, value in changes:
         mutated[position % len(mutated)] = value
     check_law(bytes(mutated[: length if length else None]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG2000", {}),
+        ("JPEG2000", {"no_jp2": True}),
+        ("PPM", {}),
+        ("TGA", {}),
+        ("TGA", {"compression": "tga_rle"}),
+        ("MPO", {}),
+    ],
+)
+def test_rarer_formats_are_read_by_their_bytes(kind: str, options: dict[str, Any]) -> None:
+    assert is_near(decode(save(draw(), kind, **options)), draw())
+
+
+def test_portable_greymaps_and_bitmaps() -> None:
+    grey = draw().convert("L")
+    assert (decode(save(grey, "PPM")) == np.asarray(grey.convert("RGB"))).all()
+    lines = b"P1\n# drawn by hand\n3 2\n1 0 1\n0 1 0\n"
+    assert decode(lines)[..., 0].tolist() == [[0, 255, 0], [255, 0, 255]]
+    deep = b"P5\n2 1\n65535\n" + (65_535).to_bytes(2, "big") + (32_768).to_bytes(2, "big")
+    assert decode(deep)[0, :, 0].tolist() == [255, 128]
+
+
+@pytest.mark.parametrize("kind", ["JPEG2000", "PPM", "TGA"])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_rarer_formats_cut_short_are_unreadable(kind: str, kept: float) -> None:
+    data = save(Image.effect_noise((64, 48), 90).convert("RGB"), kind)
+    assert refuse(data[: int(kept * len(data))])
+
+
+@given(st.binary(max_size=200), st.integers(0, 150))
+@settings(max_examples=100, deadline=None)
+def test_rarer_formats_with_damage_raise_no_other_error(noise: bytes, at: int) -> None:
+    for kind in ("JPEG2000", "PPM", "TGA"):
+        data = bytearray(save(draw(), kind))
+        data[at : at + len(noise)] = noise
+        with suppress(UnreadablePhoto):
+            assert decode(bytes(data), max_pixels=1_000_000).shape[2] == 3
+
+
+def test_libtiff_says_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(save(draw(), "TIFF", compression="tiff_lzw"))
+    # A tag of no known type, and a damaged strip: libtiff has a line for each.
+    data[8 : 8 + 200] = bytes(200)
+    refuse(bytes(data))
+    whole = save(Image.effect_noise((64, 48), 90).convert("RGB"), "TIFF", compression="tiff_lzw")
+    refuse(whole[:-2000])
+    damaged = bytearray(whole)
+    damaged[3000:5000] = b"\xff" * 2000
+    with suppress(UnreadablePhoto):
+        decode(bytes(damaged))
+    assert capfd.readouterr() == ("", "")

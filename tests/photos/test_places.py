@@ -13,9 +13,9 @@ from lotlens.photos.archives import PhotoReader
 from lotlens.photos.places import (
     PHOTO_SUFFIXES,
     Place,
+    Survey,
     descend,
     find_holder,
-    find_part,
     gather_photos,
     is_archive,
     is_photo_name,
@@ -42,9 +42,9 @@ def pack(path: Path, names: list[str]) -> Path:
     return path
 
 
-def look(path: Path) -> Place:
+def look(path: Path, survey: Survey | None = None) -> Place:
     with PhotoReader() as reader:
-        return open_place(path, reader)
+        return open_place(path, survey or Survey(reader))
 
 
 def test_folders_and_zips_list_alike(tmp_path: Path) -> None:
@@ -59,9 +59,6 @@ def test_folders_and_zips_list_alike(tmp_path: Path) -> None:
             assert place.folders() == ["Test_Upload", "a"]
             assert place.describe() == "Test_Upload/, a/, train.csv"
             assert place.find(["none.csv", "train.csv"]) is not None
-            part = find_part(place, ["test", "test_upload"], reader)
-            assert part is not None
-            assert [file.name for file in part.files] == ["3.jpg"]
 
 
 def test_system_files_and_odd_entries_are_left_out(tmp_path: Path) -> None:
@@ -86,7 +83,7 @@ def test_names_on_disk_that_are_no_utf8(tmp_path: Path) -> None:
 def test_descend_enters_wrappers(tmp_path: Path) -> None:
     pack(tmp_path / "deep" / "er" / "all.zip", ["cars/train.csv", "cars/a/1.jpg"])
     with PhotoReader() as reader:
-        place = descend(look(tmp_path), reader)
+        place = descend(look(tmp_path), Survey(reader))
     assert [file.name for file in place.files] == ["a/1.jpg", "train.csv"]
 
 
@@ -106,13 +103,13 @@ def test_zips_are_opened_only_without_photos_beside_them(tmp_path: Path) -> None
     pack(tmp_path / "b.zip", ["1.jpg", "readme.txt"])
     pack(tmp_path / "empty.zip", [])
     with PhotoReader() as reader:
-        found = [file.name for file in gather_photos(look(tmp_path), reader)]
+        found = [file.name for file in gather_photos(look(tmp_path), Survey(reader))]
         assert found == ["a.zip/1.jpg", "b.zip/1.jpg"]
         build(tmp_path, ["2.jpg"])
-        assert [file.name for file in gather_photos(look(tmp_path), reader)] == ["2.jpg"]
+        assert [file.name for file in gather_photos(look(tmp_path), Survey(reader))] == ["2.jpg"]
         build(tmp_path / "none", ["readme.txt"])
         with pytest.raises(InputError, match=r"no photos in .*none.*; it has: readme\.txt"):
-            gather_photos(look(tmp_path / "none"), reader)
+            gather_photos(look(tmp_path / "none"), Survey(reader))
 
 
 def test_photo_names() -> None:

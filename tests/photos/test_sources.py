@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from lotlens.errors import InputError
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.sources import check_trainable, fingerprint, open_lot, open_photos
-from lotlens.records import CarClass, Catalog, Locator, Lot, Photo
+from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.sources import check_trainable, open_lot, open_photos
+from lotlens.records import CarClass, Catalog, Locator, Lot, Photo, Sample
 
 Files = dict[str, bytes]
 
@@ -87,8 +88,9 @@ def is_whole(lot: Lot) -> bool:
     assert lot.test.classes == lot.train.classes
     assert {photo.label for photo in lot.test.photos} == {None}
     assert contents(lot.test) == [b"2", b"3", b"1"]
-    assert lot.sample == (("2.jpg", "0"), ("3.jpg", "0"), ("1.jpg", "0"))
-    assert lot.sample_columns == ("Id", "Category")
+    assert lot.sample == Sample(
+        ("Id", "Category"), (("2.jpg", "0"), ("3.jpg", "0"), ("1.jpg", "0"))
+    )
     assert lot.findings == ()
     check_trainable(lot)
     return True
@@ -145,10 +147,11 @@ def test_no_train_photos_is_one_clear_error(tmp_path: Path) -> None:
     assert "names 5 photos" in words
     assert "neither train.zip nor train/" in words
     assert "test-sample.zip" in words
+    assert open_photos([tmp_path]).ids == ("1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "test-sample.zip").rename(tmp_path / "more.zip")
     words = refuse(lambda: open_photos([tmp_path]))
     assert "no test photos" in words
-    assert "test-sample.zip" in words
-    assert open_photos([tmp_path / "test-sample.zip"]).ids == ("1.jpg", "2.jpg", "3.jpg")
+    assert "more.zip" in words
 
 
 def test_two_train_tables_are_not_chosen_between(tmp_path: Path) -> None:
@@ -283,10 +286,20 @@ def test_folders_may_have_the_names_of_classes(tmp_path: Path) -> None:
     assert contents(read_cars(tmp_path, "1.jpg,1", files, "0,Нива 1,Самара").train) == [b"s"]
 
 
-def test_several_files_that_fit_are_told(tmp_path: Path) -> None:
-    lot = read_cars(tmp_path, "1.jpg,0 2.jpg,0", {"a/1.jpg": b"a", "b/1.jpg": b"b", "2.jpg": b""})
-    assert contents(lot.train)[0] == b"a"
-    assert checks(lot) == [("ambiguous-file", "1.jpg"), ("no-row", "b/1.jpg")]
+def test_a_photo_that_several_files_could_be_is_not_learnt(tmp_path: Path) -> None:
+    files = {"a/1.jpg": b"a", "b/1.jpg": b"b", "2.jpg": b"", "3.jpg": b""}
+    lot = read_cars(tmp_path, "1.jpg,0 2.jpg,0 3.jpg,1", files)
+    assert lot.train.ids == ("2.jpg", "3.jpg")
+    assert checks(lot) == [("ambiguous-file", "1.jpg")]
+    assert "1.jpg: a/1.jpg, b/1.jpg" in refuse(lambda: check_trainable(lot))
+
+
+def test_equal_files_that_fit_are_one_photo(tmp_path: Path) -> None:
+    files = {"train/1.jpg": b"a", "train/train/1.jpg": b"a", "2.jpg": b""}
+    lot = read_cars(tmp_path, "1.jpg,0 2.jpg,1", files)
+    assert contents(lot.train) == [b"a", b""]
+    assert checks(lot) == []
+    check_trainable(lot)
 
 
 def test_rows_and_files_that_do_not_match(tmp_path: Path) -> None:
@@ -325,7 +338,7 @@ def test_a_label_that_only_conflicting_rows_have(tmp_path: Path) -> None:
 def test_mostly_missing_files_mean_the_wrong_archive(tmp_path: Path) -> None:
     words = refuse(lambda: read_cars(tmp_path, "11.jpg,0 a.jpg,0 b.jpg,1"))
     assert "2 of 3 photos in" in words
-    assert "(a.jpg, b.jpg)" in words
+    assert "it names a.jpg, b.jpg, and there are 11.jpg, 12.jpg, 21.jpg and 2 more" in words
     assert "wrong zip or folder" in words
 
 

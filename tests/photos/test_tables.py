@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotlens.errors import InputError
+from lotlens.photos.labels import tidy_label
 from lotlens.photos.tables import (
     ID_COLUMNS,
     LABEL_COLUMNS,
@@ -18,7 +19,6 @@ from lotlens.photos.tables import (
     read_sample,
     read_table,
     require_columns,
-    tidy_label,
 )
 
 
@@ -129,9 +129,10 @@ def test_unknown_columns_are_reported_at_once() -> None:
 
 
 def test_sample_keeps_its_order_and_column_names() -> None:
-    rows, columns = read_sample(read_table(b"ID;category;x\nb.jpg;0;\na.jpg;1;\n"))
-    assert rows == (("b.jpg", "0"), ("a.jpg", "1"))
-    assert columns == ("ID", "category")
+    sample = read_sample(read_table(b"ID;x;category\nb.jpg;;0\na.jpg;y;1\n"))
+    assert sample.ids == ("b.jpg", "a.jpg")
+    assert sample.columns == ("ID", "x", "category")
+    assert sample.fill(["3", "4"]) == [("b.jpg", "", "3"), ("a.jpg", "y", "4")]
     with pytest.raises(InputError, match=r"more than once: a\.jpg"):
         read_sample(read_table(b"Id,Category\na.jpg,0\na.jpg,0\n"))
 

@@ -8,7 +8,8 @@ import pytest
 import lotlens
 from lotlens.audit.signs import scan_photos
 from lotlens.photos.decisions import Decision, decisions_path, write_decisions
-from lotlens.photos.sources import fingerprint, open_lot
+from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import parse_recipe
 from lotlens.run import RunFolder
 from lotlens.sweep import tracking
