@@ -93,6 +93,7 @@ def vet_offer(
         MissingExtra: lotlens[train] is not installed.
     """
     model, card, lot = own.model, own.model.card, own.lot
+    answers = own.answers  # read before the slow work, which damaged ones would make vain
     offer = open_lot(outside)
     offered = _join_offer(offer)
     if not len(offered):
@@ -111,7 +112,7 @@ def vet_offer(
     )
     counts = Counter(photo.label for photo in lot.train.select(own.learnt).photos if photo.label)
     counts.update(one.photo.label for one in earlier if one.photo.label)
-    scores = measure_classes(own.answers, align_targets(own.answers, lot.train))
+    scores = measure_classes(answers, align_targets(answers, lot.train))
     made = plan_additions(vetted, scores, counts, most=most)
     return Vetting(
         weigh_vetted(vetted, made),

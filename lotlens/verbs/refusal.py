@@ -83,11 +83,12 @@ def set_refusal(
     if not references:
         raise BundleError(f"{run} remembers nothing of its training photos: train it again")
     own = open_own_data(model)
+    answers = own.answers  # read before the slow work, which damaged ones would make vain
     given: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
     strangers = _meet_strangers(own, references, given, watch)
     refusal = learn_refusal(
-        own.answers,
-        align_targets(own.answers, own.lot.train),
+        answers,
+        align_targets(answers, own.lot.train),
         model.card.temperature,
         strangers,
         answered=answered,
@@ -97,7 +98,7 @@ def set_refusal(
         coverage=coverage,
         references_sha256=model.card.refusal.references_sha256 if model.card.refusal else "",
     )
-    comparison = compare_methods(own.answers, strangers, model.card.temperature, answered=answered)
+    comparison = compare_methods(answers, strangers, model.card.temperature, answered=answered)
     model.run.write_card(replace(model.card, refusal=refusal))
     return RefusalChoice(refusal, comparison)
 

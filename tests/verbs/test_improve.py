@@ -14,6 +14,7 @@ import lotlens
 from lotlens.answering.answers import load_predictions, save_predictions
 from lotlens.audit.parts import list_held_out, read_split
 from lotlens.cli.app import build_app
+from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import open_own_data
 from lotlens.errors import BundleError, InputError, Stopped
 from lotlens.improve.plan import continue_recipe
@@ -165,6 +166,16 @@ def test_outside_photos_are_learnt_and_kept_for_the_next_round(runs, tmp_path):
     said = {one.offered_id: one.reason for one in again.vetting.vetted}
     assert {said[name] for name in names} == {"copy of additions"}
     assert said["copy-of-test.jpg"] == "copy of test"
+
+
+def test_damaged_answers_are_found_before_outside_photos_are_looked_at(runs, tmp_path, monkeypatch):
+    stored = runs / "plain" / "validation.npz"
+    stored.write_bytes(stored.read_bytes()[:-5])
+    offer = write_offer(tmp_path / "offer", tmp_path / "lot")
+    monkeypatch.setattr(Model, "answer", lambda *_, **__: pytest.fail("photos were answered"))
+    for vet in (plan_round, lotlens.vet_outside):
+        with pytest.raises(BundleError, match=r"validation\.npz"):
+            vet(runs / "plain", outside=offer)
 
 
 @pytest.mark.parametrize("name", ["plain", "folds"])

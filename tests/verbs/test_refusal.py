@@ -18,6 +18,7 @@ from lotlens.errors import BundleError, InputError
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import METHODS, OK
 from lotlens.run import RunFolder
+from lotlens.verbs import refusal as choosing
 from tests.conftest import without_charts, without_lookalikes
 
 pytestmark = pytest.mark.usefixtures("plain_training")
@@ -224,6 +225,13 @@ def test_data_that_changed_are_refused(run, lot, tmp_path):
     run.write_source({"data": str(other)})
     with pytest.raises(BundleError, match="have changed since it was trained"):
         lotlens.set_refusal(run.path)
+
+
+def test_damaged_answers_are_found_before_strangers_are_met(run, not_cars, monkeypatch):
+    run.validation_path.write_bytes(run.validation_path.read_bytes()[:-5])
+    monkeypatch.setattr(choosing, "_meet_strangers", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(BundleError, match=r"validation\.npz"):
+        lotlens.set_refusal(run.path, negatives=not_cars)
 
 
 def test_folds_have_a_memory_each_and_no_energy(lot, recipe, tmp_path, given, not_cars):
