@@ -81,8 +81,8 @@ def doubt(run: Path | str, *, tell: Tell | None = None, watch: Watcher | None = 
     if tell is not None:
         tell(own.lot.reading)
     model = own.model
-    evidence, how = gather_evidence(own, found=audit_own(own, watch), watch=watch)
     settled = frozenset(decision.photo_id for decision in own.decisions)
+    evidence, how = gather_evidence(own, found=audit_own(own, watch), watch=watch)
     doubts = find_doubts(evidence, model.card.classes, settled=settled)
     write_doubts(model.run.doubts_path, doubts, model.card.classes)
     answered = np.isfinite(evidence.probabilities).all(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, decide_labels, open_own_data
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
+from lotlens.improve.additions import Addition
 from lotlens.improve.decided import (
     compare_labels,
     follow_decisions,
@@ -227,23 +228,25 @@ def _plan(own: OwnData, lot: Lot, wishes: _Wishes, watch: Watcher | None) -> Rou
     """What a round would do, with the run's data as they are decided on now."""
     model = own.model
     relabelled, left_out = compare_labels(own.lot.train, lot.train)
-    is_known = not (wishes.hard or relabelled or left_out)
-    if wishes.outside is None and is_known:
+    has_news = bool(wishes.hard or relabelled or left_out)
+    if wishes.outside is None and not has_news:
         run = model.run.path
         raise InputError(
             f"nothing new to learn for {run}: name photos with --outside, ask for --hard, or"
             f" review doubts first (lotlens doubts {run}, lotlens review {run})"
         )
-    additions, vetting = read_earlier(own), _vet(own, wishes, watch)
+    additions = read_earlier(own)
+    vetting = _vet(own, additions, wishes, watch)
     if vetting is not None:
         additions = (*additions, *vetting.plan.additions)
-        if not vetting.plan.additions and is_known:
+        if not vetting.plan.additions and not has_news:
             raise InputError(
                 f"none of the {len(vetting.vetted)} photos of {wishes.outside} is admitted:"
                 f" {count_reasons(vetting)}"
             )
     weights = {one.photo.id: one.weight for one in additions if one.weight != 1}
     split = follow_decisions(own.split, lot.train)
+    failing = _find_failing(own, lot, vetting)
     hard = _weigh(replace(own, lot=lot, split=split), watch) if wishes.hard else {}
     base = read_base(model)
     is_anew = bool(vetting or relabelled or left_out) if wishes.anew is None else wishes.anew
@@ -262,17 +265,19 @@ def _plan(own: OwnData, lot: Lot, wishes: _Wishes, watch: Watcher | None) -> Rou
         base,
         judged_on or "validation",
         wishes.rule,
-        _find_failing(own, lot, vetting),
+        failing,
     )
 
 
-def _vet(own: OwnData, wishes: _Wishes, watch: Watcher | None) -> Vetting | None:
+def _vet(
+    own: OwnData, earlier: Sequence[Addition], wishes: _Wishes, watch: Watcher | None
+) -> Vetting | None:
     if wishes.outside is None:
         return None
     return vet_offer(
         own,
         wishes.outside,
-        read_earlier(own),
+        earlier,
         most=wishes.most,
         trust_labels=wishes.trust_labels,
         watch=watch,
@@ -358,7 +363,8 @@ def _ask_gate(
         candidate, present = (one.answer(catalog, watch=watch) for one in (done, model))
     else:
         finished = OwnData(done, training.lot, split, own.undecided)
-        shared = [id_ for id_ in list_held_out(split) if id_ in set(own.answers.ids)]
+        answered = set(own.answers.ids)
+        shared = [id_ for id_ in list_held_out(split) if id_ in answered]
         catalog = photos.select(shared)
         candidate, present = (select_predictions(one.answers, shared) for one in (finished, own))
     judgement = judge_candidate(
