@@ -8,7 +8,7 @@ from pathlib import Path
 from lotlens.audit.parts import pair_sides, read_split
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import OwnData
-from lotlens.errors import InputError, MissingExtra
+from lotlens.errors import MissingExtra
 from lotlens.extras import import_vision
 from lotlens.judge.judged import Evaluation, Judged, Subject, judge
 from lotlens.records import Catalog, Finding, HeatMaps, Predictions
@@ -84,12 +84,7 @@ def find_heat_maps(
         member_of = {id_: number for number, (_, ids) in enumerate(sides) for id_ in ids}
     errors = [(e.photo_id, e.predicted.label, e.true.label) for e in judged.errors]
     network, card = bundle.load_bundle(model.run, model.card)
-    try:
-        maps: dict[str, HeatMaps] = explaining.explain_errors(
-            network, card, catalog, errors, member_of
-        )
-    except InputError:
-        return {}
+    maps: dict[str, HeatMaps] = explaining.explain_errors(network, card, catalog, errors, member_of)
     return maps
 
 

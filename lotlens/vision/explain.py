@@ -36,8 +36,8 @@ def explain_errors(
         member_of: photo id -> number of the one member of an ensemble that answered; for photos
             that are not in it the whole network is asked.
 
-    Raises:
-        InputError: as `explain`.
+    Returns:
+        photo id -> its maps; nothing for a network that `explain` refuses.
     """
     groups: dict[int | None, list[tuple[str, str, str]]] = defaultdict(list)
     for error in errors:
@@ -54,15 +54,18 @@ def explain_errors(
         batch = normalise(np.stack([pixels for _, pixels in seen]), card.image)
         asked: Any = network if member is None else ensemble.members[member]
         mirrored = "mirror" in card.views
-        both = [
-            explain(
-                asked,
-                batch,
-                np.array([position[error[of]] for error, _ in seen]),
-                mirrored=mirrored,
-            )
-            for of in (1, 2)
-        ]
+        try:
+            both = [
+                explain(
+                    asked,
+                    batch,
+                    np.array([position[error[of]] for error, _ in seen]),
+                    mirrored=mirrored,
+                )
+                for of in (1, 2)
+            ]
+        except InputError:
+            return {}
         for ((id_, _, _), _), *own in zip(seen, *both, strict=True):
             maps[id_] = HeatMaps(*own)
     return maps

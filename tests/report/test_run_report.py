@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import lotlens
 from lotlens.answering.answers import load_predictions
 from lotlens.audit.parts import read_split
-from lotlens.errors import MissingExtra
+from lotlens.errors import InputError, MissingExtra
 from lotlens.judge.judged import Subject, judge
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
@@ -15,6 +16,7 @@ from lotlens.photos.sources import open_lot
 from lotlens.records import Catalog, Locator
 from lotlens.report import run_report
 from lotlens.report.run_report import find_heat_maps
+from lotlens.vision import explain as explaining
 from lotlens.vision.bundle import load_bundle
 from lotlens.vision.explain import explain
 
@@ -68,3 +70,21 @@ def test_without_torch_or_photos_the_report_has_no_heat_maps(
     assert '<html lang="ru">' in page
     assert 'class="error"' in page
     assert "Grad-CAM" not in page
+
+
+def test_a_network_without_maps_has_none_and_photos_that_fail_otherwise_are_not_hushed(
+    folded, spoilt_lot, monkeypatch
+):
+    catalog = open_lot(spoilt_lot).train
+    judged = judge(folded.card, load_predictions(folded.run.validation_path), catalog)
+
+    def refuse(*args, **options):
+        raise InputError("out of luck")
+
+    asked = (folded, judged, catalog, Subject("other", "f", "x"))
+    with monkeypatch.context() as patch:
+        patch.setattr(explaining, "explain", refuse)
+        assert find_heat_maps(*asked) == {}
+    monkeypatch.setattr(explaining, "read_ahead", refuse)
+    with pytest.raises(InputError, match="out of luck"):
+        find_heat_maps(*asked)
