@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, norm
 
 from lotlens.errors import InputError
 from lotlens.records import CarClass, Predictions, Targets
@@ -365,18 +365,6 @@ def sign_flip_p(differences: NDArray[np.int64]) -> float:
     reach = len(chances) // 2
     is_far = np.abs(np.arange(-reach, reach + 1)) >= abs(int(differences.sum()))
     return min(1.0, float(chances[is_far].sum()))
-
-
-def mcnemar_p(num_first: int, num_second: int) -> float:
-    """McNemar's exact test (1947), two-sided: photos that only one of two models answers right.
-
-    Args:
-        num_first: right for the first model alone.
-        num_second: right for the second alone.
-    """
-    if num_first + num_second == 0:
-        return 1.0
-    return float(binomtest(num_first, num_first + num_second).pvalue)
 
 
 def adjust_holm(values: Sequence[float]) -> tuple[float, ...]:
