@@ -20,9 +20,9 @@ from lotlens.cli.screen import (
     print_json,
 )
 from lotlens.errors import InputError
+from lotlens.extras import import_vision
 
 _MOST_PAIRS = 20
-
 
 _Split = Annotated[
     Path | None,
@@ -59,8 +59,6 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model; validation photos are held out and never augmented."""
-    from lotlens.training.folds import is_first_process
-
     overrides = [*(overrides or ()), *([] if lock is None else [f"lock={lock}"])]
     options: dict[str, Any] = {"overrides": overrides, "split_path": split_path}
     if dry_run:
@@ -71,7 +69,7 @@ def train(
     if plot is not None:
         raise InputError("--plot draws what a --dry-run plans: give both")
     options |= {"out": out, "resume": resume, "num_workers": workers, "lang": lang}
-    is_first = is_first_process()
+    is_first: bool = import_vision("distributed").is_first()  # of those that torchrun started
     with show_progress(quiet=as_json) if is_first else nullcontext() as watch:
         model = lotlens.train(data, recipe, **options, watch=watch)
     if is_first:

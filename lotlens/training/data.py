@@ -7,8 +7,11 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from lotlens.audit.checks import CHECKS
 from lotlens.audit.findings import Audit, Looks, audit_lot, look_at
+from lotlens.errors import InputError
 from lotlens.photos.decisions import decisions_path as find_decisions
 from lotlens.photos.decisions import read_decisions
 from lotlens.photos.labelled import open_data
@@ -98,6 +101,19 @@ def read_rules(recipe: Recipe) -> LabelRules:
 def audit_training(lot: Lot, settings: AuditSettings, *, watch: Watcher | None = None) -> Audit:
     """As `TrainingData.audit`, of a lot that was opened elsewhere, with nothing locked."""
     return audit_lot(_choose_photos(lot, settings), settings, watch=watch)
+
+
+def find_commonest_label(catalog: Catalog) -> str:
+    """The label that most photos of the catalog bear; of equals, the first in class order.
+
+    Raises:
+        InputError: no photo has a label.
+    """
+    targets = catalog.targets()
+    known = targets[targets >= 0]
+    if not len(known):
+        raise InputError("no photo has a label, so there is no commonest class to fill with")
+    return catalog.labels[int(np.bincount(known).argmax())]
 
 
 def _choose_photos(lot: Lot, settings: AuditSettings) -> Lot:

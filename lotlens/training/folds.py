@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lotlens.answering.answers import save_predictions
 from lotlens.answering.views import WHOLE
 from lotlens.audit.findings import Audit
@@ -16,12 +14,12 @@ from lotlens.audit.parts import list_held_out, list_learnt, pair_sides
 from lotlens.audit.split import cluster_photos
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import Sides
-from lotlens.errors import InputError
 from lotlens.extras import import_vision
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
 from lotlens.run import FORMAT_VERSION, RunFolder
+from lotlens.training.data import find_commonest_label
 from lotlens.training.settle import answer_views, settle, teach_refusal
 from lotlens.version import __version__
 
@@ -117,16 +115,6 @@ def watch_fold(watch: Watcher | None, number: int, num_folds: int) -> Watcher | 
     return lambda what, done, total: watch(f"fold {number} of {num_folds}: {what}", done, total)
 
 
-def is_first_process() -> bool:
-    """Whether this process writes and speaks: one that is alone, or the first of torchrun's.
-
-    Raises:
-        MissingExtra: lotlens[train] is not installed.
-    """
-    is_first: bool = import_vision("distributed").is_first()
-    return is_first
-
-
 def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None) -> Model:
     """Write the history, let validation choose views and temperature, judge, save the bundle.
 
@@ -184,16 +172,3 @@ def _describe_choice(trained: Trained, number: int, num_models: int) -> str:
     )
     fold = f"fold {number}: " if num_models > 1 else ""
     return f"{fold}{trained.chosen}; validation accuracy (log loss) of each candidate: {reasons}"
-
-
-def find_commonest_label(catalog: Catalog) -> str:
-    """The label that most photos of the catalog bear; of equals, the first in class order.
-
-    Raises:
-        InputError: no photo has a label.
-    """
-    targets = catalog.targets()
-    known = targets[targets >= 0]
-    if not len(known):
-        raise InputError("no photo has a label, so there is no commonest class to fill with")
-    return catalog.labels[int(np.bincount(known).argmax())]

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from lotlens.deliver.submission import build_submission, write_submission
 from lotlens.errors import InputError
-from lotlens.records import OK, CarClass, Catalog, Photo, Predictions
-from lotlens.training.folds import find_commonest_label
+from lotlens.records import OK, CarClass, Predictions
 
 CLASSES = tuple(CarClass(str(label), f"Car {label}") for label in (7, 3, 5))
 
@@ -85,11 +84,3 @@ def test_the_file_has_the_samples_columns_and_plain_line_ends(tmp_path):
     write_submission(path, [("фото 1.jpg", "7"), ("b,c.jpg", "3")], ("Id", "Класс"))
     assert path.read_bytes() == 'Id,Класс\nфото 1.jpg,7\n"b,c.jpg",3\n'.encode()
     assert [path.name for path in tmp_path.iterdir()] == ["submission.csv"]
-
-
-def test_commonest_label():
-    labels = ["5", "3", None, "3", "5", None, None]
-    photos = tuple(Photo(str(n), None, label) for n, label in enumerate(labels))
-    assert find_commonest_label(Catalog(photos, CLASSES)) == "3"
-    with pytest.raises(InputError, match="no photo has a label"):
-        find_commonest_label(Catalog(photos[-1:], CLASSES))
