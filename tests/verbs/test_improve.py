@@ -176,6 +176,9 @@ def test_damaged_answers_are_found_before_outside_photos_are_looked_at(runs, tmp
     for vet in (plan_round, lotlens.vet_outside):
         with pytest.raises(BundleError, match=r"validation\.npz"):
             vet(runs / "plain", outside=offer)
+    monkeypatch.setattr(improving, "gather_evidence", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(BundleError, match=r"validation\.npz"):
+        plan_round(runs / "plain", hard=True)
 
 
 @pytest.mark.parametrize("name", ["plain", "folds"])
@@ -323,7 +326,7 @@ def test_the_commands_say_what_was_found_and_done(runs, own_lot, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(runs, tmp_path, monkeypatch):
-    """What Ctrl-C does to a training is tested in test_cli; a round says its own way to go on."""
+    """What Ctrl-C does to a training is tested in tests/cli; a round says its own way to go on."""
 
     def stop(training, **options):
         raise Stopped(training.run.path)
