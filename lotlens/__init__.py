@@ -99,7 +99,8 @@ _HOMES = {
     "vet_outside": "verbs.outside",
 }
 _MODULES = {"evidence": "verbs.doubts", "rounds": "verbs.improve"}
-"""Documented names of modules that have moved since."""
+"""Names that `from lotlens import evidence, rounds` goes on to find, for `evidence.doubt`,
+`rounds.plan_round` and `rounds.improve`; what else those modules held is not promised there."""
 
 
 def __getattr__(name: str) -> Any:
