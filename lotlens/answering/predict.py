@@ -20,7 +20,6 @@ from lotlens.threads import map_ahead
 
 NO_NUMBER = "the model gave no number"
 
-
 _BATCH_SIZE = 32
 _STREAM_BATCH_SIZE = 8
 """Where several threads answer, each with a batch of its own: small, so that none waits long for

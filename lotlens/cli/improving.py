@@ -28,6 +28,35 @@ _JUDGED_ON = {
     " (train with --set lock=0.15) or folds would be untouched",
 }
 
+_Anew = Annotated[
+    bool | None,
+    typer.Option(
+        "--anew/--continue",
+        help="Train from the start of the recipe, or go on from the run's weights in a short"
+        " stage of a low rate. Default: anew where photos or labels change.",
+    ),
+]
+_Rule = Annotated[
+    str,
+    typer.Option(
+        help="When the candidate is accepted: 'better', or 'failing': not worse on all photos"
+        " and better on the failing classes."
+    ),
+]
+_Outside = Annotated[
+    Path | None,
+    typer.Option(help="Photos to vet and add: a folder per class, a CSV with photos, a zip."),
+]
+_Hard = Annotated[bool, typer.Option("--hard", help="Show the photos more often that it fails on.")]
+_Most = Annotated[int | None, typer.Option(help="Outside photos to add at most.", min=0)]
+_TrustLabels = Annotated[
+    bool, typer.Option("--trust-labels", help="Believe the labels of outside photos.")
+]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a round in --out that was stopped.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Vet and plan; train and write nothing.")]
+
 
 def doubts(
     run: Run,
@@ -62,36 +91,6 @@ def doubts(
         )
     OUT.print(f"table          {found.path}", soft_wrap=True)
     OUT.print(f"next           lotlens review {run}", soft_wrap=True)
-
-
-_Anew = Annotated[
-    bool | None,
-    typer.Option(
-        "--anew/--continue",
-        help="Train from the start of the recipe, or go on from the run's weights in a short"
-        " stage of a low rate. Default: anew where photos or labels change.",
-    ),
-]
-_Rule = Annotated[
-    str,
-    typer.Option(
-        help="When the candidate is accepted: 'better', or 'failing': not worse on all photos"
-        " and better on the failing classes."
-    ),
-]
-_Outside = Annotated[
-    Path | None,
-    typer.Option(help="Photos to vet and add: a folder per class, a CSV with photos, a zip."),
-]
-_Hard = Annotated[bool, typer.Option("--hard", help="Show the photos more often that it fails on.")]
-_Most = Annotated[int | None, typer.Option(help="Outside photos to add at most.", min=0)]
-_TrustLabels = Annotated[
-    bool, typer.Option("--trust-labels", help="Believe the labels of outside photos.")
-]
-_Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with a round in --out that was stopped.")
-]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Vet and plan; train and write nothing.")]
 
 
 def improve(
