@@ -10,8 +10,8 @@ The tree::
     ├── MissingExtra          the command needs an optional part, and which one to install
     └── OutputError           a result could not be written (no space left, no permission)
 
-The library raises these; only `cli.py` (and later the web server) turns them into a line and an
-exit code.
+The library raises these. `cli/app.py` turns them into a line and an exit code, and the
+application of `web/review.py` into an answer with that line.
 """
 
 from __future__ import annotations

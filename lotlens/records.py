@@ -524,7 +524,7 @@ class ModelCard:
         image: the inference preprocessing.
         backbone: its name, as `vision.backbones` understands it.
         feature_levels: how many levels of the backbone the head sees (see `Recipe`).
-        head: its shape, the plain values of `recipe.Head`.
+        head: its shape, the plain values of `recipes.schema.Head`.
         members: how many classifiers answer together; more than one is an ensemble of folds, or
             of runs.
         recipe: the resolved recipe, as plain values.

@@ -1,1 +1,1 @@
-"""Out of the laboratory: submissions and runtimes; free of torch."""
+"""A finished run opened, and what leaves it; free of torch."""

@@ -1,4 +1,4 @@
-"""Draws one photo of a car, or of none, for the sample lot; knows no files, labels or faults.
+"""Draws one photo of a car for the sample lot; knows no files, labels or faults.
 
 The car is painted in two steps: its quads are drawn far to near into a picture of quad numbers, and
 then every pixel looks up its material and normal on the body's texture sheets and is shaded at

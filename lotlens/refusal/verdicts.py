@@ -89,7 +89,7 @@ def decide(
 def add_verdicts(
     rows: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]
 ) -> list[dict[str, Any]]:
-    """Rows of `predict.to_rows` with what is said of each photo.
+    """Rows of `answering.answers.to_rows` with what is said of each photo.
 
     A photo that a gate refused keeps the likeliest class, for a submission must name one, but no
     probability: that is one among the classes, and says nothing where it may be none of them.

@@ -1,9 +1,9 @@
-"""The page on which doubts are reviewed, and the server behind it; it knows no model and no run.
+"""The page on which doubts are reviewed, and the application behind it; it knows no model, no run.
 
-The server holds the truth: a decision is in the file, flushed to the disk, before the browser hears
-that it is saved. It serves people on this machine, so other websites open in the same browser must
-not steer it: requests under a foreign Host (DNS rebinding) or Origin (CSRF) are refused, and the
-page may run, show and fetch nothing but what comes from here.
+The application holds the truth: a decision is in the file, flushed to the disk, before the browser
+hears that it is saved. It serves people on this machine, so other websites open in the same browser
+must not steer it: requests under a foreign Host (DNS rebinding) or Origin (CSRF) are refused, and
+the page may run, show and fetch nothing but what comes from here (both are in `server`).
 """
 
 from __future__ import annotations

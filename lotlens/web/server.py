@@ -121,6 +121,6 @@ def _is_own_name(name: str) -> bool:
 
 
 def make_json(values: Mapping[str, Any]) -> Response:
-    """An answer in JSON, with the headers that every answer has."""
+    """An answer in JSON."""
     # Names of files may hold halves of characters, which only the escapes of ASCII can carry.
     return Response(json.dumps(values), media_type="application/json")
