@@ -1,7 +1,9 @@
 """Pictures and lots drawn for the tests; nothing here comes from outside."""
 
 import csv
+import hashlib
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -94,23 +96,60 @@ def _write(path, header, rows):
         csv.writer(file).writerows([header, *rows])
 
 
+def find_shared(factory):
+    """The folder for what all processes of this test run share."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return folder / "shared"
+
+
 def make_once(factory, name, make):
     """What lies under a name in this test run: made by one of its processes, read by all of them.
 
     `make` is called with the path to make, which is the same for all. Nothing in it may be changed:
-    tests that do copy it.
+    tests that do copy it. `unchanged` finds those that do not.
     """
-    folder = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    path = folder / "shared" / name
+    path = find_shared(factory) / name
     path.parent.mkdir(exist_ok=True)
     done = path.with_name(f"{name}.done")
     with FileLock(path.with_name(f"{name}.lock")):
         if not done.exists():
+            # What another process left half made.
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             make(path)
-            done.touch()
+            traits = path.with_name(f"{name}.new")
+            traits.write_text(json.dumps(list_traits(path)))
+            traits.replace(done)
     return path
+
+
+def list_traits(path):
+    """Of each file at a path: its name, size and time of change."""
+    files = sorted(file for file in (path, *path.rglob("*")) if file.is_file())
+    return [
+        [str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files
+    ]
+
+
+def find_changed(shared):
+    """Names of files that are not as `make_once` made them, or lie beside what it made."""
+    changed = set()
+    for done in shared.glob("*.done"):
+        made, found = json.loads(done.read_text()), list_traits(done.with_suffix(""))
+        changed |= {one[0] for one in (*made, *found) if one not in made or one not in found}
+    names = {path.stem for path in shared.glob("*.lock")}
+    own = {f"{name}{end}" for name in names for end in ("", ".lock", ".new", ".done")}
+    return sorted(changed | {path.name for path in shared.glob("[!.]*")} - own)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unchanged(tmp_path_factory):
+    """Fails when the tests are over if one has changed what the others share."""
+    yield
+    changed = find_changed(find_shared(tmp_path_factory))
+    assert not changed, f"a test has changed, and must copy first: {', '.join(changed)}"
 
 
 @pytest.fixture(scope="session")
@@ -201,7 +240,10 @@ def train_once(tmp_path_factory):
             with without_charts():
                 lotlens.train(lot, parse_recipe(recipe), out=path, **options)
 
-        run = make_once(tmp_path_factory, name, make)
+        # Another recipe or lot under the same name is another run.
+        asked = json.dumps([str(lot), recipe, options], sort_keys=True)
+        own_name = f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}"
+        run = make_once(tmp_path_factory, own_name, make)
         # A copy for this process: judging writes into a run, and others copy theirs meanwhile.
         return RunFolder(shutil.copytree(run, tmp_path_factory.mktemp("copy") / name))
 

@@ -109,14 +109,19 @@ def test_an_unknown_language_is_refused(trained):
         lotlens.evaluate(trained.run.path, lang="de")
 
 
-def test_locked_photos_are_the_same_for_every_seed_and_each_opening_is_counted(
-    small_lot, locked_run, train_once, tmp_path
-):
+@pytest.fixture(scope="session")
+def other_locked_run(small_lot, locked_run, train_once):
+    """As `locked_run`, with another seed."""
     values = yaml.safe_load(locked_run.recipe_path.read_text("utf-8"))
-    other = train_once("locked-run-seed-1", small_lot, {**values, "seed": 1})
+    return train_once("locked-run", small_lot, {**values, "seed": 1})
+
+
+def test_locked_photos_are_the_same_for_every_seed_and_each_opening_is_counted(
+    small_lot, locked_run, other_locked_run, tmp_path
+):
     runs = [
         RunFolder(shutil.copytree(run.path, tmp_path / f"{seed}"))
-        for seed, run in enumerate((locked_run, other))
+        for seed, run in enumerate((locked_run, other_locked_run))
     ]
     parts = [read_rows(run.split_path)[1:] for run in runs]
     locked = [{row[0] for row in rows if row[1] == "locked"} for rows in parts]
