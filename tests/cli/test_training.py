@@ -10,7 +10,10 @@ import time
 import pytest
 
 import lotlens
+from lotlens.answering.answers import load_predictions
+from lotlens.audit.parts import read_split
 from lotlens.errors import InputError, Stopped
+from lotlens.run import RunFolder
 from tests.cli.conftest import run
 
 pytestmark = pytest.mark.usefixtures("plain_charts")
@@ -51,6 +54,34 @@ def test_a_training_prints_json_and_lock_is_the_recipes_key(asked, run_path, sma
     ((_, options),) = asked
     assert options["overrides"] == ["seed=3", "lock=0.2"]
     assert lotlens.load_recipe("quick", options["overrides"]).lock == 0.2
+
+
+def test_what_split_locks_is_not_learnt_and_is_judged_when_asked_for(
+    small_lot, recipe_path, tmp_path
+):
+    path, out = tmp_path / "split.csv", tmp_path / "run"
+    shares = ("--lock", 0.25, "--validation", 0.25)
+    done = run("split", small_lot, "--out", path, *shares, "--json")
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)["photos"]
+    assert counts["locked"] == 9
+    arguments = ("--recipe", recipe_path, "--split", path, "--lock", 0.25, "--out", out)
+    done = run("train", small_lot, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    values = json.loads(done.stdout)
+    assert values["run"] == str(out)
+    assert values["card"]["recipe"]["lock"] == 0.25
+    trained = RunFolder.open(out)
+    assert trained.split_path.read_bytes() == path.read_bytes()
+    assert sum(trained.read_source()["photos"].values()) == counts["train"]
+    parts = read_split(path).parts
+    assert load_predictions(trained.validation_path).ids == parts["validation"]
+    for options, part, times in (((), "validation", 0), (("--locked",), "locked", 1)):
+        done = run("evaluate", out, *options, "--json")
+        assert done.returncode == 0, done.stderr
+        values = json.loads(done.stdout)
+        assert values["metrics"]["accuracy"]["count"] == counts[part]
+        assert values["times_opened"] == times
 
 
 def test_ctrl_c_ends_with_130_and_leaves_no_model(small_lot, recipe_path, tmp_path):
