@@ -150,8 +150,9 @@ def refuse_twins(twins: Sequence[str], names: Sequence[str], shown: str) -> None
     inner = sorted({root[1] for root in _find_roots(names) if root[0] == twins[0] and root[1:]})
     raise InputError(
         f"{shown}: the folders {list_some(twins)} hold folders of the same names"
-        f" ({list_some(inner, 4)}), so they look like parts, not classes. Rename them to train, val"
-        f" and test, or name the one to use: {shown}/{twins[0]}"
+        f" ({list_some(inner, 4)}), so they look like parts, not classes. If they are, rename them"
+        f" to train, val and test, or name the one to use ({shown}/{twins[0]}). If they are classes"
+        " and hold a folder for each car, write a CSV with the columns path, label and listing"
     )
 
 

@@ -224,6 +224,7 @@ class Opener:
         lot = self._read_class_parts(place, names)
         if lot is not None:
             return lot
+        place = _narrow_down(place)
         photos = place.photos()
         paths = [file.name for file in photos]
         strays = find_strays(paths)
@@ -308,10 +309,17 @@ class Opener:
         """Photos without labels: all are to predict."""
         sample = self._load_sample(place)
         self.form = "photos without labels"
-        if not self.obstacle and place.shown != str(self.source) and place.photos():
+        tables = [file.name for file in place.files if file.name.lower().endswith(".csv")]
+        unused = [name for name in tables if "/" in name]
+        folder = _narrow_down(place).shown
+        if not self.obstacle and unused:
             self.obstacle = (
-                f"all its photos lie in one folder ({Path(place.shown).name}), and training needs"
-                " two classes or more"
+                f"tables in its folders are not looked for ({list_some(unused)}): name it"
+            )
+        elif not self.obstacle and folder != str(self.source):
+            self.obstacle = (
+                f"all its photos lie in one folder ({Path(folder).name}), and training needs two"
+                " classes or more"
             )
         if not self.own_test:
             return Lot(self.source, _EMPTY, _EMPTY, sample)
@@ -488,7 +496,8 @@ class Opener:
                 top = name.split("/")[0] + "/" if "/" in name else "photos beside them"
                 counts["photos that are in no part", top] += 1
             else:
-                counts["no photo or not used", name_kind(name)] += 1
+                kind = name_kind(name)
+                counts[_UNUSED.get(kind, "no photos"), kind] += 1
         counts.update({("system files", kind): num for kind, num in survey.hidden.items()})
         return [PassedOver(*key, count) for key, count in sorted(counts.items())]
 
@@ -497,6 +506,7 @@ class Opener:
         return f", but for {count} hidden files" if count else ""
 
 
+_UNUSED = {".csv": "tables not used", ".tsv": "tables not used", ".zip": "zips not opened"}
 _ROLES = (ID_COLUMNS, LABEL_COLUMNS)
 _PLAIN_NAMES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "train.zip"),

@@ -168,7 +168,7 @@ def test_folders_of_the_same_folders_are_asked_about(tmp_path: Path) -> None:
         path = tmp_path / "lot" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    with pytest.raises(InputError, match=r"the folders day1, day2 hold .* Rename them to train"):
+    with pytest.raises(InputError, match=r"the folders day1, day2 hold .* rename them to train"):
         open_lot(tmp_path / "lot")
     assert count(open_lot(tmp_path / "lot" / "day1")) == {"A": (2, 0), "B": (2, 0)}
 
@@ -503,3 +503,21 @@ def test_no_file_is_without_a_row_or_a_count(
     # A table that was read is neither a row nor passed over.
     num_tables = sum(path.name == "t.csv" and path.is_file() for path in folder.rglob("*"))
     assert listed - num_tables <= len(rows) + len(told) + passed <= listed
+
+
+def test_a_wrapper_with_papers_beside_it_is_entered(open_both: Callable[..., Lot]) -> None:
+    lot = open_both({**photos("cars/A", "cars/B"), "README.txt": b"x", "doc/licence.pdf": b"x"})
+    assert count(lot) == {"A": (2, 0), "B": (2, 0)}
+    assert lot.reading.notes == ()
+
+
+def test_a_table_in_a_folder_is_named(open_both: Callable[..., Lot]) -> None:
+    data = table("id,label", "0.jpg,a", "1.jpg,b")
+    lot = open_both({**photos("data/images"), "data/labels/cars.csv": data})
+    assert "tables in its folders are not looked for (labels/cars.csv): name it" in refuse(lot)
+
+
+def test_tables_beside_the_one_that_is_read_are_told(open_both: Callable[..., Lot]) -> None:
+    data = table("id,label", "0.jpg,a", "1.jpg,b")
+    lot = open_both({**photos("images"), "train.csv": data, "val.csv": data})
+    assert [(one.reason, one.count) for one in lot.reading.passed_over] == [("tables not used", 1)]
