@@ -17,12 +17,12 @@ from lotlens.errors import BundleError, InputError, LotlensError, Stopped
 from lotlens.extras import import_vision
 from lotlens.recipes.loading import resolve_recipe
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Split, Watcher
+from lotlens.records import Split, Tell, Watcher
 from lotlens.report.language import ENGLISH, Language, load_language
 from lotlens.report.run_report import report_own
 from lotlens.run import RunFolder
 from lotlens.training.begin import begin_run, find_split, resume_recipe
-from lotlens.training.data import TrainingData
+from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def plan(
     overrides: Sequence[str] = (),
     split_path: Path | str | None = None,
     plot: Path | str | None = None,
+    tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Plan:
     """What `train` would do with these photos, and about how long it would take on this machine.
@@ -65,8 +66,10 @@ def plan(
     """
     planning = import_vision("planning")
     recipe = resolve_recipe(recipe, overrides)
-    photos = TrainingData(Path(data))
+    photos = TrainingData(Path(data), recipe, tell=tell)
     found = photos.audit(recipe.audit, recipe.lock, watch)
+    if tell is not None:
+        tell(photos.check(found))
     stored = Path(split_path) if split_path is not None and Path(split_path).exists() else None
     split = find_split(stored, photos.usable, recipe, found)
     sides = pair_sides(split)
@@ -90,6 +93,7 @@ def train(
     resume: bool = False,
     num_workers: int = 0,
     lang: str = "en",
+    tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Model:
     """Train a model and write its run folder; its card holds the metrics on validation.
@@ -115,6 +119,8 @@ def train(
         num_workers: processes that augment photos while fine-tuning; 0 does that between the
             steps. It never changes the result.
         lang: the language of the report, "en" or "ru".
+        tell: told what was understood of the files, before they are looked at, and then what the
+            audit found amiss.
         watch: told of the work as it goes on.
 
     Raises:
@@ -124,7 +130,9 @@ def train(
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
     language = load_language(lang)
-    begun = begin_training(data, recipe, overrides, out, split_path, resume=resume, watch=watch)
+    begun = begin_training(
+        data, recipe, overrides, out, split_path, resume=resume, tell=tell, watch=watch
+    )
     training = replace(begun, schedules=schedules, num_workers=num_workers)
     return complete_training(training, language=language, watch=watch)
 
@@ -137,7 +145,8 @@ def begin_training(
     split_path: Path | str | None,
     *,
     resume: bool,
-    watch: Watcher | None,
+    tell: Tell | None = None,
+    watch: Watcher | None = None,
 ) -> Training:
     """Open the photos, audit and part them, and make the run folder; or take up the one in `out`.
 
@@ -158,19 +167,29 @@ def begin_training(
         split_path = run.split_path if run.split_path.is_file() else split_path
     else:
         run, recipe = None, resolve_recipe(recipe or "standard", overrides)
-    if not isinstance(data, TrainingData):
-        photos = TrainingData(Path(data), None if run is None else run.decisions_path)
-    elif run is not None:
-        # What was decided since a training began is for the next one.
-        photos = TrainingData(data.path, run.decisions_path)
-    else:
-        photos = data
+    tell = tell if processes.is_first() else None
+    photos = _open_data(data, recipe, run, tell)
     found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))
+    if tell is not None:
+        tell(photos.check(found))
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(find_split, stored, photos.usable, recipe, found))
     if run is None:
         run = on_first(partial(_begin, out, photos, recipe, split))
     return Training(run, recipe, photos.lot, split, found)
+
+
+def _open_data(
+    data: Path | str | TrainingData, recipe: Recipe, run: RunFolder | None, tell: Tell | None
+) -> TrainingData:
+    """The data of a training, as they were decided on when it began."""
+    if isinstance(data, TrainingData):
+        # What was decided since a training began is for the next one.
+        if run is None and data.rules == read_rules(recipe):
+            return data
+        data = data.path
+    decisions_path = None if run is None else run.decisions_path
+    return TrainingData(Path(data), recipe, decisions_path, tell=tell)
 
 
 def _begin(out: Path | str | None, photos: TrainingData, recipe: Recipe, split: Split) -> RunFolder:
