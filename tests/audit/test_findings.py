@@ -411,7 +411,7 @@ def test_what_the_lot_tells_of_is_taken_in(tmp_path, pictures):
     rows = "1.png,0 2.png,0 2.png,0 3.png,1 3.png,0 4.png,1 5.png,1 6.png,0 blank.png, gone.png,1"
     files = {"train.csv": "\n".join(["Id,Category", *rows.split()]).encode()}
     files |= {f"train/{n}.png": data for n, data in enumerate(pictures)}
-    files["train/copies/4.png"] = pictures[9]
+    files["train/copies/4.png"] = pictures[4] + b"\0"
     lot = open_lot(lay(tmp_path, files))
     audit = audit_lot(lot)
     assert set(lot.findings) <= set(audit.findings)
@@ -420,6 +420,7 @@ def test_what_the_lot_tells_of_is_taken_in(tmp_path, pictures):
         ("train", "2.png", "duplicate-row"),
         ("train", "3.png", "label-conflict"),
         ("train", "4.png", "ambiguous-file"),
+        ("train", "5.png", "rare-class"),
         ("train", "7.png", "no-row"),
         ("train", "blank.png", "no-label"),
         ("train", "gone.png", "no-file"),
