@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lotlens.photos.sources import open_lot, open_photos
     from lotlens.recipes.loading import load_recipe
     from lotlens.recipes.schema import Recipe
+    from lotlens.records import Reading
     from lotlens.sweep.tables import Sweep
     from lotlens.verbs.audit import run_audit
     from lotlens.verbs.compare import compare
@@ -42,6 +43,7 @@ __all__ = [
     "Evaluation",
     "LotlensError",
     "Model",
+    "Reading",
     "Recipe",
     "RecipeError",
     "RefusalChoice",
@@ -73,6 +75,7 @@ _HOMES = {
     "Evaluation": "judge.judged",
     "LotlensError": "errors",
     "Model": "deliver.model",
+    "Reading": "records",
     "Recipe": "recipes.schema",
     "RecipeError": "errors",
     "RefusalChoice": "verbs.refusal",

@@ -62,7 +62,8 @@ def find_asked(
             photos=None if photos is None else Path(photos),
             rules=model.label_rules,
         )
-        about, catalog = f"{labels}", lot.train.with_files()
+        labelled = (*lot.train.photos, *(p for p in lot.test.photos if p.label is not None))
+        about, catalog = f"{labels}", replace(lot.train, photos=labelled).with_files()
     elif photos is not None:
         raise InputError("--photos needs --labels, the CSV with their labels")
     else:

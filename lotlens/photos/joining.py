@@ -81,12 +81,14 @@ def join_rows(
         InputError: most rows have no file, or a class has no name.
     """
     parts = _choose_parts(collected.rows)
-    learnt = {
-        row.labels[0]
+    labels = [
+        (row.labels[0], part)
         for row, part in zip(collected.rows, parts, strict=True)
-        if len(row.labels) == 1 and part != "test"
-    }
-    classes = make_classes(learnt, names, table)
+        if len(row.labels) == 1
+    ]
+    learnt = {label for label, part in labels if part != "test"}
+    # A table of a test part alone has labels to judge by, and nothing to train on.
+    classes = make_classes(learnt or {label for label, _ in labels}, names, table)
     name_of = {car.label: car.name for car in classes}
     wanted = [
         Wanted(row.id, row.path, (*row.labels, *(name_of.get(label, "") for label in row.labels)))

@@ -521,3 +521,10 @@ def test_tables_beside_the_one_that_is_read_are_told(open_both: Callable[..., Lo
     data = table("id,label", "0.jpg,a", "1.jpg,b")
     lot = open_both({**photos("images"), "train.csv": data, "val.csv": data})
     assert [(one.reason, one.count) for one in lot.reading.passed_over] == [("tables not used", 1)]
+
+
+def test_a_table_of_a_test_part_alone_keeps_its_labels(open_both: Callable[..., Lot]) -> None:
+    data = table("id,label,split", "0.jpg,A,test", "1.jpg,B,test")
+    lot = open_both({**photos("images"), "answers.csv": data})
+    assert (len(lot.train), [photo.label for photo in lot.test.photos]) == (0, ["A", "B"])
+    assert lot.findings == ()
