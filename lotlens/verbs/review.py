@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lotlens.deliver.model import Model
 from lotlens.errors import InputError
 from lotlens.extras import import_extra
 from lotlens.improve.doubts import read_doubts
 from lotlens.photos.decisions import decisions_path
+from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import open_lot
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.report.language import load_language
@@ -68,10 +68,12 @@ def review(
     doubts = read_doubts(folder.doubts_path)
     data = Path(folder.read_source()["data"])
     path = decisions_path(data)
+    recipe = folder.read_recipe() if folder.recipe_path.is_file() else {}
+    rules = LabelRules.of(recipe.get("labels"))
     is_open = not server.is_loopback(host)
     app = pages.build_review(
         doubts,
-        open_lot(data, rules=Model(folder).label_rules).train,
+        open_lot(data, rules=rules).train,
         path,
         is_open_to_network=is_open,
         synthetic=is_synthetic(data),
