@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -22,6 +22,7 @@ from lotlens.photos.tables import list_some
 from lotlens.records import OK, CarClass, Finding
 
 PartName = Literal["train", "test"]
+_Value = TypeVar("_Value")
 
 LABEL_CONFLICT = "label-conflict"
 EXTREME_ASPECT = 4.0
@@ -58,12 +59,19 @@ CHECKS: Mapping[str, Check] = {
     for check in (
         Check("unreadable", "error", ("drop",), "cannot be decoded: empty, truncated or no photo"),
         Check("no-file", "error", ("drop",), "named in a table, but there is no such file"),
-        Check(LABEL_CONFLICT, "error", ("drop", "group"), "one picture under different labels"),
-        Check("leak", "error", ("keep", "drop"), "a picture of train is in test too"),
+        Check(
+            LABEL_CONFLICT,
+            "error",
+            ("drop", "group"),
+            "look like one picture, labels differ",
+        ),
+        Check("leak", "error", ("keep", "drop"), "a photo of train looks like one of test"),
         Check("ambiguous-file", "error", ("drop",), "several files fit one row of the table"),
         Check("similar-labels", "error", ("keep",), "two classes that look like one spelt twice"),
         Check("duplicate", "warning", ("group", "drop"), "the same file more than once"),
-        Check("near-duplicate", "warning", ("group", "drop"), "one picture, changed a little"),
+        Check(
+            "near-duplicate", "warning", ("group", "drop"), "looks like the same picture, changed"
+        ),
         Check("no-row", "warning", ("drop",), "a photo that the table does not name"),
         Check("no-label", "warning", ("drop",), "a row without a label"),
         Check("unknown-class", "warning", ("drop",), "a test photo of a class that train lacks"),
@@ -88,7 +96,7 @@ CHECKS: Mapping[str, Check] = {
 
 @dataclass(frozen=True)
 class Link:
-    """Two photos that show one picture.
+    """Two photos that look like one picture.
 
     Attributes:
         first: position of one photo among all that were compared.
@@ -130,6 +138,26 @@ def join_links(num_photos: int, links: Iterable[Link]) -> tuple[tuple[int, ...],
     return tuple(cluster for cluster in clusters if len(cluster) > 1)
 
 
+def tell_files(num_photos: int, links: Iterable[Link]) -> tuple[list[int], dict[int, float]]:
+    """Which photos are one file, and how like each file is to the other one it is most like.
+
+    Returns:
+        for each photo the first position of the same file; and the likeness by that position, for
+        files that are like others.
+    """
+    links = tuple(links)
+    file_of = list(range(num_photos))
+    for members in join_links(num_photos, (link for link in links if link.exact)):
+        for member in members:
+            file_of[member] = members[0]
+    best: dict[int, float] = {}
+    for link in links:
+        if not link.exact:
+            for file in (file_of[link.first], file_of[link.second]):
+                best[file] = max(best.get(file, 0.0), link.likeness)
+    return file_of, best
+
+
 def check_readable(ids: Sequence[str], status: Sequence[str], part: PartName) -> list[Finding]:
     """A photo whose status is not "ok"; those without a file are known already."""
     return [
@@ -149,7 +177,8 @@ def check_copies(
     """Copies within train and test, copies across them, and copies under different labels.
 
     Of a cluster of copies the first by id counts as the original; each other one is a "duplicate"
-    if an earlier one in its part is the same file, else a "near-duplicate".
+    if an earlier one in its part is the same file, else a "near-duplicate". Pictures are compared
+    by machine: only of equal files a sentence says that they are the same.
 
     Args:
         ids: of all photos, train and test.
@@ -160,18 +189,30 @@ def check_copies(
     """
     links = tuple(links)
     findings: list[Finding] = []
-    likeness: dict[int, float] = {}
-    for link in links:
-        for at in (link.first, link.second):
-            likeness[at] = max(likeness.get(at, 0.0), link.likeness)
-    file_of = list(range(len(ids)))  # position -> the first position of the same file
-    for members in join_links(len(ids), (link for link in links if link.exact)):
-        for member in members:
-            file_of[member] = members[0]
+    file_of, best = tell_files(len(ids), links)
 
-    def add(check: str, member: int, related: Sequence[str], score: float, sentence: str) -> None:
-        some = tuple(related[:_MOST_RELATED])
-        findings.append(Finding(ids[member], check, score, some, sentence, parts[member]))
+    def add(
+        check: str,
+        member: int,
+        others: list[str],
+        equal: list[str],
+        start: str = "It",
+        end: str = "",
+    ) -> None:
+        """A finding of ids like the member; the sentence names those of the same file, if any."""
+        likeness = 1.0 if equal else best[file_of[member]]
+        related = dict.fromkeys([*equal[:_MOST_RELATED], *others[:_MOST_RELATED]])
+        told = describe_likeness(equal or others, None if equal else likeness)
+        findings.append(
+            Finding(
+                ids[member],
+                check,
+                likeness,
+                tuple(related)[:_MOST_RELATED],
+                f"{start} {told}{end}.",
+                parts[member],
+            )
+        )
 
     for cluster in join_links(len(ids), links):
         sides: dict[PartName, list[int]] = {
@@ -184,33 +225,50 @@ def check_copies(
             for number, member in enumerate(side):
                 same = copies[file_of[member]]
                 if same:
-                    sentence = f"It is the same file as {list_some(same, 3)}."
-                    add("duplicate", member, same, 1.0, sentence)
+                    add("duplicate", member, same, same)
                 elif number:
-                    earlier = side_ids[:number]
-                    sentence = (
-                        f"It is the same picture as {list_some(earlier, 3)}, a little changed."
-                    )
-                    add("near-duplicate", member, earlier, likeness[member], sentence)
+                    add("near-duplicate", member, side_ids[:number], [])
                 same.append(ids[member])
         train, test = sides["train"], [ids[at] for at in sides["test"]]
+        tested = _gather(sides["test"], file_of, ids)
         for member in train if test else ():
-            sentence = f"The same picture is in test, as {list_some(test, 3)}."
-            add("leak", member, test, likeness[member], sentence)
+            add("leak", member, test, tested[file_of[member]], end=", in test")
         for label in sorted({labels[at] for at in train}, key=str):
             others = [at for at in train if labels[at] != label]
             if not others:
                 continue
             other_ids = [ids[at] for at in others]
-            theirs = list_some(sorted({_name(labels[at], names) for at in others}))
-            sentence = (
-                f"It is labelled {_name(label, names)}, but the same picture"
-                f" ({list_some(other_ids, 3)}) is labelled {theirs}."
-            )
+            equals = _gather(others, file_of, ids)
+            start = f"It is labelled {_name(label, names)}, but"
+            theirs = f", labelled {_list_labels((labels[at] for at in others), names)}"
+            ends = {
+                file: f", labelled {_list_labels(some, names)}"
+                for file, some in _gather(others, file_of, labels).items()
+            }
             for member in train:
                 if labels[member] == label:
-                    add(LABEL_CONFLICT, member, other_ids, likeness[member], sentence)
+                    file = file_of[member]
+                    end = ends.get(file, theirs)
+                    add(LABEL_CONFLICT, member, other_ids, equals[file], start, end)
     return findings
+
+
+def describe_likeness(ids: Sequence[str], likeness: float | None) -> str:
+    """What is said of a photo and its copies: "looks like the same picture as a.jpg ...".
+
+    Args:
+        ids: of the copies.
+        likeness: see `likeness.measure_likeness`; None if they are the same file, byte for byte.
+    """
+    shown = list_some(ids, 3)
+    if likeness is None:
+        return f"is the same file as {shown}"
+    return f"looks like the same picture as {shown} ({show_likeness(likeness)})"
+
+
+def show_likeness(likeness: float) -> str:
+    """A likeness for people; never 1.00, since that would say that nothing differs."""
+    return f"likeness {min(likeness, 0.99):.2f}"
 
 
 def check_sizes(
@@ -276,6 +334,20 @@ def check_balance(classes: Sequence[CarClass], counts: Mapping[str, int]) -> Ite
             sentence = f"Class {car.shown} has {photos},"
             sentence += f" the middle class {middle:g}: its figures will be uncertain."
             yield Finding("", "imbalance", 1 - count / middle, (), sentence)
+
+
+def _gather(
+    positions: Iterable[int], file_of: Sequence[int], values: Sequence[_Value]
+) -> defaultdict[int, list[_Value]]:
+    """File -> the values of its photos at these positions."""
+    gathered: defaultdict[int, list[_Value]] = defaultdict(list)
+    for at in positions:
+        gathered[file_of[at]].append(values[at])
+    return gathered
+
+
+def _list_labels(labels: Iterable[str | None], names: Mapping[str, str]) -> str:
+    return list_some(sorted({_name(label, names) for label in labels}))
 
 
 def _name(label: str | None, names: Mapping[str, str]) -> str:

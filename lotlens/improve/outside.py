@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from lotlens.answering.answers import probabilities
-from lotlens.audit.checks import join_links
+from lotlens.audit.checks import describe_likeness, join_links, tell_files
 from lotlens.audit.findings import find_links
 from lotlens.audit.parts import LOCKED, list_held_out
 from lotlens.audit.signs import scan_photos
 from lotlens.files import write_rows_atomically
-from lotlens.photos.tables import list_some
 from lotlens.records import (
     OK,
     CarClass,
@@ -45,20 +44,20 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 ADMITTED = "admitted"
 REASONS: Mapping[str, str] = {
-    "copy of test": "it shows the same picture as a photo of the test part",
-    "copy of locked": "it shows the same picture as a photo of the locked part",
-    "copy of validation": "it shows the same picture as a photo that is held out of training",
-    "copy of training": "the picture is among the training photos already",
-    "copy of additions": "the picture was added in an earlier round",
+    "copy of test": "it looks like the same picture as a photo of the test part",
+    "copy of locked": "it looks like the same picture as a photo of the locked part",
+    "copy of validation": "it looks like the same picture as a photo that is held out of training",
+    "copy of training": "it looks like a picture that is among the training photos already",
+    "copy of additions": "it looks like a picture that was added in an earlier round",
     "unreadable": "it cannot be decoded, or the model gives no number for it",
     "no label": "nothing says which model it shows",
     "unknown class": "it is labelled with a class that the model does not have",
-    "label conflict": "the same picture was offered under another label",
+    "label conflict": "what looks like the same picture was offered under another label",
     "poor photo": "too small, too dark, one colour or blurred",
     "not a car": "it does not look like the cars that were learnt, or shows only a part of one",
     "too different": "it looks like none of the models that were learnt",
     "label contradicted": "the model finds the label too improbable",
-    "repeated": "the same picture was offered twice; the other one is admitted",
+    "repeated": "what looks like the same picture was offered twice; the other one is admitted",
     ADMITTED: "it may join the training photos",
 }
 """Why a photo is turned away -> what that means; the first that holds is given."""
@@ -97,7 +96,8 @@ class Vetted:
         admitted: whether it may join the training photos.
         reason: one of REASONS.
         sentence: one plain sentence for people, with the figures.
-        related_ids: photos that show the same picture: of the part that is named, or offered ones.
+        related_ids: photos that look like the same picture: of the part that is named, or of the
+            offer.
         answer: the model's likeliest class; None where it could not answer.
         probability: of that, calibrated; None likewise.
         weight: what it counts in training; 0 if it is not added.
@@ -118,19 +118,22 @@ class Vetted:
 
 @dataclass(frozen=True)
 class Copies:
-    """Photos that show the same picture as an offered one, also by way of others.
+    """Photos that look like the same picture as an offered one, also by way of others.
 
     Attributes:
         status: "ok", or why the offered one cannot be read.
         part: the first of PARTS that has such photos; None if there are none.
         own: ids of that part.
         offered: positions of other offered photos.
+        likeness: of the one that it is most like (see `likeness.measure_likeness`); None if all of
+            `own` (of `offered`, if there is no part) are the same file, byte for byte.
     """
 
     status: str = OK
     part: Part | None = None
     own: tuple[str, ...] = ()
     offered: tuple[int, ...] = ()
+    likeness: float | None = 0.0
 
 
 def match_classes(
@@ -226,16 +229,25 @@ def find_copies(
             photos, num_workers=num_workers, progress=watch_part(watch, "looking at photos")
         )
         links = find_links(photos, signs, num_workers=num_workers, watch=watch)
+    file_of, best = tell_files(len(photos), links)
     first = len(own)
     found = [Copies(sign.status) for sign in signs[first:]]
     for cluster in join_links(len(photos), links):
         theirs = [at - first for at in cluster if at >= first]
-        ours = [own[at] for at in cluster if at < first]
-        part = min((part for part, _ in ours), key=PARTS.index, default=None)
-        ids = tuple(photo.id for one, photo in ours if one == part)
+        ours = [at for at in cluster if at < first]
+        part = min((own[at][0] for at in ours), key=PARTS.index, default=None)
+        ours = [at for at in ours if own[at][0] == part]
         for at in theirs:
-            twins = tuple(other for other in theirs if other != at)
-            found[at] = replace(found[at], part=part, own=ids, offered=twins)
+            file = file_of[first + at]
+            others = ours or [first + other for other in theirs if other != at]
+            same = all(file_of[other] == file for other in others)
+            found[at] = replace(
+                found[at],
+                part=part,
+                own=tuple(own[other][1].id for other in ours),
+                offered=tuple(other for other in theirs if other != at),
+                likeness=None if same else best[file],
+            )
     return tuple(found)
 
 
@@ -420,9 +432,9 @@ class _Told:
 def _phrase(
     reason: str, told: _Told, copies: Copies, related: Sequence[str], verdict: Verdict
 ) -> str:
-    some = list_some(related, 3)
+    alike = describe_likeness(related, copies.likeness)
     if copies.part is not None:
-        return f"It shows the same picture as {some}, {_PART_NAMES[copies.part]}."
+        return f"It {alike}, {_PART_NAMES[copies.part]}."
     if reason == "unreadable":
         is_read = copies.status == OK
         return verdict.sentence if is_read else f"It cannot be read: {copies.status}."
@@ -431,9 +443,9 @@ def _phrase(
     if reason == "unknown class":
         return f"It is labelled {told.called}, which is none of the model's classes."
     if reason == "label conflict":
-        return f"It is labelled {told.called}, and the same picture ({some}) otherwise."
+        return f"It is labelled {told.called}, but {alike}, labelled otherwise."
     if reason == "repeated":
-        return f"It shows the same picture as {some}, which was offered too."
+        return f"It {alike}, which was offered too."
     if reason in _VERDICTS.values():
         return verdict.sentence
     name = told.car.name if told.car is not None else told.called

@@ -35,7 +35,6 @@ _ACTIONS: Mapping[Action, str] = {
     "group": "are kept on one side of every split",
     "keep": "are kept",
 }
-_COMPARING = {"label-conflict", "leak", "duplicate", "near-duplicate"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,12 @@ class _Example:
 
     Attributes:
         photo_id: empty for a finding about a whole class.
-        likeness: 0 to 1, or None where the check compares no photos.
         pictures: its own photo, if the catalog has it, and related ones.
         num_more: related photos without a picture here.
     """
 
     photo_id: str
     sentence: str
-    likeness: float | None
     pictures: tuple[_Picture, ...]
     num_more: int
 
@@ -177,9 +174,8 @@ class _Album:
         self._names = {car.label: car.name for car in lot.train.classes}
 
     def illustrate(self, finding: Finding, reader: PhotoReader) -> _Example:
-        likeness = finding.score if finding.check in _COMPARING else None
         if not finding.photo_id:
-            return _Example("", finding.sentence, likeness, (), 0)
+            return _Example("", finding.sentence, (), 0)
         own = self._show(finding.part, finding.photo_id, reader)
         related_part = "test" if finding.check == "leak" else finding.part
         related = tuple(
@@ -188,7 +184,6 @@ class _Album:
         return _Example(
             finding.photo_id,
             finding.sentence,
-            likeness,
             (own, *related) if own.is_known else related,
             len(finding.related_ids) - len(related),
         )

@@ -19,6 +19,7 @@ from lotlens.audit.checks import (
     check_tones,
     join_links,
     link_equal,
+    show_likeness,
 )
 from lotlens.recipes import schema
 from lotlens.records import CarClass, Finding
@@ -116,7 +117,7 @@ def test_the_same_file_twice_is_a_duplicate_of_the_first_by_id():
 def test_the_same_picture_twice_is_a_near_duplicate_of_the_first_by_id():
     (finding,) = check_train(["1", "1"], near(0, 1, 0.97))
     assert finding == Finding(
-        "b", "near-duplicate", 0.97, ("a",), "It is the same picture as a, a little changed."
+        "b", "near-duplicate", 0.97, ("a",), "It looks like the same picture as a (likeness 0.97)."
     )
 
 
@@ -127,7 +128,7 @@ def test_a_chain_is_one_picture():
         ("c", "near-duplicate", ("a", "b")),
     ]
     assert [finding.score for finding in findings] == [0.99, 0.94]
-    assert findings[1].sentence == "It is the same picture as a, b, a little changed."
+    assert findings[1].sentence == "It looks like the same picture as a, b (likeness 0.94)."
 
 
 def test_of_two_equal_files_that_are_like_a_third_one_is_each():
@@ -138,6 +139,7 @@ def test_of_two_equal_files_that_are_like_a_third_one_is_each():
         ("c", "duplicate", ("b",)),
         ("d", "duplicate", ("b", "c")),
     ]
+    assert [finding.score for finding in findings] == [0.95, 1.0, 1.0]
 
 
 def test_equal_files_that_are_tied_by_a_test_photo_alone_are_still_equal():
@@ -153,8 +155,42 @@ def test_equal_files_that_are_tied_by_a_test_photo_alone_are_still_equal():
 def test_a_picture_in_train_and_test_is_a_leak_and_nothing_else():
     findings = check_copies(["a", "z"], ["train", "test"], ["1", None], [near(0, 1)], {})
     assert findings == [
-        Finding("a", "leak", 0.95, ("z",), "The same picture is in test, as z."),
+        Finding(
+            "a",
+            "leak",
+            0.95,
+            ("z",),
+            "It looks like the same picture as z (likeness 0.95), in test.",
+        ),
     ]
+    (finding,) = check_copies(["a", "z"], ["train", "test"], ["1", None], [same(0, 1)], {})
+    assert (finding.score, finding.sentence) == (1.0, "It is the same file as z, in test.")
+
+
+def test_only_of_equal_files_it_is_said_that_they_are_the_same():
+    """Of many that look alike the equal ones come first, and alone in the sentence."""
+    links = [near(0, 1, 0.96), near(1, 2, 0.94), same(0, 3)]
+    parts = ["train", "test", "test", "test"]
+    findings = check_copies("axyz", parts, ["1", None, None, None], links, {})
+    (leak,) = [finding for finding in findings if finding.check == "leak"]
+    assert leak.sentence == "It is the same file as z, in test."
+    assert (leak.score, leak.related_ids) == (1.0, ("z", "x", "y"))
+    findings = check_train(["1", "2", "1", "3"], near(0, 1, 0.999), near(1, 2, 0.94), same(0, 3))
+    told = {f.photo_id: f.sentence for f in findings if f.check == "label-conflict"}
+    assert told == {
+        "a": "It is labelled 1, but is the same file as d, labelled 3.",
+        "b": "It is labelled 2, but looks like the same picture as a, c, d (likeness 0.99),"
+        " labelled 1, 3.",
+        "c": "It is labelled 1, but looks like the same picture as b, d (likeness 0.94),"
+        " labelled 2, 3.",
+        "d": "It is labelled 3, but is the same file as a, labelled 1.",
+    }
+
+
+@given(st.floats(0, 1))
+def test_no_likeness_is_shown_as_1(likeness):
+    shown = show_likeness(likeness)
+    assert float(shown.removeprefix("likeness ")) <= 0.99
 
 
 def test_copies_within_test_are_told_as_of_test():
@@ -181,10 +217,11 @@ def test_one_picture_under_different_labels_is_told_of_every_copy():
         ("b", "label-conflict", ("a", "c")),
     ]
     assert conflicts[0].sentence == (
-        "It is labelled 1 Волна, but the same picture (b) is labelled 2."
+        "It is labelled 1 Волна, but looks like the same picture as b (likeness 0.95), labelled 2."
     )
     assert conflicts[2].sentence == (
-        "It is labelled 2, but the same picture (a, c) is labelled 1 Волна."
+        "It is labelled 2, but looks like the same picture as a, c (likeness 0.95), labelled 1"
+        " Волна."
     )
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 import lotlens
+from lotlens.audit.likeness import SAME
 from lotlens.deliver.own_data import open_own_data
 from lotlens.drawn.scenes import draw_other_photo
 from lotlens.errors import BundleError, InputError
@@ -206,7 +207,7 @@ def test_sentences_name_figures_and_photos(vetting, parts):
     assert lies.probability > 0.5
     copy = told[parts["test"][0].id]
     assert copy.related_ids == (copy.offered_id,)
-    assert copy.sentence == f"It shows the same picture as {copy.offered_id}, in the test part."
+    assert copy.sentence == f"It is the same file as {copy.offered_id}, in the test part."
     assert told["again-2.jpg"].related_ids == ("found/again-1.jpg",)
     assert told["broken.jpg"].answer is None
     assert told["broken.jpg"].sentence.startswith("It cannot be read: ")
@@ -413,7 +414,14 @@ def test_a_copy_by_way_of_others_counts_and_test_is_named_first(tmp_path):
     save({"a.png": picture, "b.png": picture, "c.png": crop(picture)}, tmp_path)
     a, b, c = (Photo("same.png", Locator(tmp_path / name)) for name in ("a.png", "b.png", "c.png"))
     found = find_copies([c], [("training", a), ("test", b)])
-    assert found == (Copies(part="test", own=("same.png",)),)
+    (likeness,) = (copies.likeness for copies in found)
+    assert found == (Copies(part="test", own=("same.png",), likeness=likeness),)
+    assert SAME <= likeness < 1
+    found = find_copies([a], [("training", c), ("test", b)])
+    assert found == (Copies(part="test", own=("same.png",), likeness=None),)
+    # Of several photos it is only said that they are the same file if all of them are.
+    found = find_copies([a], [("test", c), ("test", b)])
+    assert found == (Copies(part="test", own=("same.png",) * 2, likeness=likeness),)
 
 
 def test_the_least_probability_is_a_candidates_or_what_two_of_ten_labels_can_have():
