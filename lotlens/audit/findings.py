@@ -31,12 +31,13 @@ from lotlens.audit.hashes import find_lookalikes
 from lotlens.audit.likeness import SAME
 from lotlens.audit.signs import Pair, Signs, choose_workers, compare_photos, scan_photos
 from lotlens.audit.split import list_rare_classes
+from lotlens.audit.turns import MIRROR
 from lotlens.files import write_rows_atomically
 from lotlens.recipes.schema import Audit as Settings
 from lotlens.records import OK, Finding, Lot, Photo, Watcher, watch_part
 
 _COLUMNS = ("Id", "Part", "Check", "Severity", "Training", "Score", "Related", "Sentence")
-_NUM_ROUNDS = 6
+_NUM_ROUNDS, _NUM_TURNED_ROUNDS = 6, 2
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,11 @@ def find_links(
         return tuple(links)
     lookalikes = find_lookalikes(np.stack([signs[at].hash for at in kept]))
     num_done = 0
-    for some in np.array_split(np.arange(len(lookalikes)), _NUM_ROUNDS):
+    is_turned = lookalikes.turns > MIRROR
+    rounds = np.array_split(np.flatnonzero(~is_turned), _NUM_ROUNDS)
+    # Turned copies are rare, and most photos that look like turned ones are joined by then.
+    rounds += np.array_split(np.flatnonzero(is_turned), _NUM_TURNED_ROUNDS)
+    for some in rounds:
         candidates = [
             (kept[first], kept[second], number)
             for number, (first, second) in zip(some, lookalikes.pairs[some].tolist(), strict=True)
@@ -220,7 +225,7 @@ def find_links(
             Pair(
                 photos[first],
                 photos[second],
-                bool(lookalikes.mirrored[number]),
+                int(lookalikes.turns[number]),
                 tuple(lookalikes.boxes[number].tolist()),
                 min(*signs[first].size, *signs[second].size),
             )

@@ -2,8 +2,8 @@
 
 A hash is the low-frequency corner of a photo's cosine transform, as in pHash (Zauner 2010,
 "Implementation and benchmarking of perceptual image hash functions"), but kept as numbers instead
-of signs: from them the hash of a crop or of the mirror image follows by linear algebra alone, so
-that a cropped copy is found without looking at the photo again.
+of signs: from them the hash of a crop, of the mirror image or of a quarter turn follows by linear
+algebra alone, so that a cropped or turned copy is found without looking at the photo again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from joblib import cpu_count
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from lotlens.audit.turns import INVERSES, MIRROR, NUM_TURNS, turn_boxes, turn_hashes
 
 HASH_SIDE = 16
 """A hash is HASH_SIDE x HASH_SIDE numbers."""
@@ -50,6 +52,12 @@ _CROPS: tuple[tuple[Stretch, ...], ...] = (
     ((0.12, 0.88), (0.12, 0.88)),
     *product((_WHOLE, (0.1, 1.0), (0.0, 0.9)), repeat=2),
 )
+# Besides, it compares them with whole photos that are turned: that the search meets each pair in
+# both orders makes one quarter turn find the other.
+_VIEWS: tuple[tuple[tuple[Stretch, ...], int], ...] = (
+    *product(_CROPS, (0, MIRROR)),
+    *product(((_WHOLE, _WHOLE),), (2, 3, 4, 5, 7)),
+)
 _CUTS = (0.0, 0.06, 0.12)
 _STRETCHES: tuple[Stretch, ...] = tuple((low, 1 - high) for low, high in product(_CUTS, repeat=2))
 
@@ -60,14 +68,14 @@ class Lookalikes:
 
     Attributes:
         pairs: [M, 2] positions; the second photo may be a crop of the first.
-        mirrored: [M] whether the second is like the first's mirror image.
-        boxes: [M, 4] left, right, top, bottom of the second within the first (mirrored if so), as
-            shares of its sides; only roughly.
+        turns: [M] how the first must be turned (see `turns`) to be like the second.
+        boxes: [M, 4] left, right, top, bottom of the second within the turned first, as shares of
+            its sides; only roughly.
         scores: [M] cosine similarity of the weighted hashes, at most 1.
     """
 
     pairs: NDArray[np.int32]
-    mirrored: NDArray[np.bool_]
+    turns: NDArray[np.int8]
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
 
@@ -90,7 +98,8 @@ def hash_frame(frame: NDArray[np.uint8]) -> NDArray[np.float16]:
 def find_lookalikes(hashes: NDArray[np.float16], *, seed: int = 0) -> Lookalikes:
     """Search hashes [N, 16, 16] for pairs that may show one picture.
 
-    Every photo is compared, whole, with crops and mirror images of every other one. To spare most
+    Every photo is compared, whole, with crops and mirror images of every other one, and with its
+    quarter turns, whole, mirrored or not. To spare most
     of the N * N comparisons, photos are sorted into about 2 sqrt(N) cells around centres found by
     k-means (an inverted file, Sivic & Zisserman 2003; Jégou et al. 2011), each into several, and
     only those that meet in a cell are compared; time grows as N ** 1.5. A second look at each pair
@@ -107,36 +116,37 @@ def find_lookalikes(hashes: NDArray[np.float16], *, seed: int = 0) -> Lookalikes
     with threadpool_limits(1, user_api="blas"):
         # One BLAS thread and crops side by side: BLAS threads wait for each other by spinning,
         # which on a busy machine made this 40 times slower (measured).
-        pairs, mirrored = _search(amplitudes, seed)
-        scores, boxes, swapped = _match(amplitudes, pairs, mirrored)
+        pairs, turns = _search(amplitudes, seed)
+        scores, boxes, swapped = _match(amplitudes, pairs, turns)
     pairs = np.where(swapped[:, None], pairs[:, ::-1], pairs)
+    turns = np.where(swapped, np.array(INVERSES, np.int8)[turns], turns)
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > MATCH_THRESHOLD]
     return Lookalikes(
-        kept[pairs[order]].astype(np.int32), mirrored[order], boxes[order], scores[order]
+        kept[pairs[order]].astype(np.int32), turns[order], boxes[order], scores[order]
     )
 
 
-def _search(hashes: NDArray[np.float32], seed: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Pairs [M, 2] (first before second), each once plain and once mirrored at most."""
+def _search(hashes: NDArray[np.float32], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+    """Pairs [M, 2] (first before second), each once for a turn at most, and the turns [M]."""
     whole, coarse = _describe(hashes)
     centres = _find_centres(coarse, seed)
     cells = _sort_into_cells(coarse, centres, _NUM_CELLS_PHOTO)
 
-    def search(view: tuple[tuple[Stretch, ...], bool]) -> NDArray[np.int64]:
-        (along_x, along_y), mirrored = view
-        crops, coarse = _describe(hashes, along_x, along_y, mirrored)
+    def search(view: tuple[tuple[Stretch, ...], int]) -> NDArray[np.int64]:
+        (along_x, along_y), turn = view
+        crops, coarse = _describe(hashes, along_x, along_y, turn)
         visits = _sort_into_cells(coarse, centres, _NUM_CELLS_CROP)
         keys = [
-            _compare(crops, rows, whole, columns)
+            _compare(crops, rows, whole, columns, turn)
             for rows, columns in zip(visits, cells, strict=True)
         ]
-        return np.unique(2 * np.concatenate(keys) + mirrored)
+        return np.unique(np.concatenate(keys))
 
     with ThreadPoolExecutor(min(_MOST_THREADS, cpu_count())) as pool:
-        keys = np.unique(np.concatenate(list(pool.map(search, product(_CROPS, (False, True))))))
-    first, second = np.divmod(keys // 2, len(hashes))
-    return np.stack([first, second], axis=1), (keys % 2).astype(bool)
+        keys = np.unique(np.concatenate(list(pool.map(search, _VIEWS))))
+    keys, turns = np.divmod(keys, NUM_TURNS)
+    return np.stack(np.divmod(keys, len(hashes)), axis=1), turns.astype(np.int8)
 
 
 def _compare(
@@ -144,8 +154,13 @@ def _compare(
     rows: NDArray[np.int64],
     whole: NDArray[np.float32],
     columns: NDArray[np.int64],
+    turn: int = 0,
 ) -> NDArray[np.int64]:
-    """Keys (first * N + second) of the pairs in one cell that are similar enough."""
+    """Keys ((first * N + second) * 8 + turn) of the pairs in one cell that are similar enough.
+
+    The rows' photos are turned; where such a photo is the second of its pair, the first is turned
+    the other way.
+    """
     keys = [np.empty(0, np.int64)]
     for start in range(0, len(rows), 4096):
         some = rows[start : start + 4096]
@@ -158,7 +173,8 @@ def _compare(
         one, other = some[at_row], columns[at_column]
         apart = one != other
         one, other = one[apart], other[apart]
-        keys.append(np.minimum(one, other) * len(whole) + np.maximum(one, other))
+        found = np.minimum(one, other) * len(whole) + np.maximum(one, other)
+        keys.append(found * NUM_TURNS + np.where(one < other, turn, INVERSES[turn]))
     return np.concatenate(keys)
 
 
@@ -200,29 +216,36 @@ def _sort_into_cells(
 
 
 def _match(
-    hashes: NDArray[np.float32], pairs: NDArray[np.int64], mirrored: NDArray[np.bool_]
+    hashes: NDArray[np.float32], pairs: NDArray[np.int64], turns: NDArray[np.int8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """The best of 81 crops of either photo against the other.
+    """The best of 81 crops of either photo against the other, turned one.
 
     Returns:
         scores, boxes, and whether the second photo of the pair is the larger one.
     """
     scores = np.empty((len(pairs), 2), np.float32)
     boxes = np.empty((len(pairs), 2, 4), np.float32)
-    for start in range(0, len(pairs), 1024):
-        some = slice(start, start + 1024)
-        for way in (0, 1):
-            outer, inner = hashes[pairs[some, way]], hashes[pairs[some, 1 - way]]
-            scores[some, way], boxes[some, way] = _match_crops(outer, inner, mirrored[some])
+    for turn in range(NUM_TURNS):
+        turned = np.flatnonzero(turns == turn)
+        for start in range(0, len(turned), 1024):
+            some = turned[start : start + 1024]
+            for way in (0, 1):
+                outer, inner = hashes[pairs[some, way]], hashes[pairs[some, 1 - way]]
+                matched = _match_crops(outer, inner, INVERSES[turn] if way else turn)
+                scores[some, way], boxes[some, way] = matched
     best = scores.argmax(axis=1)
     rows = np.arange(len(pairs))
     return scores[rows, best], boxes[rows, best], best == 1
 
 
 def _match_crops(
-    outer: NDArray[np.float32], inner: NDArray[np.float32], mirrored: NDArray[np.bool_]
+    outer: NDArray[np.float32], inner: NDArray[np.float32], turn: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """For M pairs: the best similarity of crops of `outer` to the whole `inner`, and the crop."""
+    """For M pairs: the best similarity of crops of the turned `outer` to the whole `inner`.
+
+    Returns:
+        scores, and the boxes of the crops in the turned `outer`.
+    """
     num, side, num_stretches = len(outer), _MATCH_SIDE, len(_STRETCHES)
     cut = np.concatenate([_cut(stretch, side) for stretch in _STRETCHES])
     weights = _weigh(side, _MATCH_EXPONENT)
@@ -231,8 +254,7 @@ def _match_crops(
     rows = rows.reshape(num, HASH_SIDE, -1).transpose(0, 2, 1).reshape(-1, HASH_SIDE)
     crops = (rows @ cut.T).reshape(num, num_stretches, side, num_stretches, side)
     crops *= weights[None, None, :, None, :]
-    target = inner[:, :side, :side] * weights
-    target[mirrored] *= _MIRROR[:side]
+    target = turn_hashes(inner[:, :side, :side] * weights, INVERSES[turn])
     target /= np.maximum(np.linalg.norm(target, axis=(1, 2), keepdims=True), 1e-6)
     alike = np.einsum("mykxl,mkl->myx", crops, target, optimize=True)
     lengths = np.sqrt(np.einsum("mykxl,mykxl->myx", crops, crops))
@@ -241,30 +263,28 @@ def _match_crops(
     down, across = np.divmod(best, num_stretches)
     stretches = np.array(_STRETCHES, np.float32)
     boxes = np.concatenate([stretches[across], stretches[down]], axis=1)
-    # The crop was found in the unmirrored photo; seen in a mirror it lies on the other side.
-    boxes[mirrored, :2] = 1 - boxes[mirrored, 1::-1]
-    return alike[np.arange(num), best], boxes
+    # The crop was found in the outer photo as it is.
+    return alike[np.arange(num), best], turn_boxes(boxes, turn)
 
 
 def _describe(
     hashes: NDArray[np.float32],
     along_x: Stretch = _WHOLE,
     along_y: Stretch = _WHOLE,
-    mirrored: bool = False,
+    turn: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weighted hashes of a crop or mirror image as vectors of length 1.
+    """Weighted hashes of a crop, turned, as vectors of length 1.
 
     Returns:
         [N, 64] to compare them by and [N, 36] to sort them into cells by.
     """
     weights = _weigh(_SEARCH_SIDE, _SEARCH_EXPONENT)
-    if mirrored:
-        weights = weights * _MIRROR[:_SEARCH_SIDE]
     down, across = _cut(along_y, _SEARCH_SIDE), _cut(along_x, _SEARCH_SIDE)
     crops = np.empty((len(hashes), _SEARCH_SIDE, _SEARCH_SIDE), np.float32)
     for start in range(0, len(hashes), 8192):
         some = slice(start, start + 8192)
-        crops[some] = np.matmul(np.matmul(down, hashes[some]), across.T) * weights
+        cut = np.matmul(np.matmul(down, hashes[some]), across.T)
+        crops[some] = turn_hashes(cut, turn) * weights
     coarse = crops[:, :_CELL_SIDE, :_CELL_SIDE].copy()
     return _flatten(crops), _flatten(coarse)
 
@@ -273,10 +293,6 @@ def _flatten(crops: NDArray[np.float32]) -> NDArray[np.float32]:
     vectors = crops.reshape(len(crops), int(np.prod(crops.shape[1:])))
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     return vectors
-
-
-_MIRROR = np.where(np.arange(HASH_SIDE) % 2, -1, 1).astype(np.float32)
-"""In a mirror the cosines of odd horizontal frequency change their sign."""
 
 
 def _weigh(side: int, exponent: float) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lotlens.audit.hashes import HASH_SIDE, hash_frame
 from lotlens.audit.likeness import measure_likeness
+from lotlens.audit.turns import turn_frame
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode, decode_sized
@@ -70,14 +71,14 @@ class Pair:
     Attributes:
         outer: the one that shows as much or more.
         inner: the other.
-        mirrored: whether the inner one is compared with the outer one's mirror image.
-        box: left, right, top, bottom of the inner within the outer (mirrored) one, as shares.
+        turn: how the outer one is turned before it is compared (see `turns`).
+        box: left, right, top, bottom of the inner within the turned outer one, as shares.
         shortest_side: of both photos, in pixels.
     """
 
     outer: Photo
     inner: Photo
-    mirrored: bool
+    turn: int
     box: tuple[float, float, float, float]
     shortest_side: int
 
@@ -138,8 +139,7 @@ def _compare(reader: PhotoReader, pair: Pair) -> float:
         outer, inner = (_read_frame(reader, photo) for photo in (pair.outer, pair.inner))
     except UnreadablePhoto:
         return 0.0
-    if pair.mirrored:
-        outer = outer[:, ::-1]
+    outer = turn_frame(outer, pair.turn)
     # Where a photo has fewer pixels than the frame, the finest level would compare made-up ones.
     shrink = 1 if pair.shortest_side >= FRAME else 2 if pair.shortest_side >= FRAME // 2 else 4
     return _measure_once(outer, inner, pair.box, shrink)

@@ -17,6 +17,7 @@ from lotlens.audit.checks import CHECKS
 from lotlens.audit.findings import Audit, audit_lot, find_links, write_findings
 from lotlens.audit.signs import scan_photos
 from lotlens.audit.split import draw_folds, draw_split
+from lotlens.audit.turns import NUM_TURNS, turn_frame
 from lotlens.drawn.lot import draw_lot
 from lotlens.errors import InputError
 from lotlens.photos.sources import open_lot
@@ -335,6 +336,21 @@ def test_a_thumbnail_is_a_copy(tmp_path, texture_drawer):
     files = {f"{n}.png": encode(np.asarray(image)) for n, image in enumerate([*pictures, small])}
     audit = audit_lot(open_lot(lay(tmp_path, files)))
     assert list_found(audit) == [("test", "3.png", "near-duplicate"), ("test", "3.png", "tiny")]
+
+
+@pytest.mark.parametrize("turn", range(2, NUM_TURNS))
+def test_a_turned_copy_is_found_and_kept_together(tmp_path, texture_drawer, turn):
+    """Turned by 90, 180 or 270 degrees, mirrored or not, saved anew."""
+    pictures = [texture_drawer(number) for number in range(4)]
+    turned = np.stack([turn_frame(pictures[0][:, :, k], turn) for k in range(3)], axis=2)
+    files = {f"{'ab'[n % 2]}/{n}.png": encode(picture) for n, picture in enumerate(pictures)}
+    files["b/turned.jpg"] = encode(turned, "JPEG", quality=80)
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert list_found(audit, *COPIES) == [("train", "turned.jpg", "near-duplicate")]
+    told = sentences(audit, "near-duplicate")["turned.jpg"]
+    assert told.startswith("It looks like the same picture as 0.png (likeness 0.9")
+    assert audit.groups == dict.fromkeys(["0.png", "turned.jpg"], "copies of 0.png")
+    assert list_ids(audit, "label-conflict") == {"0.png", "turned.jpg"}
 
 
 def test_files_that_show_nothing_are_no_copies(tmp_path, pictures):

@@ -12,6 +12,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from lotlens.audit import hashes
 from lotlens.audit.hashes import HASH_SIDE, find_lookalikes, hash_frame
+from lotlens.audit.turns import INVERSES, MIRROR, NUM_TURNS, turn_frame, turn_hashes
 from lotlens.drawn.scenes import add_watermark
 from lotlens.photos.quality import frame_photo
 
@@ -132,10 +133,10 @@ def test_planted_copies_are_found_and_strangers_are_not(planted):
     assert (alike.scores > hashes.MATCH_THRESHOLD).all()
     assert (alike.scores < 1.001).all()
     missed = Counter(kinds)
-    for pair, mirrored, box in zip(alike.pairs, alike.mirrored, alike.boxes, strict=True):
+    for pair, turn, box in zip(alike.pairs, alike.turns, alike.boxes, strict=True):
         number = min(pair)
         assert max(pair) == number + NUM_PICTURES, "a pair of strangers"
-        assert mirrored == (kinds[number] == "mirrored")
+        assert turn == (MIRROR if kinds[number] == "mirrored" else 0)
         missed[kinds[number]] -= 1
         # Of a crop it is known which of the two shows more.
         if kinds[number] == "cropped":
@@ -168,14 +169,14 @@ def test_the_box_of_a_mirrored_crop_lies_in_the_mirrored_picture(texture_drawer)
     crop = picture[:, ::-1][: round(0.94 * height), round(0.12 * width) :]
     alike = find_lookalikes(np.stack([hash_photo(crop), hash_photo(picture)]))
     assert alike.pairs.tolist() == [[1, 0]]
-    assert alike.mirrored.tolist() == [True]
+    assert alike.turns.tolist() == [MIRROR]
     assert alike.boxes[0] == pytest.approx([0.12, 1.0, 0.0, 0.94], abs=0.02)
 
 
 def name_pairs(alike, names):
     return {
-        (frozenset(names[pair].tolist()), bool(mirrored))
-        for pair, mirrored in zip(alike.pairs, alike.mirrored, strict=True)
+        (frozenset(names[pair].tolist()), int(turn))
+        for pair, turn in zip(alike.pairs, alike.turns, strict=True)
     }
 
 
@@ -200,7 +201,7 @@ def test_cells_lose_hardly_a_pair(monkeypatch):
     crops[:, 0, 0] = 0
     found = np.concatenate([pictures, crops]).astype(np.float16)
     whole = name_pairs(find_lookalikes(found), np.arange(len(found)))
-    planted = {(frozenset([number, 1500 + number]), False) for number in range(100)}
+    planted = {(frozenset([number, 1500 + number]), 0) for number in range(100)}
     assert len(whole & planted) >= 95
 
     monkeypatch.setattr(hashes, "_FEW", 50)
@@ -243,6 +244,85 @@ def test_one_cell_and_crop_gives_no_photo_more_pairs_than_the_cap():
     rows = np.arange(300)
     keys = hashes._compare(whole, rows, whole, rows)
     assert 0 < len(keys) <= 300 * hashes._MOST_PER_PHOTO
+
+
+# --- quarter turns -------------------------------------------------------------------------------
+
+TURNED = range(2, NUM_TURNS)
+
+
+@pytest.fixture(scope="module")
+def turned(planted, texture_drawer):
+    """The planted hashes, and those of six of the pictures that have no copies, once more, turned.
+
+    Other than the planted copies these come first.
+    """
+    found, _, _ = planted
+    copies = [hash_frame(turn_frame(frame_photo(texture_drawer(110 + t)), t)) for t in TURNED]
+    return np.concatenate([copies, found])
+
+
+def list_turned(alike, num_copies=len(TURNED)):
+    """The pairs of a picture and its turned copy, with how the picture must be turned for that."""
+    return {
+        (max(pair) - num_copies, int(turn if pair[0] > pair[1] else INVERSES[turn]))
+        for pair, turn in zip(alike.pairs.tolist(), alike.turns, strict=True)
+        if min(pair) < num_copies
+    }
+
+
+def test_copies_that_are_turned_by_quarters_are_found(turned):
+    assert list_turned(find_lookalikes(turned)) == {(110 + turn, turn) for turn in TURNED}
+    # The other way round: the copies come last.
+    order = np.roll(np.arange(len(turned)), -len(TURNED))
+    alike = find_lookalikes(turned[order])
+    pairs = {pair for pair, turn in name_pairs(alike, order) if turn in TURNED}
+    assert pairs == {frozenset([turn - 2, 110 + turn + 6]) for turn in TURNED}
+
+
+def test_turns_change_nothing_of_what_is_found_without(turned, monkeypatch):
+    alike = find_lookalikes(turned)
+    monkeypatch.setattr(hashes, "_VIEWS", [v for v in hashes._VIEWS if v[1] <= MIRROR])
+    straight = find_lookalikes(turned)
+    assert len(straight) == NUM_COPIES
+    kept = alike.turns <= MIRROR
+    for name in ("pairs", "turns", "boxes", "scores"):
+        assert np.array_equal(getattr(alike, name)[kept], getattr(straight, name))
+
+
+def test_a_crop_of_a_turned_picture_lies_in_the_turned_picture(texture_drawer):
+    """The second look tries crops of turned pictures, too."""
+    picture = texture_drawer(3)
+    turned = turn_frame(frame_photo(picture), 5)
+    height, width = turned.shape
+    crop = turned[round(0.06 * height) :, : round(0.94 * width)]
+    found = np.stack([hash_photo(np.stack([crop] * 3, 2)), hash_photo(picture)])
+    # The photo of the crop is the first, so that it is turned back to be like the picture.
+    pairs, turns = np.array([[0, 1]]), np.array([INVERSES[5]])
+    scores, boxes, swapped = hashes._match(found.astype(np.float32), pairs, turns)
+    assert scores[0] > 0.98
+    assert swapped.tolist() == [True]
+    assert boxes[0] == pytest.approx([0, 0.94, 0.06, 1.0], abs=0.02)
+
+
+def test_cells_lose_hardly_a_turned_copy(monkeypatch):
+    rng = np.random.default_rng(1)
+    frequency = np.hypot(*np.meshgrid(np.arange(HASH_SIDE), np.arange(HASH_SIDE)))
+    pictures = rng.normal(size=(900, HASH_SIDE, HASH_SIDE)) * 30 / np.maximum(frequency, 1)
+    pictures[:, 0, 0] = 0
+    pictures = pictures.astype(np.float32)
+    turns = np.arange(90) % len(TURNED) + 2
+    copies = np.concatenate([turn_hashes(pictures[n : n + 1], t) for n, t in enumerate(turns)])
+    copies += rng.normal(size=copies.shape) * 0.3
+    copies[:, 0, 0] = 0
+    monkeypatch.setattr(hashes, "_FEW", 50)
+    alike = find_lookalikes(np.concatenate([pictures, copies]).astype(np.float16), seed=3)
+    found = {
+        (min(pair), int(turn if pair[0] < pair[1] else INVERSES[turn]))
+        for pair, turn in zip(alike.pairs.tolist(), alike.turns, strict=True)
+        if max(pair) - 900 == min(pair)
+    }
+    assert len(found & set(enumerate(turns.tolist()))) >= 88
 
 
 def test_flat_pictures_are_like_nothing(texture_drawer):

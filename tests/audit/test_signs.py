@@ -77,8 +77,8 @@ def test_results_and_order_are_the_same_for_any_number_of_workers(tmp_path, text
         assert steps[-1] == (110, 110)
         assert {total for _, total in steps} == {110}
         assert len(steps) > 1
-    pairs = [Pair(photos[at], photos[at + 1], False, WHOLE, 60) for at in range(1, 100, 20)]
-    pairs += [Pair(photos[at], photos[at], False, WHOLE, 60) for at in (1, 2)]
+    pairs = [Pair(photos[at], photos[at + 1], 0, WHOLE, 60) for at in range(1, 100, 20)]
+    pairs += [Pair(photos[at], photos[at], 0, WHOLE, 60) for at in (1, 2)]
     likeness = compare_photos(pairs, num_workers=1)
     assert likeness == compare_photos(pairs, num_workers=2)
     assert min(likeness[-2:]) > SAME > max(likeness[:-2])
@@ -228,18 +228,18 @@ def test_pairs_are_compared_as_told(tmp_path, texture_drawer):
     broken = lay(tmp_path, broken=b"")[0]
     likeness = compare_photos(
         [
-            Pair(outer, mirrored, True, WHOLE, 240),
-            Pair(outer, mirrored, False, WHOLE, 240),
-            Pair(outer, crop, False, (0.25, 1.0, 0.0, 0.8), 192),
-            Pair(outer, small, False, WHOLE, 40),
-            Pair(outer, broken, False, WHOLE, 240),
-            Pair(Photo("never there", None), outer, False, WHOLE, 240),
+            Pair(outer, mirrored, 1, WHOLE, 240),
+            Pair(outer, mirrored, 0, WHOLE, 240),
+            Pair(outer, crop, 0, (0.25, 1.0, 0.0, 0.8), 192),
+            Pair(outer, small, 0, WHOLE, 40),
+            Pair(outer, broken, 0, WHOLE, 240),
+            Pair(Photo("never there", None), outer, 0, WHOLE, 240),
         ]
     )
     assert [value > SAME for value in likeness] == [True, False, True, True, False, False]
     assert likeness[-2:] == (0.0, 0.0)
     # The few pixels of a small photo are compared at its own size.
-    (wrong,) = compare_photos([Pair(outer, small, False, WHOLE, 240)])
+    (wrong,) = compare_photos([Pair(outer, small, 0, WHOLE, 240)])
     assert wrong < likeness[3]
 
 
@@ -256,11 +256,11 @@ def test_equal_pixels_are_measured_once_and_changed_ones_anew(
     first, second = (Image.fromarray(texture_drawer(seed, 320, 240)) for seed in (0, 1))
     photos = lay(tmp_path, one=encode(first), same=encode(first, "BMP"))
     pairs = [
-        Pair(*photos, False, WHOLE, 240),
-        Pair(*photos, True, WHOLE, 240),
-        Pair(*photos, False, (0.0, 0.5, 0.0, 1.0), 240),
-        Pair(*photos, False, WHOLE, 40),
-        Pair(*photos[::-1], False, WHOLE, 240),
+        Pair(*photos, 0, WHOLE, 240),
+        Pair(*photos, 1, WHOLE, 240),
+        Pair(*photos, 0, (0.0, 0.5, 0.0, 1.0), 240),
+        Pair(*photos, 0, WHOLE, 40),
+        Pair(*photos[::-1], 0, WHOLE, 240),
     ]
     likeness = compare_photos(pairs)
     assert likeness[0] == likeness[4] > SAME > likeness[1]
@@ -272,7 +272,7 @@ def test_equal_pixels_are_measured_once_and_changed_ones_anew(
     assert len(measured) == 5
     # What is kept is bounded.
     monkeypatch.setattr(scan, "_MOST_KEPT", 3)
-    compare_photos([Pair(*photos, False, (0.0, 1.0, 0.0, 0.5), 240)])
+    compare_photos([Pair(*photos, 0, (0.0, 1.0, 0.0, 0.5), 240)])
     assert len(scan._likenesses) == 1
 
 
