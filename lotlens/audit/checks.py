@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from lotlens.audit.names import name_source
 from lotlens.photos.quality import BLURRED, DARK, FLAT, TINY
 from lotlens.photos.reading import NO_FILE
 from lotlens.photos.tables import list_some
@@ -72,6 +73,7 @@ CHECKS: Mapping[str, Check] = {
         Check(
             "near-duplicate", "warning", ("group", "drop"), "looks like the same picture, changed"
         ),
+        Check("same-source", "warning", ("group",), "names of one source, and they look alike"),
         Check("no-row", "warning", ("drop",), "a photo that the table does not name"),
         Check("no-label", "warning", ("drop",), "a row without a label"),
         Check("unknown-class", "warning", ("drop",), "a test photo of a class that train lacks"),
@@ -250,6 +252,34 @@ def check_copies(
                     file = file_of[member]
                     end = ends.get(file, theirs)
                     add(LABEL_CONFLICT, member, other_ids, equals[file], start, end)
+    return findings
+
+
+def check_sources(ids: Sequence[str], kin: Iterable[Link]) -> list[Finding]:
+    """Photos of train that names and looks say to be made of one picture, but the first by id.
+
+    Args:
+        ids: of the photos.
+        kin: links between their positions (see `findings.find_kin`).
+    """
+    kin = tuple(kin)
+    likeness: dict[int, float] = {}
+    for link in kin:
+        for at in (link.first, link.second):
+            likeness[at] = max(likeness.get(at, 0.0), link.likeness)
+    findings = []
+    for cluster in join_links(len(ids), kin):
+        members = sorted(cluster, key=lambda at: ids[at])
+        member_ids = [ids[at] for at in members]
+        for number, member in enumerate(members[1:], start=1):
+            related = member_ids[:number]
+            source = list_some([name_source(ids[member])[0]])
+            sentence = (
+                f"It looks like {list_some(related, 3)} ({show_likeness(likeness[member])}),"
+                f" perhaps rotated or cut, and their names are of one source, {source}."
+            )
+            some = tuple(related[:_MOST_RELATED])
+            findings.append(Finding(ids[member], "same-source", likeness[member], some, sentence))
     return findings
 
 

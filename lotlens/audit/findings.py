@@ -22,6 +22,7 @@ from lotlens.audit.checks import (
     check_readable,
     check_sharpness,
     check_sizes,
+    check_sources,
     check_tones,
     join_links,
     link_equal,
@@ -29,6 +30,8 @@ from lotlens.audit.checks import (
 )
 from lotlens.audit.hashes import find_lookalikes
 from lotlens.audit.likeness import SAME
+from lotlens.audit.names import group_by_source
+from lotlens.audit.rotations import ALIKE, guess_rotated
 from lotlens.audit.signs import Pair, Signs, choose_workers, compare_photos, scan_photos
 from lotlens.audit.split import list_rare_classes
 from lotlens.audit.turns import MIRROR
@@ -37,7 +40,7 @@ from lotlens.recipes.schema import Audit as Settings
 from lotlens.records import OK, Finding, Lot, Photo, Watcher, watch_part
 
 _COLUMNS = ("Id", "Part", "Check", "Severity", "Training", "Score", "Related", "Sentence")
-_NUM_ROUNDS, _NUM_TURNED_ROUNDS = 6, 2
+_NUM_ROUNDS, _NUM_TURNED_ROUNDS, _NUM_KIN_ROUNDS = 6, 2, 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Audit:
     Attributes:
         findings: the worst kind first (in the order of `CHECKS`).
         actions: check -> what training does with the photos found.
-        groups: id of a training photo -> name of its cluster, for photos that have copies.
+        groups: id of a training photo -> name of its cluster, for photos that have copies or are
+            made of the same picture as others.
         dropped: ids of training photos that training leaves out.
         num_photos: part ("train", "test") -> photos looked at.
         class_counts: class label -> photos in train that can be read.
@@ -97,10 +101,12 @@ class Looks:
     Attributes:
         signs: one per photo, those of train first.
         links: pairs of photos that show one picture, by their places among the signs.
+        kin: pairs of training photos that are made of one picture, by names and looks; likewise.
     """
 
     signs: tuple[Signs, ...]
     links: tuple[Link, ...]
+    kin: tuple[Link, ...] = ()
 
 
 def look_at(lot: Lot, *, num_workers: int | None = None, watch: Watcher | None = None) -> Looks:
@@ -117,7 +123,8 @@ def look_at(lot: Lot, *, num_workers: int | None = None, watch: Watcher | None =
             photos, num_workers=num_workers, progress=watch_part(watch, "looking at photos")
         )
         links = find_links(photos, signs, num_workers=num_workers, watch=watch)
-    return Looks(signs, links)
+        kin = find_kin(lot.train.photos, signs, links, num_workers=num_workers, watch=watch)
+    return Looks(signs, links, kin)
 
 
 def audit_lot(
@@ -152,6 +159,7 @@ def audit_lot(
     looks = looks or look_at(lot, num_workers=num_workers, watch=watch)
     signs, links = looks.signs, looks.links
     findings = check_copies(ids, parts, labels, links, _name_classes(lot))
+    findings += check_sources(ids[:num_train], looks.kin)
     findings += _check_part("train", ids[:num_train], signs[:num_train])
     findings += _check_part("test", ids[num_train:], signs[num_train:])
     counts = Counter(
@@ -160,7 +168,7 @@ def audit_lot(
         if sign.status == OK and photo.label is not None
     )
     findings += check_balance(lot.train.classes, counts)
-    groups = _name_groups(ids[:num_train], join_links(len(ids), links))
+    groups = _name_groups(ids[:num_train], join_links(len(ids), (*links, *looks.kin)))
     dropped = frozenset(
         finding.photo_id
         for finding in findings
@@ -216,30 +224,60 @@ def find_links(
     rounds += np.array_split(np.flatnonzero(is_turned), _NUM_TURNED_ROUNDS)
     for some in rounds:
         candidates = [
-            (kept[first], kept[second], number)
-            for number, (first, second) in zip(some, lookalikes.pairs[some].tolist(), strict=True)
-        ]
-        cluster = name_clusters(len(photos), links)
-        candidates = [pair for pair in candidates if cluster[pair[0]] != cluster[pair[1]]]
-        pairs = [
-            Pair(
-                photos[first],
-                photos[second],
+            _Candidate(
+                kept[first],
+                kept[second],
                 int(lookalikes.turns[number]),
                 tuple(lookalikes.boxes[number].tolist()),
-                min(*signs[first].size, *signs[second].size),
             )
-            for first, second, number in candidates
+            for number, (first, second) in zip(some, lookalikes.pairs[some].tolist(), strict=True)
         ]
-        # The workers that looked at the photos are still there: even a few pairs are shared out.
-        likenesses = compare_photos(pairs, num_workers=num_workers or choose_workers(len(photos)))
-        for (first, second, _), likeness in zip(candidates, likenesses, strict=True):
-            if likeness >= SAME:
-                links.append(Link(first, second, likeness, exact=False))
+        links += _confirm(candidates, SAME, photos, signs, links, num_workers)
         num_done += len(some)
         if watch is not None:
             watch("comparing lookalikes", num_done, len(lookalikes))
     return tuple(links)
+
+
+def find_kin(
+    photos: Sequence[Photo],
+    signs: Sequence[Signs],
+    links: Sequence[Link],
+    *,
+    num_workers: int | None = None,
+    watch: Watcher | None = None,
+) -> tuple[Link, ...]:
+    """Pairs of photos that are made of one picture by their names, and whose looks agree with that.
+
+    That finds what `find_links` cannot: pictures that were rotated by any angle, sheared, or of
+    which much was cut off. Pairs that are joined already are skipped.
+
+    Args:
+        photos: of train.
+        signs: of `scan_photos`; those of train first.
+        links: of `find_links`, for the same signs.
+        num_workers: processes that compare photos.
+        watch: told of the work as it goes on.
+    """
+    groups = [
+        [at for at in group if signs[at].status == OK] for group in group_by_source(photos).values()
+    ]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        return ()
+    guesses = guess_rotated(np.stack([signs[at].hash for at in range(len(photos))]), groups)
+    kin: list[Link] = []
+    num_done = 0
+    for some in np.array_split(np.arange(len(guesses)), _NUM_KIN_ROUNDS):
+        candidates = [
+            _Candidate(guess.outer, guess.inner, guess.turn, warp=guess.warp)
+            for guess in (guesses[number] for number in some)
+        ]
+        kin += _confirm(candidates, ALIKE, photos, signs, (*links, *kin), num_workers)
+        num_done += len(some)
+        if watch is not None:
+            watch("comparing photos of one name", num_done, len(guesses))
+    return tuple(kin)
 
 
 def write_findings(path: Path, audit: Audit) -> None:
@@ -274,6 +312,48 @@ def find_unreadable(status: Mapping[str, str]) -> tuple[Finding, ...]:
         for id_, reason in status.items()
         if reason != OK
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Positions of two photos to look at more closely; the rest is as in `signs.Pair`."""
+
+    outer: int
+    inner: int
+    turn: int
+    box: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
+    warp: int | None = None
+
+
+def _confirm(
+    candidates: Sequence[_Candidate],
+    least: float,
+    photos: Sequence[Photo],
+    signs: Sequence[Signs],
+    links: Sequence[Link],
+    num_workers: int | None,
+) -> list[Link]:
+    """Links between candidates that the links so far do not join, if they are alike enough."""
+    cluster = name_clusters(len(signs), links)
+    apart = [pair for pair in candidates if cluster[pair.outer] != cluster[pair.inner]]
+    pairs = [
+        Pair(
+            photos[pair.outer],
+            photos[pair.inner],
+            pair.turn,
+            pair.box,
+            min(*signs[pair.outer].size, *signs[pair.inner].size),
+            pair.warp,
+        )
+        for pair in apart
+    ]
+    # The workers that looked at the photos are still there: even a few pairs are shared out.
+    likenesses = compare_photos(pairs, num_workers=num_workers or choose_workers(len(photos)))
+    return [
+        Link(pair.outer, pair.inner, likeness, exact=False)
+        for pair, likeness in zip(apart, likenesses, strict=True)
+        if likeness >= least
+    ]
 
 
 def _choose_actions(settings: Settings) -> dict[str, Action]:

@@ -56,8 +56,8 @@ def measure_likeness(
     for level in _SHRINKS:
         if level < shrink:
             break
-        large = _shrink(outer.astype(np.float32), level)
-        small = _shrink(inner.astype(np.float32), level)
+        large = shrink_frame(outer.astype(np.float32), level)
+        small = shrink_frame(inner.astype(np.float32), level)
         aligned = [
             edges
             for edges in (_align(large, small, start) for start in starts)
@@ -117,7 +117,19 @@ def _align(
 def _compare(
     outer: NDArray[np.float32], inner: NDArray[np.float32], edges: NDArray[np.float64]
 ) -> float:
-    laid, inside = _lay(outer, edges, len(inner))
+    return measure_agreement(*_lay(outer, edges, len(inner)), inner)
+
+
+def measure_agreement(
+    laid: NDArray[np.float32], inside: NDArray[np.bool_], inner: NDArray[np.float32]
+) -> float:
+    """The correlation of the better four fifths of the squares that have structure; 0 if too few.
+
+    Args:
+        laid: [side, side], what the outer photo shows where the inner one lies.
+        inside: which of these pixels it has.
+        inner: the inner photo.
+    """
     whole = _cut_squares(inside).all(axis=1)
     one, other = _cut_squares(laid)[whole], _cut_squares(inner)[whole]
     one -= one.mean(axis=1, keepdims=True)
@@ -156,7 +168,8 @@ def _interpolate(
     return matrix, inside
 
 
-def _shrink(frame: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+def shrink_frame(frame: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+    """A frame [side, side] at so many times fewer pixels a side, each the mean of those."""
     side = len(frame) // times
     small: NDArray[np.float32] = frame.reshape(side, times, side, times).mean(axis=(1, 3))
     return small

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lotlens.audit.hashes import HASH_SIDE, hash_frame
 from lotlens.audit.likeness import measure_likeness
+from lotlens.audit.rotations import WARPS, measure_rotated
 from lotlens.audit.turns import turn_frame
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
@@ -74,6 +75,8 @@ class Pair:
         turn: how the outer one is turned before it is compared (see `turns`).
         box: left, right, top, bottom of the inner within the turned outer one, as shares.
         shortest_side: of both photos, in pixels.
+        warp: instead of the box, number of the warp to start from (see `rotations.WARPS`) where
+            one may be rotated; None where not.
     """
 
     outer: Photo
@@ -81,6 +84,7 @@ class Pair:
     turn: int
     box: tuple[float, float, float, float]
     shortest_side: int
+    warp: int | None = None
 
 
 def scan_photos(
@@ -99,7 +103,10 @@ def scan_photos(
 def compare_photos(
     pairs: Sequence[Pair], *, num_workers: int | None = None, progress: Progress | None = None
 ) -> tuple[float, ...]:
-    """The likeness of each pair (see `likeness.measure_likeness`); 0 if one cannot be read now."""
+    """The likeness of each pair; 0 if one cannot be read now.
+
+    It is that of `likeness.measure_likeness`, and with a warp that of `rotations.measure_rotated`.
+    """
     return tuple(_share_out(_compare, pairs, num_workers, progress))
 
 
@@ -142,24 +149,25 @@ def _compare(reader: PhotoReader, pair: Pair) -> float:
     outer = turn_frame(outer, pair.turn)
     # Where a photo has fewer pixels than the frame, the finest level would compare made-up ones.
     shrink = 1 if pair.shortest_side >= FRAME else 2 if pair.shortest_side >= FRAME // 2 else 4
-    return _measure_once(outer, inner, pair.box, shrink)
+    return _measure_once(outer, inner, pair.box if pair.warp is None else pair.warp, shrink)
 
 
-_likenesses: dict[tuple[bytes, bytes, tuple[float, float, float, float], int], float] = {}
+_Start = tuple[float, float, float, float] | int
+_likenesses: dict[tuple[bytes, bytes, _Start, int], float] = {}
 
 
 def _measure_once(
-    outer: NDArray[np.uint8],
-    inner: NDArray[np.uint8],
-    box: tuple[float, float, float, float],
-    shrink: int,
+    outer: NDArray[np.uint8], inner: NDArray[np.uint8], start: _Start, shrink: int
 ) -> float:
-    """`measure_likeness`, once for equal pixels: a sweep audits the same photos run after run."""
+    """The likeness, once for equal pixels: a sweep audits the same photos run after run."""
     first, second = (hashlib.sha256(frame.tobytes()).digest() for frame in (outer, inner))
-    key = (first, second, box, shrink)
+    key = (first, second, start, shrink)
     likeness = _likenesses.get(key)
     if likeness is None:
-        likeness = measure_likeness(outer, inner, box, shrink=shrink)
+        if isinstance(start, int):
+            likeness = measure_rotated(outer, inner, WARPS[start], shrink=shrink)
+        else:
+            likeness = measure_likeness(outer, inner, start, shrink=shrink)
         if len(_likenesses) >= _MOST_KEPT:
             _likenesses.clear()
         _likenesses[key] = likeness

@@ -16,6 +16,7 @@ from lotlens.audit.checks import (
     check_readable,
     check_sharpness,
     check_sizes,
+    check_sources,
     check_tones,
     join_links,
     link_equal,
@@ -229,6 +230,22 @@ def test_one_label_is_no_conflict():
     assert "label-conflict" not in [f.check for f in check_train(["1", "1"], near(0, 1))]
 
 
+def test_photos_of_one_source_are_told_but_the_first_by_id():
+    ids = ["Car_rot9.jpg", "b.jpg", "b (1).jpg", "car.jpg", "car_jpg.rf.0123ab.jpg"]
+    findings = check_sources(ids, [near(4, 3, 0.9), near(0, 3, 0.8), near(2, 1, 0.77)])
+    assert show(findings) == [
+        ("car.jpg", "same-source", ("Car_rot9.jpg",)),
+        ("car_jpg.rf.0123ab.jpg", "same-source", ("Car_rot9.jpg", "car.jpg")),
+        ("b.jpg", "same-source", ("b (1).jpg",)),
+    ]
+    assert [finding.score for finding in findings] == [0.9, 0.9, 0.77]
+    assert findings[1].sentence == (
+        "It looks like Car_rot9.jpg, car.jpg (likeness 0.90), perhaps rotated or cut, and their"
+        " names are of one source, car."
+    )
+    assert check_sources(ids, []) == []
+
+
 def test_labels_of_test_photos_are_of_no_matter():
     findings = check_copies("az", ["train", "test"], ["1", "2"], [near(0, 1)], {})
     assert [finding.check for finding in findings] == ["leak"]
@@ -360,6 +377,7 @@ def test_every_finding_is_one_plain_sentence_of_a_known_check():
     findings = [
         *check_train(["1", None, "2"], near(0, 1), same(1, 2)),
         *check_copies("az", ["train", "test"], ["1", None], [near(0, 1)], {}),
+        *check_sources(["a", "a (1)"], [near(0, 1)]),
         *check_readable(["a"], ["empty file (0 bytes)"], "train"),
         *check_sizes(["a"], [(10, 300)], "train"),
         *check_tones(["a", "b"], [(0, 0, 0), (9, 9, 99)], "train"),

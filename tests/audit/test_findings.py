@@ -420,6 +420,99 @@ def test_rare_and_small_classes_are_told(tmp_path, texture_drawer):
         audit_lot(lot, lock=1)
 
 
+# --- names of one source -------------------------------------------------------------------------
+
+
+def rotate(picture, degrees):
+    """Rotated with black corners, as augmentation leaves it."""
+    image = Image.fromarray(picture).rotate(degrees, Image.Resampling.BILINEAR)
+    return encode(np.asarray(image), "JPEG", quality=85)
+
+
+def lay_roboflow(folder, texture_drawer, names):
+    """Twelve pictures of two classes, and each rotated by 7 degrees; all have these names."""
+    files = {}
+    for number in range(12):
+        place, picture = "ab"[number % 2], texture_drawer(number)
+        files[f"{place}/{names[0].format(number)}"] = encode(picture)
+        files[f"{place}/{names[1].format(number)}"] = rotate(picture, 7 if number % 4 < 2 else -7)
+    return open_lot(lay(folder, files))
+
+
+ROBOFLOW = ("car{}_jpg.rf.0a1b2c3d.jpg", "car{}_jpg.rf.4e5f6a7b.jpg")
+
+
+@pytest.mark.parametrize(
+    "names", [ROBOFLOW, ("{}.png", "{} (1).jpg"), ("{}.png", "{}_rot7.jpg")], ids=lambda n: n[1]
+)
+def test_rotated_photos_whose_names_are_of_one_source_are_kept_together(
+    tmp_path, texture_drawer, names
+):
+    lot = lay_roboflow(tmp_path, texture_drawer, names)
+    audit = audit_lot(lot)
+    assert audit.count() == {"same-source": 12}
+    assert audit.dropped == frozenset()
+    pairs = [{name.format(number) for name in names} for number in range(12)]
+    assert audit.groups == {id_: f"copies of {min(pair)}" for pair in pairs for id_ in pair}
+    for seed in range(3):
+        options = {"seed": seed, "groups": audit.groups}
+        for split in (
+            draw_split(lot.train, validation=0.3, lock=0.2, **options),
+            draw_folds(lot.train, num_folds=3, **options),
+        ):
+            parts = [set(ids) for ids in split.parts.values()]
+            assert all(any(pair <= part for part in parts) for pair in pairs)
+
+
+def test_what_is_rotated_is_no_copy_without_a_name_that_says_so(tmp_path, texture_drawer):
+    lot = lay_roboflow(tmp_path, texture_drawer, ("{}.png", "1{}.jpg"))
+    assert audit_lot(lot).findings == ()
+
+
+def test_photos_of_one_name_that_look_otherwise_are_not_kept_together(tmp_path, texture_drawer):
+    """As browsers name what they save."""
+    files = {f"a/images ({n}).png": encode(texture_drawer(n)) for n in range(1, 20)}
+    files |= {f"b/images ({n}).png": encode(texture_drawer(n)) for n in range(20, 40)}
+    files["a/images.png"] = encode(texture_drawer(0))
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert (audit.findings, audit.groups) == ((), {})
+
+
+def test_a_rotated_photo_among_many_of_one_name_is_found(tmp_path, texture_drawer):
+    files = {f"a/images ({n}).png": encode(texture_drawer(n)) for n in range(1, 40)}
+    files |= {f"b/{n}.png": encode(texture_drawer(n)) for n in range(40, 43)}
+    files["a/images (40).jpg"] = rotate(texture_drawer(7), 7)
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert list_found(audit) == [("train", "images (7).png", "same-source")]
+    assert set(audit.groups) == {"images (7).png", "images (40).jpg"}
+
+
+def test_across_classes_and_test_photos_names_say_nothing(tmp_path, texture_drawer):
+    picture = texture_drawer(0)
+    files = {f"train/{'ab'[n % 2]}/{n}.png": encode(texture_drawer(n)) for n in range(6)}
+    files |= {"train/b/0 (1).jpg": rotate(picture, 7), "test/a/0 (2).jpg": rotate(picture, -7)}
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert audit.num_photos == {"train": 7, "test": 1}
+    assert (audit.findings, audit.groups) == ((), {})
+
+
+def test_a_copy_of_one_name_is_told_once_as_a_copy(tmp_path, texture_drawer):
+    """And what is joined to it by its name joins its cluster."""
+    pictures = {f"{'ab'[n % 2]}/{n}.png": encode(texture_drawer(n)) for n in range(6)}
+    more = {"a/0 (1).jpg": encode(texture_drawer(0), "JPEG", quality=60)}
+    more["a/0 (2).jpg"] = rotate(texture_drawer(0), 9)
+    audit = audit_lot(open_lot(lay(tmp_path, pictures | more)))
+    assert audit.count() == {"near-duplicate": 1, "same-source": 1}
+    assert audit.groups == dict.fromkeys(["0.png", "0 (1).jpg", "0 (2).jpg"], "copies of 0 (1).jpg")
+
+
+def test_a_photo_of_one_name_that_cannot_be_read_is_left_out(tmp_path, texture_drawer):
+    files = {f"{'ab'[n % 2]}/{n}.png": encode(texture_drawer(n)) for n in range(6)}
+    files |= {"a/0 (1).jpg": b"", "b/1 (1).jpg": rotate(texture_drawer(1), 7)}
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert audit.count() == {"unreadable": 1, "same-source": 1}
+
+
 # --- findings of tables and files that do not match ----------------------------------------------
 
 
