@@ -13,6 +13,7 @@ from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Probe
 from lotlens.records import OK, ImageSpec
+from lotlens.vision import finetune
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.probe import compute_features, fit_probe
@@ -30,6 +31,24 @@ def log_loss_of(classifier, validation, spec):
     with torch.inference_mode():
         logits = [classifier(torch.from_numpy(batch))[0].numpy() for batch in photos.batches(8)]
     return calibrated_losses(np.concatenate(logits), photos.targets).mean()
+
+
+@pytest.fixture
+def spoiling(monkeypatch):
+    """Fine-tuning that ends with the head of each class given to the next one.
+
+    A rate too high spoils as well, but what becomes of such weights hangs on a CPU's rounding.
+    """
+    real = finetune.fine_tune
+
+    def spoil(classifier, *args, **options):
+        tuned = real(classifier, *args, **options)
+        with torch.no_grad():
+            for value in classifier.head.parameters():
+                value.copy_(value.roll(1, dims=0))
+        return tuned
+
+    monkeypatch.setattr(finetune, "fine_tune", spoil)
 
 
 def test_the_best_candidate_is_the_result(small_lot, tiny_recipe):
@@ -50,7 +69,7 @@ def test_the_best_candidate_is_the_result(small_lot, tiny_recipe):
     assert trained.chosen == best.name
     # The weights given back are truly those that were judged.
     assert log_loss_of(trained.classifier, validation, trained.spec) == pytest.approx(
-        best.log_loss, rel=1e-3
+        best.log_loss, rel=1e-3, abs=1e-6
     )
     assert [row["epoch"] for row in trained.history] == [1, 2]
     assert set(trained.status.values()) == {OK}
@@ -61,21 +80,24 @@ def test_the_best_candidate_is_the_result(small_lot, tiny_recipe):
         ][-1]
 
 
+@pytest.mark.usefixtures("spoiling")
 def test_given_weights_are_the_start_and_the_first_candidate(small_lot, tiny_recipe):
     train, validation = halves(small_lot)
     probed = parse_recipe(tiny_recipe | {"stages": tiny_recipe["stages"][:1]})
     start = run_stages(probed, train, validation)
-    spoilt = parse_recipe(tiny_recipe | {"stages": [tiny_recipe["stages"][1] | {"lr": 1.0}]})
+    tuning = parse_recipe(tiny_recipe | {"stages": tiny_recipe["stages"][1:]})
     weights = start.classifier.state_dict()
-    trained = run_stages(spoilt, train, validation, start=weights)
+    trained = run_stages(tuning, train, validation, start=weights)
     first, tuned, *between = trained.candidates
     assert first.name == "start"
-    assert first.log_loss == pytest.approx(start.candidates[0].log_loss, rel=1e-3)
+    assert first.log_loss == pytest.approx(start.candidates[0].log_loss, rel=1e-3, abs=1e-6)
     assert tuned.name == "fine-tuned"
     assert between[0].name == "wise-ft 0.8"
     # What it ends with is worse by far, so that what was known is not forgotten.
-    assert tuned.log_loss > first.log_loss
-    assert log_loss_of(trained.classifier, validation, trained.spec) <= first.log_loss * 1.001
+    assert tuned.log_loss > first.log_loss + 0.1
+    assert (
+        log_loss_of(trained.classifier, validation, trained.spec) <= first.log_loss * 1.001 + 1e-6
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -109,19 +131,20 @@ def test_weights_of_one_change_nothing(small_lot, tiny_recipe):
     assert all(torch.allclose(one[key], other[key], atol=1e-5) for key in one)
 
 
+@pytest.mark.usefixtures("spoiling")
 def test_a_fine_tuning_that_spoils_the_model_loses_to_its_probe(small_lot, tiny_recipe):
     train, validation = halves(small_lot)
-    tiny_recipe["stages"][1] |= {"lr": 1.0, "ema": 0.0}
     trained = run_stages(parse_recipe(tiny_recipe), train, validation)
     by_name = {candidate.name: candidate for candidate in trained.candidates}
-    assert by_name["fine-tuned"].log_loss > by_name["probe"].log_loss
+    assert by_name["fine-tuned"].log_loss > by_name["probe"].log_loss + 0.1
     assert trained.chosen != "fine-tuned"
     assert by_name[trained.chosen].log_loss <= by_name["probe"].log_loss
 
 
+@pytest.mark.usefixtures("spoiling")
 def test_keep_best_can_be_turned_off(small_lot, tiny_recipe):
     train, validation = halves(small_lot)
-    tiny_recipe["stages"][1] |= {"lr": 1.0, "keep_best": False}
+    tiny_recipe["stages"][1] |= {"keep_best": False}
     trained = run_stages(parse_recipe(tiny_recipe), train, validation)
     assert trained.chosen == "fine-tuned"
     assert len(trained.candidates) == 1
