@@ -107,6 +107,8 @@ def write_rows_atomically(
 ) -> None:
     """Write a CSV file: UTF-8 without BOM, commas, bare line feeds, quotes only where needed.
 
+    None and NaN become empty cells.
+
     Args:
         path: the file's final name.
         columns: the header.
@@ -115,7 +117,7 @@ def write_rows_atomically(
     Raises:
         OutputError: see `atomic_path`.
     """
-    table = [list(columns), *([str(value) for value in row] for row in rows)]
+    table = [list(columns), *([_show(value) for value in row] for row in rows)]
     # Python 3.11's writer leaves a bare carriage return unquoted, and readers then see a new row.
     must_quote = any("\r" in value for row in table for value in row)
     text = io.StringIO(newline="")
@@ -123,6 +125,10 @@ def write_rows_atomically(
         text, lineterminator="\n", quoting=csv.QUOTE_ALL if must_quote else csv.QUOTE_MINIMAL
     ).writerows(table)
     write_text_atomically(path, text.getvalue())
+
+
+def _show(value: object) -> str:
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124  (NaN alone does)
 
 
 def _is_about_another_file(error: OSError, *paths: Path) -> bool:

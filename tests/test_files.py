@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -162,6 +163,12 @@ def test_any_rows_come_back_as_they_went_in(tmp_path_factory, rows):
     write_rows_atomically(path, ("Id", "Имя"), rows)
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [["Id", "Имя"], *(list(row) for row in rows)]
+
+
+def test_what_is_not_there_is_an_empty_cell(tmp_path):
+    rows = [(None, float("nan"), np.float32("nan")), ("None", "nan", 0.0)]
+    write_rows_atomically(tmp_path / "a.csv", ("a", "b", "c"), rows)
+    assert (tmp_path / "a.csv").read_text() == "a,b,c\n,,\nNone,nan,0.0\n"
 
 
 def test_rows_are_quoted_only_where_needed(tmp_path):
