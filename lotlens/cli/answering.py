@@ -10,11 +10,7 @@ import typer
 
 from lotlens.cli.options import Json, Run
 from lotlens.cli.progress import show_progress
-from lotlens.cli.screen import (
-    OUT,
-    print_json,
-    replace_nan,
-)
+from lotlens.cli.screen import OUT, Heard, print_json, replace_nan
 
 
 def predict(
@@ -23,24 +19,32 @@ def predict(
         list[Path] | None,
         typer.Argument(help="Folders, zips, files; default the test part of the run's data."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The submission file to write.")] = Path(
-        "submission.csv"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; default answers.csv or submission.csv."),
+    ] = None,
     sample_path: Annotated[
         Path | None,
         typer.Option("--sample", help="sample-submission.csv: exactly its rows, in its order."),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="table, or submission; default submission where there is a sample."
+        ),
+    ] = None,
     fill: Annotated[
-        bool, typer.Option("--fill", help="Give unreadable ids the commonest class.")
+        bool, typer.Option("--fill", help="In a submission, the commonest class without an answer.")
     ] = False,
     details: Annotated[
-        Path | None, typer.Option(help="Also a CSV with probabilities and reasons.")
+        Path | None, typer.Option(help="Also a CSV with all that is known of each answer.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer for photos and write a submission file; the same command goes on after a stop."""
+    """Answer for photos: a table for people, or a submission; the same command goes on."""
     from lotlens.verbs.predict import write_answers
 
+    heard = Heard(quiet=as_json)
     rows: list[dict[str, Any]] = []
     with show_progress(quiet=as_json, again="the same command") as watch:
         written = write_answers(
@@ -48,23 +52,49 @@ def predict(
             photos or None,
             out=out,
             sample=sample_path,
+            form=form,  # type: ignore[arg-type]  # the verb says which there are
             fill=fill,
             details=details,
             keep=rows.extend if as_json else None,
+            tell=heard,
             watch=watch,
         )
     if as_json:
         records = [{key: replace_nan(value) for key, value in row.items()} for row in rows]
-        print_json({"out": str(out), "verdicts": written.verdicts, "photos": records})
-        return
-    silent = written.silent
-    OUT.say(f"{written.num_photos - len(silent)} photos answered, written to {out}")
+        filler = written.filler
+        print_json(
+            {
+                "out": str(written.path),
+                "format": written.form,
+                "rows": written.num_rows,
+                "filled": written.num_filled,
+                "filled_with": None if filler is None else filler.label,
+                "reading": heard.to_dict(),
+                "verdicts": written.verdicts,
+                "photos": records,
+            }
+        )
+    else:
+        _print_written(written, has_details=details is not None)
+
+
+def _print_written(written: Any, *, has_details: bool) -> None:
+    silent, total = written.silent, written.num_photos
+    answered = f"{total - len(silent)} of {total}" if silent else f"{total}"
+    noun = "photo" if total == 1 else "photos"
+    OUT.say(f"{answered} {noun} answered, written to {written.path}")
     told = ", ".join(f"{kind} {count}" for kind, count in written.verdicts.items())
-    OUT.say(f"verdicts: {told}" + ("" if details else "  (--details FILE has one for each)"))
+    is_told = has_details or written.form == "table"
+    OUT.say(f"verdicts: {told}" + ("" if is_told else "  (--details FILE has one for each)"))
     for id_, reason in silent[:10]:
         OUT.say(f"  no answer for {id_}: {reason}")
     if len(silent) > 10:
         OUT.say(f"  and {len(silent) - 10} more")
+    if written.num_filled:
+        OUT.say(
+            f"{written.num_filled} of {written.num_rows} rows filled with {written.filler.shown}:"
+            " they have no answer of the model"
+        )
 
 
 def export(

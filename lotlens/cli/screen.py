@@ -36,6 +36,32 @@ class Screen:
 OUT, ERR = Screen(stderr=False), Screen(stderr=True)
 
 
+class Heard:
+    """Told of a record before work begins, it prints it for people, or keeps it for JSON.
+
+    Args:
+        quiet: print nothing.
+
+    Attributes:
+        record: the latest one, if there was any; printed it is text for people, and `to_dict` gives
+            its plain values.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self.record: Any = None
+
+    def __call__(self, record: Any) -> None:
+        """Hear of it."""
+        self.record = record
+        if not self._quiet:
+            OUT.say(str(record))  # a console would have to be imported first
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """The record's plain values, ready for JSON."""
+        return None if self.record is None else dict(self.record.to_dict())
+
+
 def build_table(*heads: str) -> Any:
     """A plain table with these heads."""
     from rich.table import Table
@@ -67,6 +93,12 @@ def format_metric(metric: Any) -> str:
         f"{metric.name:<13} {metric.value:.4f}  (95 % interval {metric.low:.4f} to"
         f" {metric.high:.4f}, {metric.count} photos)"
     )
+
+
+def format_next(model: Any) -> str:
+    """What to do with a model that is new: answer for its test photos, if its data had any."""
+    photos = "" if model.has_test_photos else " PHOTOS"
+    return f"next          lotlens predict {model.run.path}{photos}"
 
 
 def format_views(model: Any) -> str:

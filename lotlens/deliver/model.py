@@ -94,6 +94,11 @@ class Model:
         """How labels were read that it was trained on."""
         return LabelRules.of(self.card.recipe.get("labels"))
 
+    @property
+    def has_test_photos(self) -> bool:
+        """Whether its data had photos to answer for when it was trained; no, if not known."""
+        return self.run.source_path.is_file() and bool(self.source.get("test"))
+
     def build_predictor(self, num_photos: int = 1) -> Predictor:
         """The Predictor, made fast if it is to answer for many photos.
 

@@ -1,29 +1,50 @@
-"""Answer for photos and write a submission file."""
+"""Answer for photos, and write a table for people or a submission file."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lotlens.answering.answers import join_predictions, take_rows
 from lotlens.deliver.journal import Journal
 from lotlens.deliver.model import ANSWER_COLUMNS, Model, build_frame, list_paths, load
-from lotlens.deliver.submission import build_submission, write_submission
+from lotlens.deliver.submission import (
+    Submission,
+    build_submission,
+    match_own_sample,
+    match_sample,
+    require_photos,
+    write_submission,
+)
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
 from lotlens.photos.fingerprint import fingerprint
-from lotlens.photos.sources import open_lot, open_photos
+from lotlens.photos.sources import open_lot, open_unlabelled
 from lotlens.photos.tables import read_sample, read_table
-from lotlens.records import OK, Catalog, Predictions, Watcher
+from lotlens.records import OK, CarClass, Catalog, Predictions, Reading, Sample, Watcher
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Form = Literal["table", "submission"]
 
+TABLE_COLUMNS = {
+    "id": "id",
+    "class": "label",
+    "name": "name",
+    "probability": "probability",
+    "verdict": "verdict",
+    "reason": "reason",
+    "candidates": "candidates",
+    "status": "status",
+}
+"""Column of a table for people -> that of ANSWER_COLUMNS."""
+
+_OUT: Mapping[Form, str] = {"table": "answers.csv", "submission": "submission.csv"}
 _PIECE = 512
 """Photos whose answers are written together: what a kill can cost, a few seconds of work."""
 
@@ -32,32 +53,43 @@ def predict(
     run: Path | str,
     photos: Path | str | Sequence[Path | str] | None = None,
     *,
-    out: Path | str,
+    out: Path | str | None = None,
     sample: Path | str | None = None,
+    form: Form | None = None,
     fill: bool = False,
     details: Path | str | None = None,
+    tell: Callable[[Reading], None] | None = None,
     watch: Watcher | None = None,
 ) -> pd.DataFrame:
-    """Answer for photos and write a submission file.
+    """Answer for photos, and write a table for people or a submission file.
+
+    A table has every photo once, those that cannot be read with the reason. A submission has the
+    rows of a sample submission: its ids are compared with the photos before the first answer.
 
     Answers to many photos are kept piece by piece beside `out` until it is written: the same call
-    after a kill goes on from there.
+    after a kill goes on from there, and so does one with `fill` after a refusal.
 
     Args:
         run: the run folder, or that of an exported model.
         photos: folders, zips or files; None for the test part of the run's own data, together
             with its sample submission.
-        out: the submission file to write.
-        sample: a sample submission; the file then has exactly its rows in its order.
-        fill: give the commonest class of training to ids without an answer instead of refusing.
-        details: a CSV with probabilities and reasons, if wanted.
+        out: the file to write; None for answers.csv or submission.csv.
+        sample: a sample submission; the file then has exactly its rows in its order, with its
+            further columns.
+        form: "table" or "submission"; None for a submission where there is a sample.
+        fill: give the commonest class of training to ids of a submission without an answer instead
+            of refusing.
+        details: a CSV with all of ANSWER_COLUMNS, if wanted; it is written even if the submission
+            is refused.
+        tell: told how the photos were understood, before the first answer.
         watch: told of the work as it goes on.
 
     Returns:
         the answers, one row per photo (see `Model.predict`).
 
     Raises:
-        InputError: paths that do not exist; ids without an answer, unless `fill`.
+        InputError: paths that do not exist; a sample whose ids do not fit the photos; ids without
+            an answer, unless `fill`.
         BundleError: the run is missing or damaged.
         OutputError: a file cannot be written.
     """
@@ -67,9 +99,11 @@ def predict(
         photos,
         out=out,
         sample=sample,
+        form=form,
         fill=fill,
         details=details,
         keep=rows.extend,
+        tell=tell,
         watch=watch,
     )
     return build_frame(rows)
@@ -80,25 +114,37 @@ class Written:
     """What became of photos whose answers were written.
 
     Attributes:
+        path: the file.
+        form: what it is.
         num_photos: all of them.
         verdicts: how many of each kind, the commonest first.
         silent: (id, reason) of those that have no answer.
+        num_rows: of the file.
+        num_filled: how many of these are not answers of the model.
+        filler: the class that they have instead; None if there are none.
     """
 
+    path: Path
+    form: Form
     num_photos: int
     verdicts: Mapping[str, int]
     silent: tuple[tuple[str, str], ...]
+    num_rows: int
+    num_filled: int = 0
+    filler: CarClass | None = None
 
 
 def write_answers(
     run: Path | str,
     photos: Path | str | Sequence[Path | str] | None = None,
     *,
-    out: Path | str,
+    out: Path | str | None = None,
     sample: Path | str | None = None,
+    form: Form | None = None,
     fill: bool = False,
     details: Path | str | None = None,
     keep: Callable[[list[dict[str, Any]]], object] | None = None,
+    tell: Callable[[Reading], None] | None = None,
     watch: Watcher | None = None,
 ) -> Written:
     """As `predict`, without a table of all answers in memory.
@@ -107,43 +153,155 @@ def write_answers(
     some at a time and in order.
     """
     model = load(run)
-    rows, columns = None, ("Id", "Category")
-    if photos is None:
-        lot = open_lot(model.data_path)
-        catalog, rows, columns = lot.test, lot.sample, lot.sample_columns
-        if not len(catalog):
-            raise InputError(f"{lot.source} has no test photos: name the photos to predict")
-    else:
-        catalog = open_photos(list_paths(photos))
-    if sample is not None:
-        rows, columns = read_sample(read_table(Path(sample)))
+    asked = _open(model, photos, sample)
+    form = _choose_form(form, asked, is_sample_given=sample is not None, fill=fill)
+    path = Path(_OUT[form] if out is None else out)
+    if details is not None and Path(details).resolve() == path.resolve():
+        raise InputError(f"the answers and their details cannot both be {path}: name two files")
+    if asked.sample is not None and form == "submission" and not fill:
+        require_photos(asked.sample, asked.photo_ids or ())
+    if tell is not None:
+        tell(asked.reading)
+    catalog = asked.catalog
     journal = None
     if len(catalog) > _PIECE:
-        journal = Journal(Path(out), _describe_task(model, catalog))
+        journal = Journal(path, _describe_task(model, catalog))
     predictions = _answer_all(model, catalog, journal, watch)
-    filler = model.card.commonest_label if fill else None
-    write_submission(Path(out), build_submission(predictions, rows, fill=filler), columns)
-    verdicts: Counter[str] = Counter()
-    silent: list[tuple[str, str]] = []
-
-    def list_rows() -> Generator[list[object], None, None]:
-        for start in range(0, len(catalog), _PIECE):
-            rows_here = range(start, min(start + _PIECE, len(catalog)))
-            told = model.list_answers(take_rows(predictions, rows_here))
-            verdicts.update(row["verdict"] for row in told)
-            silent.extend((row["id"], row["status"]) for row in told if row["status"] != OK)
-            if keep is not None:
-                keep(told)
-            yield from ([row[column] for column in ANSWER_COLUMNS] for row in told)
-
+    tables: dict[Path, Mapping[str, str]] = {}
     if details is not None:
-        write_rows_atomically(Path(details), ANSWER_COLUMNS, list_rows())
-    else:
-        for _ in list_rows():
-            pass
+        tables[Path(details)] = {column: column for column in ANSWER_COLUMNS}
+    if form == "table":
+        tables[path] = TABLE_COLUMNS
+    verdicts, silent = _write_tables(model, predictions, tables, keep)
+    written = Written(path, form, len(catalog), verdicts, silent, len(catalog))
+    if form == "submission":
+        submission = _build(model, predictions, asked, fill, details)
+        write_submission(path, submission)
+        num_filled = submission.num_filled
+        filler = _find_filler(model) if num_filled else None
+        written = replace(
+            written, num_rows=len(submission.rows), num_filled=num_filled, filler=filler
+        )
     if journal is not None:
         journal.remove()
-    return Written(len(catalog), dict(verdicts.most_common()), tuple(silent))
+    return written
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be answered.
+
+    Attributes:
+        catalog: the photos.
+        reading: how they were understood.
+        sample: which rows a submission must have.
+        photo_ids: which photo each of these rows means, if any.
+    """
+
+    catalog: Catalog
+    reading: Reading
+    sample: Sample | None = None
+    photo_ids: tuple[str | None, ...] | None = None
+
+
+def _open(
+    model: Model,
+    photos: Path | str | Sequence[Path | str] | None,
+    sample_path: Path | str | None,
+) -> _Asked:
+    """The photos and the sample, compared with each other."""
+    own = photos is None
+    lot = (
+        open_lot(model.data_path, rules=model.label_rules)
+        if photos is None
+        else open_unlabelled(list_paths(photos))
+    )
+    if own and not len(lot.test):
+        raise InputError(f"{lot.source} has no test photos: name the photos to predict")
+    if sample_path is not None:
+        sample = read_sample(read_table(Path(sample_path)))
+        return _Asked(lot.test, lot.reading, sample, match_sample(sample, lot.test))
+    if own and lot.sample is not None:
+        photo_ids = match_own_sample(lot.sample, lot.test)
+        return _Asked(lot.test, lot.reading, lot.sample, photo_ids)
+    return _Asked(lot.test, lot.reading)
+
+
+def _choose_form(form: Form | None, asked: _Asked, *, is_sample_given: bool, fill: bool) -> Form:
+    """What to write, if not asked for then by whether there is a sample.
+
+    Raises:
+        InputError: no such form, or an option that it has no use for.
+    """
+    known = get_args(Form)
+    if form is None:
+        form = "table" if asked.sample is None else "submission"
+    elif form not in known:
+        raise InputError(f"unknown form {form!r} of answers: use {' or '.join(known)}")
+    if form == "table" and is_sample_given:
+        raise InputError("a sample is for a submission: leave out --sample, or --format table")
+    if form == "table" and fill:
+        raise InputError(
+            "only a submission is filled, and a table of answers would be written: give the sample"
+            " (--sample), or ask for --format submission"
+        )
+    return form
+
+
+def _build(
+    model: Model,
+    predictions: Predictions,
+    asked: _Asked,
+    fill: bool,
+    details: Path | str | None,
+) -> Submission:
+    filler = model.card.commonest_label if fill else None
+    try:
+        return build_submission(predictions, asked.sample, asked.photo_ids, fill=filler)
+    except InputError as error:
+        if details is None:
+            raise
+        raise InputError(f"{error}. What is said of each photo lies in {details}") from error
+
+
+def _find_filler(model: Model) -> CarClass | None:
+    card = model.card
+    return next((car for car in card.classes if car.label == card.commonest_label), None)
+
+
+def _write_tables(
+    model: Model,
+    predictions: Predictions,
+    tables: Mapping[Path, Mapping[str, str]],
+    keep: Callable[[list[dict[str, Any]]], object] | None,
+) -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
+    """Write tables with a row for each photo, and count.
+
+    Args:
+        model: that answered.
+        predictions: what it answered.
+        tables: the files to write: for each column of theirs the one of ANSWER_COLUMNS.
+        keep: see `write_answers`.
+
+    Returns:
+        how many there are of each verdict, and the (id, reason) of those without an answer.
+    """
+    verdicts: Counter[str] = Counter()
+    silent: list[tuple[str, str]] = []
+    rows: dict[Path, list[list[object]]] = {path: [] for path in tables}
+    num_photos = len(predictions.ids)
+    for start in range(0, num_photos, _PIECE):
+        piece = range(start, min(start + _PIECE, num_photos))
+        told = model.list_answers(take_rows(predictions, piece))
+        verdicts.update(row["verdict"] for row in told)
+        silent.extend((row["id"], row["status"]) for row in told if row["status"] != OK)
+        if keep is not None:
+            keep(told)
+        for path, columns in tables.items():
+            rows[path].extend([row[column] for column in columns.values()] for row in told)
+    for path, columns in tables.items():
+        write_rows_atomically(path, [*columns], rows[path])
+    return dict(verdicts.most_common()), tuple(silent)
 
 
 def _describe_task(model: Model, catalog: Catalog) -> str:

@@ -1,4 +1,4 @@
-"""The command predict: submission files, words, JSON, exit codes."""
+"""The command predict: tables and submission files, words, JSON, exit codes."""
 
 import json
 import os
@@ -6,6 +6,23 @@ import os
 import pytest
 
 from tests.cli.conftest import run
+from tests.conftest import draw_photo
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photos and a file that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        draw_photo(number, 800).save(folder / f"{number + 1}.jpg")
+    (folder / "broken.jpg").write_bytes(b"<html>404</html>")
+    return folder
+
+
+def write_sample(path, *ids):
+    path.write_text("Id,Category\n" + "".join(f"{id_},0\n" for id_ in ids))
+    return path
 
 
 def test_predict_writes_the_samples_rows_and_prints_json(run_path, small_lot, tmp_path):
@@ -17,7 +34,49 @@ def test_predict_writes_the_samples_rows_and_prints_json(run_path, small_lot, tm
     assert [row.split(",")[0] for row in rows] == [row.split(",")[0] for row in expected]
 
     done = run("predict", run_path, "--out", out, "--json")
-    assert len(json.loads(done.stdout)["photos"]) == 12
+    told = json.loads(done.stdout)
+    assert len(told["photos"]) == told["rows"] == 12
+    assert (told["format"], told["filled"], told["filled_with"]) == ("submission", 0, None)
+    assert told["reading"]["source"] == str(small_lot)
+
+
+def test_a_table_is_written_where_no_sample_asks_for_a_submission(run_path, photos, tmp_path):
+    out = tmp_path / "answers.csv"
+    done = run("predict", run_path, photos, "--out", out)
+    assert done.returncode == 0, done.stderr
+    reading, *said = done.stdout.splitlines()
+    assert str(photos) in reading
+    assert said[0] == f"3 of 4 photos answered, written to {out}"
+    assert "  no answer for broken.jpg: an HTML page" in "\n".join(said)
+    assert "--details" not in done.stdout
+    header, *rows = out.read_text("utf-8").splitlines()
+    assert header == "id,class,name,probability,verdict,reason,candidates,status"
+    assert [row.partition(",")[0] for row in rows] == ["1.jpg", "2.jpg", "3.jpg", "broken.jpg"]
+
+
+def test_the_last_line_says_how_many_rows_are_no_answers(run_path, photos, tmp_path):
+    sample = write_sample(tmp_path / "sample.csv", 1, 2, "broken", "z")
+    command = ("predict", run_path, photos, "--sample", sample, "--out", tmp_path / "s.csv")
+    done = run(*command, "--fill")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last == "2 of 4 rows filled with 0 Волна: they have no answer of the model"
+    told = json.loads(run(*command, "--fill", "--json").stdout)
+    assert (told["rows"], told["filled"], told["filled_with"]) == (4, 2, "0")
+
+
+def test_one_photo_is_told_of_as_one(run_path, photos, tmp_path):
+    done = run("predict", run_path, photos / "1.jpg", "--out", tmp_path / "t.csv")
+    assert f"1 photo answered, written to {tmp_path / 't.csv'}" in done.stdout
+
+
+def test_each_form_has_its_own_name(run_path, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("predict", run_path, photos).returncode == 0
+    (photos / "broken.jpg").unlink()
+    assert run("predict", run_path, photos, "--format", "submission").returncode == 0
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 5
+    assert (tmp_path / "submission.csv").read_text().startswith("Id,Category\n1.jpg,")
 
 
 def test_a_full_disk_is_one_line(run_path, small_lot):

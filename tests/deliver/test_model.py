@@ -79,7 +79,8 @@ def test_pieces_of_other_photos_or_another_model_are_not_taken(
     def watch(what, done, total):
         told.append(done)
 
-    lotlens.predict(run_path, spoilt_lot / "train.zip", out=out, fill=True, watch=watch)
+    spoilt = {"form": "submission", "fill": True}
+    lotlens.predict(run_path, spoilt_lot / "train.zip", out=out, **spoilt, watch=watch)
     assert told[0] == 2
     with pytest.raises(KeyboardInterrupt):
         lotlens.predict(run_path, small_lot / "train.zip", out=out, watch=stop_at(19))
@@ -99,10 +100,11 @@ def test_answers_wait_where_the_file_could_not_be_made(
 ):
     out, told = tmp_path / "out.csv", []
     with pytest.raises(InputError, match=r"ha(s|ve) no answer"):
-        lotlens.predict(run_path, spoilt_lot / "train.zip", out=out)
+        lotlens.predict(run_path, spoilt_lot / "train.zip", out=out, form="submission")
     lotlens.predict(
         *(run_path, spoilt_lot / "train.zip"),
         out=out,
+        form="submission",
         fill=True,
         watch=lambda what, *_: told.append(what),
     )

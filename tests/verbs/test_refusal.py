@@ -155,7 +155,8 @@ def test_poor_photos_say_so_and_a_submission_answers_them_all_the_same(trained, 
     Image.new("RGB", (40, 20), (90, 30, 30)).save(folder / "small.png")
     (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     out, details = tmp_path / "s.csv", tmp_path / "d.csv"
-    lotlens.predict(trained.run.path, folder, out=out, fill=True, details=details)
+    options = {"form": "submission", "fill": True, "details": details}
+    lotlens.predict(trained.run.path, folder, out=out, **options)
     with out.open(encoding="utf-8", newline="") as file:
         assert [row[0] for row in csv.reader(file)] == ["Id", "black.png", "small.png", "torn.jpg"]
     with details.open(encoding="utf-8", newline="") as file:
