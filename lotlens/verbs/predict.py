@@ -167,11 +167,11 @@ def write_answers(
     if len(catalog) > _PIECE:
         journal = Journal(path, _describe_task(model, catalog))
     predictions = _answer_all(model, catalog, journal, watch)
-    tables: dict[Path, Mapping[str, str]] = {}
+    tables: dict[Path, _Table] = {}
     if details is not None:
-        tables[Path(details)] = {column: column for column in ANSWER_COLUMNS}
+        tables[Path(details)] = _DETAILS
     if form == "table":
-        tables[path] = TABLE_COLUMNS
+        tables[path] = _FOR_PEOPLE
     verdicts, silent = _write_tables(model, predictions, tables, keep)
     written = Written(path, form, len(catalog), verdicts, silent, len(catalog))
     if form == "submission":
@@ -269,10 +269,34 @@ def _find_filler(model: Model) -> CarClass | None:
     return next((car for car in card.classes if car.label == card.commonest_label), None)
 
 
+@dataclass(frozen=True)
+class _Table:
+    """What stands in a table of answers.
+
+    Attributes:
+        columns: each of its columns -> that of ANSWER_COLUMNS.
+        digits: of numbers; None for all of them.
+    """
+
+    columns: Mapping[str, str]
+    digits: int | None = None
+
+    def list_cells(self, row: Mapping[str, Any]) -> list[object]:
+        cells = [row[column] for column in self.columns.values()]
+        if self.digits is None:
+            return cells
+        return [round(cell, self.digits) if isinstance(cell, float) else cell for cell in cells]
+
+
+_DETAILS = _Table({column: column for column in ANSWER_COLUMNS})
+# Further digits differ with how many photos are answered at a time, and say nothing to people.
+_FOR_PEOPLE = _Table(TABLE_COLUMNS, digits=4)
+
+
 def _write_tables(
     model: Model,
     predictions: Predictions,
-    tables: Mapping[Path, Mapping[str, str]],
+    tables: Mapping[Path, _Table],
     keep: Callable[[list[dict[str, Any]]], object] | None,
 ) -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
     """Write tables with a row for each photo, and count.
@@ -280,7 +304,7 @@ def _write_tables(
     Args:
         model: that answered.
         predictions: what it answered.
-        tables: the files to write: for each column of theirs the one of ANSWER_COLUMNS.
+        tables: the files to write.
         keep: see `write_answers`.
 
     Returns:
@@ -297,10 +321,10 @@ def _write_tables(
         silent.extend((row["id"], row["status"]) for row in told if row["status"] != OK)
         if keep is not None:
             keep(told)
-        for path, columns in tables.items():
-            rows[path].extend([row[column] for column in columns.values()] for row in told)
-    for path, columns in tables.items():
-        write_rows_atomically(path, [*columns], rows[path])
+        for path, table in tables.items():
+            rows[path].extend(table.list_cells(row) for row in told)
+    for path, table in tables.items():
+        write_rows_atomically(path, [*table.columns], rows[path])
     return dict(verdicts.most_common()), tuple(silent)
 
 
