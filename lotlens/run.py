@@ -159,6 +159,31 @@ class RunFolder:
         """Whether a training began here and did not end."""
         return self.recipe_path.is_file() and not self.card_path.is_file()
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether a training began here and ended."""
+        return self.recipe_path.is_file() and self.card_path.is_file()
+
+    def check_free(self) -> None:
+        """Refuse a folder that `create` would refuse, before there is work to lose.
+
+        Raises:
+            InputError: it already holds something else, or a training that can go on.
+        """
+        path = self.path
+        if self.is_unfinished:
+            if self.checkpoint_path.is_dir():
+                raise InputError(
+                    f"{path} holds a training that was stopped: go on with --resume, or remove it"
+                    " or name another folder with --out"
+                )
+        elif path.is_dir() and not all(is_unfinished(file) for file in path.iterdir()):
+            raise InputError(
+                f"{path} already holds files; name another folder with --out, or remove it first"
+            )
+        elif path.is_file():
+            raise InputError(f"{path} is a file; name a folder with --out")
+
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """Make a new, empty run folder.
@@ -170,17 +195,9 @@ class RunFolder:
             OutputError: it cannot be made.
         """
         run = cls(path)
+        run.check_free()
         if run.is_unfinished:
-            if run.checkpoint_path.is_dir():
-                raise InputError(
-                    f"{path} holds a training that was stopped: go on with --resume, or remove it"
-                    " or name another folder with --out"
-                )
             run.remove()
-        if path.is_dir() and not all(is_unfinished(file) for file in path.iterdir()):
-            raise InputError(
-                f"{path} already holds files; name another folder with --out, or remove it first"
-            )
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -267,8 +267,21 @@ def test_ctrl_c_keeps_the_work_and_says_how_to_go_on(small_lot, recipe, whole, t
         lotlens.train(small_lot, "quick", out=out, resume=True)
     run = lotlens.train(small_lot, out=out, resume=True).run
     assert read_results(run) == read_results(whole)
+
+
+def test_a_training_that_is_finished_is_given_back_as_it_is(small_lot, recipe, whole, tmp_path):
+    def fail(*told):
+        raise AssertionError("nothing is to be done")
+
+    before = {path: path.stat().st_mtime_ns for path in whole.path.rglob("*")}
+    model = lotlens.train(small_lot, parse_recipe(recipe), out=whole.path, resume=True, watch=fail)
+    assert model.card == whole.read_card()
+    assert {path: path.stat().st_mtime_ns for path in whole.path.rglob("*")} == before
+    with pytest.raises(InputError, match="began with another recipe"):
+        lotlens.train(small_lot, "quick", out=whole.path, resume=True)
+    (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="already holds files"):
-        lotlens.train(small_lot, parse_recipe(recipe), out=out, resume=True)
+        lotlens.train(small_lot, parse_recipe(recipe), out=tmp_path, resume=True, watch=fail)
 
 
 def test_resume_without_anything_to_resume_begins(small_lot, recipe, tmp_path):

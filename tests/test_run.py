@@ -162,6 +162,22 @@ def test_a_folder_with_files_is_not_taken_over(tmp_path):
         RunFolder.create(tmp_path)
 
 
+def test_a_folder_is_looked_at_without_being_changed(tmp_path, finished):
+    assert not finished.is_finished  # it began nowhere: an export
+    finished.write_recipe({"name": "quick"})
+    assert finished.is_finished
+    with pytest.raises(InputError, match="already holds files"):
+        finished.check_free()
+    with pytest.raises(InputError, match="is a file"):
+        RunFolder(finished.card_path).check_free()
+    finished.card_path.unlink()
+    assert not finished.is_finished
+    finished.check_free()
+    assert finished.recipe_path.is_file()
+    RunFolder(tmp_path / "new").check_free()
+    assert not (tmp_path / "new").exists()
+
+
 def test_what_a_killed_training_left_is_cleared_away(tmp_path, finished):
     finished.write_recipe({"name": "quick"})
     with pytest.raises(InputError, match="already holds files"):

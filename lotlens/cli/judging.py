@@ -16,6 +16,7 @@ from lotlens.cli.screen import (
     build_table,
     escape,
     format_metric,
+    format_next,
     format_views,
     print_json,
 )
@@ -257,7 +258,7 @@ def _print_ensemble_trial(trial: Any) -> None:
     OUT.print(f"against the best run alone, {describe_gain(blend.gain)}", soft_wrap=True)
     OUT.print(f"adopted       each photo is answered {trial.model.num_answers} times")
     OUT.print(f"run           {trial.model.run.path}")
-    OUT.print(f"next          lotlens predict {trial.model.run.path} --out submission.csv")
+    OUT.print(escape(format_next(trial.model)), soft_wrap=True)
 
 
 def _print_compared(compared: Any) -> None:

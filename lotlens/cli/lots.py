@@ -27,7 +27,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The whole way on the sample lot: draw, train, judge, submit. Needs no data and no network."""
-    with show_progress(quiet=as_json) as watch:
+    resume_with = f"lotlens train {out / 'lot'} --out RUN --resume"
+    with show_progress(quiet=as_json, resume_with=resume_with) as watch:
         done = lotlens.demonstrate(out, seed=seed, watch=watch)
     result = {
         **done.evaluation.to_dict(),

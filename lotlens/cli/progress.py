@@ -20,10 +20,18 @@ _PATIENCE_S = 0.5
 
 
 @contextmanager
-def show_progress(*, quiet: bool = False, again: str = "") -> Iterator[Any]:
+def show_progress(
+    *,
+    quiet: bool = False,
+    again: str = "",
+    resume_with: str = "lotlens train DATA --out RUN --resume",
+) -> Iterator[Any]:
     """How far the work is and the time left, on standard error: bars, or lines where nobody looks.
 
-    `again` says how to go on after Ctrl-C, if not by `train --resume`.
+    Args:
+        quiet: show nothing.
+        again: how to go on after Ctrl-C, whatever was done by then.
+        resume_with: else, how to go on with a training; RUN stands for its run folder.
     """
     teller: Any = nullcontext(_tell_nobody)
     if not quiet:
@@ -32,17 +40,14 @@ def show_progress(*, quiet: bool = False, again: str = "") -> Iterator[Any]:
         with teller as watch:
             yield watch
     except Stopped as stopped:
-        run = escape(str(stopped.run_path))
-        ERR.print(
-            f"stopped; go on with  {again or f'lotlens train DATA --out {run} --resume'}",
-            soft_wrap=True,
-        )
+        how = again or resume_with.replace(" RUN ", f" {stopped.run_path} ")
+        ERR.print(f"stopped; go on with  {escape(how)}", soft_wrap=True)
         raise
     except KeyboardInterrupt:
         # Typer ends with exit code 130 by itself, but without a word.
         ERR.print("stopped; files already written are whole, unfinished ones were left out")
         if again:
-            ERR.print(f"go on with  {again}")
+            ERR.print(f"go on with  {escape(again)}", soft_wrap=True)
         raise
 
 

@@ -16,11 +16,13 @@ from lotlens.cli.screen import (
     build_table,
     escape,
     format_metric,
+    format_next,
     format_views,
     print_json,
 )
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
+from lotlens.run import RunFolder
 
 _MOST_PAIRS = 20
 
@@ -70,23 +72,30 @@ def train(
         raise InputError("--plot draws what a --dry-run plans: give both")
     options |= {"out": out, "resume": resume, "num_workers": workers, "lang": lang}
     is_first: bool = import_vision("distributed").is_first()  # of those that torchrun started
-    with show_progress(quiet=as_json) if is_first else nullcontext() as watch:
+    was_finished = resume and out is not None and RunFolder(out).is_finished
+    shown = show_progress(quiet=as_json, resume_with=f"lotlens train {data} --out RUN --resume")
+    with shown if is_first else nullcontext() as watch:
         model = lotlens.train(data, recipe, **options, watch=watch)
     if is_first:
-        _print_trained(model, as_json=as_json)
+        _print_trained(model, was_finished=was_finished, as_json=as_json)
 
 
-def _print_trained(model: Any, *, as_json: bool) -> None:
-    card = model.card
+def _print_trained(model: Any, *, was_finished: bool, as_json: bool) -> None:
+    card, run = model.card, model.run
     if as_json:
-        print_json({"run": str(model.run.path), "card": card.to_dict()})
+        print_json({"run": str(run.path), "card": card.to_dict()})
         return
+    if was_finished:
+        OUT.print(f"finished already: {escape(str(run.path))}", soft_wrap=True)
     for metric in card.metrics:
         OUT.print(format_metric(metric))
     OUT.print(f"chosen        {escape(card.chosen)}", soft_wrap=True)
     OUT.print(format_views(model))
-    OUT.print(f"report        {model.run.report_path}")
-    OUT.print(f"next          lotlens predict {model.run.path} --out submission.csv")
+    if run.report_path.is_file():
+        OUT.print(f"report        {escape(str(run.report_path))}", soft_wrap=True)
+    else:  # killed while it was drawn
+        OUT.print(f"report        write it with  lotlens evaluate {run.path}", soft_wrap=True)
+    OUT.print(escape(format_next(model)), soft_wrap=True)
 
 
 def sweep(

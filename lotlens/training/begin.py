@@ -27,17 +27,18 @@ def begin_run(
     split: Split,
     usable: Catalog,
     decisions: Sequence[Decision],
+    num_test: int,
 ) -> RunFolder:
     """Write into a new run folder what the training begins with, and give it back.
 
     The decisions are those that its labels follow: what was decided since is for the next one.
+    How many photos there are to predict is kept for what is said when it is done.
     """
     run.write_recipe(recipe.to_dict())
     learnt = set(list_learnt(split))
     counts = Counter(photo.label for photo in usable.photos if photo.id in learnt)
-    run.write_source(
-        {"data": str(data.resolve()), "lotlens_version": __version__, "photos": counts}
-    )
+    about = {"data": str(data.resolve()), "lotlens_version": __version__}
+    run.write_source({**about, "photos": counts, "test": num_test})
     write_split(run.split_path, split)
     if decisions:
         write_decisions(run.decisions_path, decisions)

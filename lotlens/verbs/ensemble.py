@@ -89,6 +89,8 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
         OutputError: a file cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
+    if out is not None:
+        RunFolder(Path(out)).check_free()
     models = [load(run) for run in runs]
     _check_joinable(models)
     own = open_own_data(models[0])
@@ -132,6 +134,7 @@ def _begin_run(
             "data": str(data),
             "lotlens_version": __version__,
             "runs": [str(model.run.path.resolve()) for model in members],
+            "test": len(own.lot.test.with_files()),
         }
     )
     write_split(run.split_path, own.split)

@@ -181,7 +181,11 @@ def improve(
         raise InputError("to go on with a round, name its run folder with --out")
     stopped = RunFolder(Path(out)) if resume and out is not None else None
     if stopped is not None and not stopped.is_unfinished:
+        if stopped.rounds_path.is_file():
+            raise InputError(f"the round in {out} is finished: see  lotlens rounds {out}")
         stopped = None
+    if stopped is None and out is not None:
+        RunFolder(Path(out)).check_free()
     own, plan, lot = _open_round(run, wishes, stopped, watch)
     if show is not None:
         show(plan)
@@ -335,7 +339,8 @@ def _begin(
             if out is not None
             else RunFolder.create_next(path.parent, f"{stem}-round")
         )
-        begin_run(folder, model.data_path, plan.recipe, split, lot.train, own.decisions)
+        num_test = len(lot.test.with_files())
+        begin_run(folder, model.data_path, plan.recipe, split, lot.train, own.decisions, num_test)
         write_plan(folder, plan)
     extras = Extras(
         tuple(one.photo for one in plan.additions),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lotlens.audit.findings import find_unreadable, write_findings
 from lotlens.audit.parts import pair_sides
-from lotlens.deliver.model import Model
+from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData
 from lotlens.errors import BundleError, InputError, LotlensError, Stopped
 from lotlens.extras import import_vision
@@ -115,7 +115,8 @@ def train(
             such file, the split is drawn and written there too.
         schedules: learning-rate schedules of one's own: name -> function of the epochs done, which
             gives what the rate is multiplied by.
-        resume: go on with the training in `out`, if there is one; else begin.
+        resume: go on with the training in `out`, if there is one; else begin. The model of one
+            that is finished is given back as it is.
         num_workers: processes that augment photos while fine-tuning; 0 does that between the
             steps. It never changes the result.
         lang: the language of the report, "en" or "ru".
@@ -130,11 +131,41 @@ def train(
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
     language = load_language(lang)
+    if resume and out is not None:
+        finished = _find_finished(Path(out), recipe, overrides)
+        if finished is not None:
+            return finished
     begun = begin_training(
         data, recipe, overrides, out, split_path, resume=resume, tell=tell, watch=watch
     )
     training = replace(begun, schedules=schedules, num_workers=num_workers)
     return complete_training(training, language=language, watch=watch)
+
+
+def _find_finished(
+    out: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+) -> Model | None:
+    """The model of a training that ended in this folder, if one did.
+
+    Raises:
+        InputError: it had another recipe, or it is an ensemble of runs.
+        BundleError: it is damaged.
+    """
+    processes = import_vision("distributed")
+    processes.join()
+
+    def find() -> Model | None:
+        run = RunFolder(out)
+        if not run.is_finished:
+            return None
+        model = load(out)
+        if model.members:
+            raise InputError(f"{out} is an ensemble of runs, made by no training: name another one")
+        resume_recipe(run, recipe, overrides)
+        return model
+
+    found: Model | None = processes.on_first(find)
+    return found
 
 
 def begin_training(
@@ -167,6 +198,8 @@ def begin_training(
         split_path = run.split_path if run.split_path.is_file() else split_path
     else:
         run, recipe = None, resolve_recipe(recipe or "standard", overrides)
+        if out is not None:
+            on_first(RunFolder(Path(out)).check_free)
     tell = tell if processes.is_first() else None
     photos = _open_data(data, recipe, run, tell)
     found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))
@@ -198,7 +231,8 @@ def _begin(out: Path | str | None, photos: TrainingData, recipe: Recipe, split: 
         if out is not None
         else RunFolder.create_next(Path("runs"), f"{photos.path.resolve().stem}-{recipe.name}")
     )
-    return begin_run(run, photos.path, recipe, split, photos.usable, photos.decisions)
+    num_test = len(photos.lot.test.with_files())
+    return begin_run(run, photos.path, recipe, split, photos.usable, photos.decisions, num_test)
 
 
 def complete_training(

@@ -209,6 +209,38 @@ def test_resume_on_the_command_line(asked, small_lot, recipe_path, tmp_path):
     assert asked[0][1]["resume"]
 
 
+def test_a_finished_training_says_so(small_lot, run_path, tmp_path):
+    done = run("train", small_lot, "--out", run_path, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"finished already: {run_path}"
+    assert f"report        {run_path / 'report.html'}" in done.stdout
+    (run_path / "report.html").unlink()
+    done = run("train", small_lot, "--out", run_path, "--resume")
+    assert f"lotlens evaluate {run_path}" in done.stdout
+
+
+def test_a_folder_with_files_is_refused_before_photos_are_looked_at(
+    small_lot, run_path, monkeypatch
+):
+    def fail(*given):
+        raise AssertionError("the photos were opened")
+
+    monkeypatch.setattr("lotlens.verbs.train.TrainingData", fail)
+    done = run("train", small_lot, "--out", run_path)
+    assert (done.returncode, "already holds files" in done.stderr) == (2, True)
+
+
+def test_what_is_next_depends_on_whether_there_are_photos_to_predict(asked, run_path, small_lot):
+    def read_hint():
+        return run("train", small_lot).stdout.splitlines()[-1]
+
+    assert read_hint() == f"next          lotlens predict {run_path}"
+    source = json.loads((run_path / "source.json").read_text())
+    assert source["test"] == 12
+    (run_path / "source.json").write_text(json.dumps(source | {"test": 0}))
+    assert read_hint() == f"next          lotlens predict {run_path} PHOTOS"
+
+
 def test_resume_wants_its_folder_named(small_lot, recipe_path):
     done = run("train", small_lot, "--recipe", recipe_path, "--resume")
     assert done.returncode == 2
@@ -222,5 +254,4 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr("lotlens.verbs.train.train", stop)
     done = run("train", tmp_path)
     assert done.returncode == 130
-    assert "--resume" in done.stderr
-    assert "my run" in done.stderr
+    assert f"lotlens train {tmp_path} --out {tmp_path / 'my run'} --resume" in done.stderr

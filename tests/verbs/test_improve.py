@@ -251,6 +251,8 @@ def test_a_killed_round_goes_on_to_the_same_weights(runs, tmp_path, monkeypatch)
     done = improve(runs / "plain", out=tmp_path / "killed", resume=True)
     assert done.model.card.weights_sha256 == whole.model.card.weights_sha256
     assert done.number == 2  # the whole one was the first
+    with pytest.raises(InputError, match=r"round in .*killed is finished: see  lotlens rounds"):
+        improve(runs / "plain", out=tmp_path / "killed", resume=True)
 
 
 def test_the_stage_that_continues_is_short_and_of_a_low_rate(tiny_recipe):
@@ -266,6 +268,16 @@ def test_the_stage_that_continues_is_short_and_of_a_low_rate(tiny_recipe):
     assert continue_recipe(probe).stages[0].unfreeze == 0.5
 
 
+def test_a_folder_that_is_taken_is_refused_before_work(runs, monkeypatch):
+    def fail(*given):
+        raise AssertionError("the round was planned")
+
+    monkeypatch.setattr("lotlens.verbs.improve.load", fail)
+    for resume in (False, True):
+        with pytest.raises(InputError, match="already holds files"):
+            improve(runs / "plain", hard=True, out=runs / "folds", resume=resume)
+
+
 def test_what_cannot_be_improved_is_one_clear_error(runs, tmp_path):
     with pytest.raises(InputError, match="nothing new to learn"):
         plan_round(runs / "plain")
@@ -273,8 +285,7 @@ def test_what_cannot_be_improved_is_one_clear_error(runs, tmp_path):
         plan_round(runs / "plain", hard=True, rule="luck")
     with pytest.raises(InputError, match="name its run folder"):
         improve(runs / "plain", resume=True)
-    with pytest.raises(InputError, match="has seen no round"):
-        list_rounds(runs / "plain")
+    assert list_rounds(runs / "plain") == ()
     with pytest.raises(BundleError, match="no run folder"):
         doubt(tmp_path / "nothing")
     empty = tmp_path / "strange"
