@@ -66,7 +66,7 @@ def doubts(
     """Find labelled photos worth a second look: labels that look wrong, answers that are unsure."""
     from lotlens.verbs.doubts import doubt as find_doubts
 
-    with show_progress(quiet=as_json, again=f"lotlens doubts {run} once more") as watch:
+    with show_progress(quiet=as_json, again=f"lotlens doubts {run}") as watch:
         found = find_doubts(run, watch=watch)
     if as_json:
         print_json(found.to_dict())
@@ -90,7 +90,8 @@ def doubts(
             soft_wrap=True,
         )
     OUT.print(f"table          {found.path}", soft_wrap=True)
-    OUT.print(f"next           lotlens review {run}", soft_wrap=True)
+    if found.doubts:
+        OUT.print(f"next           lotlens review {run}", soft_wrap=True)
 
 
 def improve(
@@ -122,8 +123,8 @@ def improve(
         "trust_labels": trust_labels,
     }
     show = None if as_json else _print_round_plan
-    again = f"lotlens improve {run} --out {out or 'CANDIDATE'} --resume"
-    with show_progress(quiet=as_json, again=again) as watch:
+    resume_with = f"lotlens improve {run} --out RUN --resume"
+    with show_progress(quiet=as_json, resume_with=resume_with) as watch:
         if dry_run:
             plan = improving.plan_round(run, **wishes, watch=watch)
         else:
@@ -152,6 +153,12 @@ def rounds(run: Run, as_json: Json = False) -> None:
     rows = list_rounds(run)
     if as_json:
         print_json([dict(row) for row in rows])
+        return
+    if not rows:
+        OUT.print(
+            f"no round of improvement yet: begin one with  lotlens improve {run} --hard",
+            soft_wrap=True,
+        )
         return
     table = build_table(
         "round", "run", "began with", "what", "before", "after", "difference", "gate"

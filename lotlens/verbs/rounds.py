@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from lotlens.errors import InputError
 from lotlens.improve.history import read_rounds
 from lotlens.run import RunFolder
 
@@ -15,10 +14,6 @@ def list_rounds(run: Path | str) -> tuple[Mapping[str, str], ...]:
 
     Raises:
         BundleError: no such run.
-        InputError: there were no rounds, or the file is damaged.
+        InputError: the file is damaged.
     """
-    folder = RunFolder.open(Path(run))
-    rows = read_rounds(folder)
-    if not rows:
-        raise InputError(f"{run} has seen no round of improvement: begin one with lotlens improve")
-    return rows
+    return read_rounds(RunFolder.open(Path(run)))
