@@ -69,7 +69,7 @@ def predict(
                 "rows": written.num_rows,
                 "filled": written.num_filled,
                 "filled_with": None if filler is None else filler.label,
-                "reading": heard.to_dict(),
+                **heard.to_dict(),
                 "verdicts": written.verdicts,
                 "photos": records,
             }

@@ -15,6 +15,7 @@ from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     ERR,
     OUT,
+    Heard,
     build_table,
     escape,
     print_json,
@@ -66,10 +67,11 @@ def doubts(
     """Find labelled photos worth a second look: labels that look wrong, answers that are unsure."""
     from lotlens.verbs.doubts import doubt as find_doubts
 
+    heard = Heard(quiet=as_json)
     with show_progress(quiet=as_json, again=f"lotlens doubts {run}") as watch:
-        found = find_doubts(run, watch=watch)
+        found = find_doubts(run, tell=heard, watch=watch)
     if as_json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), **heard.to_dict()})
         return
     OUT.print(f"answered by    {escape(found.how)}", soft_wrap=True)
     OUT.print(
@@ -122,6 +124,8 @@ def improve(
         "most": most,
         "trust_labels": trust_labels,
     }
+    heard = Heard(quiet=as_json)
+    wishes["tell"] = heard
     show = None if as_json else _print_round_plan
     resume_with = f"lotlens improve {run} --out RUN --resume"
     with show_progress(quiet=as_json, resume_with=resume_with) as watch:
@@ -136,7 +140,8 @@ def improve(
             }
             done = improving.improve(run, **wishes, **more, watch=watch)
     if as_json:
-        print_json((plan if dry_run else done).to_dict())
+        readings = [record.to_dict() for record in heard.records]  # of the run's data, of the offer
+        print_json({**(plan if dry_run else done).to_dict(), "readings": readings})
     elif dry_run:
         _print_round_plan(plan)
     else:

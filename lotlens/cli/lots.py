@@ -13,6 +13,7 @@ from lotlens.cli.options import Data, Json, Overrides, Recipe
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
+    Heard,
     build_table,
     escape,
     print_json,
@@ -87,10 +88,13 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Check photos and labels: broken files, copies, leaks, wrong labels, odd pictures."""
+    heard = Heard(quiet=as_json)
     with show_progress(quiet=as_json) as watch:
-        found = lotlens.run_audit(data, recipe, overrides=overrides or (), out=out, watch=watch)
+        found = lotlens.run_audit(
+            data, recipe, overrides=overrides or (), out=out, tell=heard, watch=watch
+        )
     if as_json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), **heard.to_dict()})
     else:
         _print_audit(found)
         OUT.print(f"\nfindings  {out / 'findings.csv'}\npictures  {out / 'findings.html'}")
@@ -113,6 +117,7 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Part photos for training; copies and photos of one listing stay on one side."""
+    heard = Heard(quiet=as_json)
     with show_progress(quiet=as_json) as watch:
         drawn = lotlens.split(
             data,
@@ -122,11 +127,12 @@ def split(
             lock=lock,
             seed=seed,
             overrides=overrides or (),
+            tell=heard,
             watch=watch,
         )
     sizes = {part: len(ids) for part, ids in drawn.parts.items()}
     if as_json:
-        print_json({"out": str(out), "seed": drawn.seed, "photos": sizes})
+        print_json({"out": str(out), "seed": drawn.seed, "photos": sizes, **heard.to_dict()})
         return
     for part, size in sizes.items():
         OUT.print(f"{part:<12} {size} photos")

@@ -37,29 +37,28 @@ OUT, ERR = Screen(stderr=False), Screen(stderr=True)
 
 
 class Heard:
-    """Told of a record before work begins, it prints it for people, or keeps it for JSON.
+    """Told of records before work begins, it prints them for people, or keeps them for JSON.
 
     Args:
         quiet: print nothing.
 
     Attributes:
-        record: the latest one, if there was any; printed it is text for people, and `to_dict` gives
-            its plain values.
+        records: all that it was told.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self.record: Any = None
+        self.records: list[Any] = []
 
     def __call__(self, record: Any) -> None:
-        """Hear of it."""
-        self.record = record
+        """Hear of one."""
+        self.records.append(record)
         if not self._quiet:
             OUT.say(str(record))  # a console would have to be imported first
 
-    def to_dict(self) -> dict[str, Any] | None:
-        """The record's plain values, ready for JSON."""
-        return None if self.record is None else dict(self.record.to_dict())
+    def to_dict(self) -> dict[str, Any]:
+        """Each record's plain values under the name of its kind, ready for JSON."""
+        return {type(record).__name__.lower(): record.to_dict() for record in self.records}
 
 
 def build_table(*heads: str) -> Any:

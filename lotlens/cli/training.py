@@ -13,6 +13,7 @@ from lotlens.cli.options import Data, Json, Lang, OptionalRecipe, Overrides, Rec
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
+    Heard,
     build_table,
     escape,
     format_metric,
@@ -63,10 +64,13 @@ def train(
     """Train a model; validation photos are held out and never augmented."""
     overrides = [*(overrides or ()), *([] if lock is None else [f"lock={lock}"])]
     options: dict[str, Any] = {"overrides": overrides, "split_path": split_path}
+    heard = Heard(quiet=as_json)
     if dry_run:
         with show_progress(quiet=as_json) as watch:
-            planned = lotlens.plan(data, recipe or "standard", **options, plot=plot, watch=watch)
-        _print_plan(planned, as_json=as_json)
+            planned = lotlens.plan(
+                data, recipe or "standard", **options, plot=plot, tell=heard, watch=watch
+            )
+        _print_plan(planned, heard, as_json=as_json)
         return
     if plot is not None:
         raise InputError("--plot draws what a --dry-run plans: give both")
@@ -75,16 +79,16 @@ def train(
     was_finished = resume and out is not None and RunFolder(out).is_finished
     shown = show_progress(quiet=as_json, resume_with=f"lotlens train {data} --out RUN --resume")
     with shown if is_first else nullcontext() as watch:
-        model = lotlens.train(data, recipe, **options, watch=watch)
-    if is_first:
-        _print_trained(model, was_finished=was_finished, as_json=as_json)
+        model = lotlens.train(data, recipe, **options, tell=heard, watch=watch)
+    if is_first and as_json:
+        values = {"run": str(model.run.path), "card": model.card.to_dict()}
+        print_json({**values, **heard.to_dict()})
+    elif is_first:
+        _print_trained(model, was_finished=was_finished)
 
 
-def _print_trained(model: Any, *, was_finished: bool, as_json: bool) -> None:
+def _print_trained(model: Any, *, was_finished: bool) -> None:
     card, run = model.card, model.run
-    if as_json:
-        print_json({"run": str(run.path), "card": card.to_dict()})
-        return
     if was_finished:
         OUT.print(f"finished already: {escape(str(run.path))}", soft_wrap=True)
     for metric in card.metrics:
@@ -172,7 +176,7 @@ def lr_find(
     OUT.print(f"plot          {out}")
 
 
-def _print_plan(planned: Any, *, as_json: bool) -> None:
+def _print_plan(planned: Any, heard: Heard, *, as_json: bool) -> None:
     import yaml
 
     stages = [
@@ -190,7 +194,7 @@ def _print_plan(planned: Any, *, as_json: bool) -> None:
     if as_json:
         photos = {"train": planned.num_train, "validation": planned.num_validation}
         models = {"models": planned.num_models, "stages": stages}
-        print_json({"recipe": values, "photos": photos, **models})
+        print_json({"recipe": values, "photos": photos, **models, **heard.to_dict()})
         return
     OUT.print(escape(yaml.safe_dump(values, allow_unicode=True, sort_keys=False)), soft_wrap=True)
     counts = f"{planned.num_train} photos to train on, {planned.num_validation} to validate"

@@ -20,7 +20,7 @@ from lotlens.improve.additions import (
 from lotlens.improve.outside import Vetted, list_own, name_additions, vet_photos
 from lotlens.judge.metrics import align_targets, measure_classes
 from lotlens.photos.sources import open_lot
-from lotlens.records import Catalog, Finding, Lot, Watcher
+from lotlens.records import Catalog, Finding, Lot, Tell, Watcher
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def vet_offer(
     *,
     most: int | None,
     trust_labels: bool,
-    watch: Watcher | None,
+    tell: Tell | None = None,
+    watch: Watcher | None = None,
 ) -> Vetting:
     """Vet outside photos one by one, and plan which to add; nothing is trained.
 
@@ -85,6 +86,7 @@ def vet_offer(
         earlier: photos that were added in earlier rounds.
         most: photos to add at most; the failing classes get theirs first.
         trust_labels: believe every label; copies, strangers and poor photos are turned away still.
+        tell: told what was understood of the outside photos, before they are looked at.
         watch: told of the work as it goes on.
 
     Raises:
@@ -94,7 +96,9 @@ def vet_offer(
     """
     model, card, lot = own.model, own.model.card, own.lot
     answers = own.answers  # read before the slow work, which damaged ones would make vain
-    offer = open_lot(outside)
+    offer = open_lot(outside, rules=model.label_rules)
+    if tell is not None:
+        tell(offer.reading)
     offered = _join_offer(offer)
     if not len(offered):
         raise InputError(f"{outside} holds no photos")

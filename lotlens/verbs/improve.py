@@ -40,7 +40,7 @@ from lotlens.improve.vetting import Vetting, read_earlier, vet_offer
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import read_decisions
 from lotlens.photos.sources import check_trainable
-from lotlens.records import Lot, Watcher
+from lotlens.records import Lot, Tell, Watcher
 from lotlens.report.round_plot import draw_rounds
 from lotlens.run import RunFolder
 from lotlens.training.begin import begin_run
@@ -94,6 +94,7 @@ class _Wishes:
     rule: Rule
     most: int | None
     trust_labels: bool
+    tell: Tell | None
 
 
 def plan_round(
@@ -105,6 +106,7 @@ def plan_round(
     rule: Rule = "better",
     most: int | None = None,
     trust_labels: bool = False,
+    tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> RoundPlan:
     """What a round of improvement would do. Nothing is trained or written.
@@ -119,6 +121,7 @@ def plan_round(
         rule: of the gate (see `improve.gate.judge_candidate`).
         most: outside photos to add at most.
         trust_labels: of outside photos.
+        tell: told what was understood of the run's data, and then of the outside photos.
         watch: told of the work as it goes on.
 
     Raises:
@@ -127,7 +130,7 @@ def plan_round(
         MissingExtra: lotlens[train] is not installed.
     """
     offer = None if outside is None else Path(outside)
-    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels)
+    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels, tell)
     own = _open_parent(run, wishes)
     return _plan(own, _decide(own), wishes, watch)
 
@@ -145,6 +148,7 @@ def improve(
     resume: bool = False,
     num_workers: int = 0,
     show: Callable[[RoundPlan], None] | None = None,
+    tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Round:
     """Train a candidate that learns more than a run did, and let the gate judge it.
@@ -168,6 +172,7 @@ def improve(
             is as it was then.
         num_workers: see `verbs.train.train`.
         show: told of the plan before training begins.
+        tell: told what was understood of the run's data, and then of the outside photos.
         watch: told of the work as it goes on.
 
     Raises:
@@ -176,7 +181,7 @@ def improve(
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
     offer = None if outside is None else Path(outside)
-    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels)
+    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels, tell)
     if resume and out is None:
         raise InputError("to go on with a round, name its run folder with --out")
     stopped = RunFolder(Path(out)) if resume and out is not None else None
@@ -203,7 +208,10 @@ def _open_parent(run: Path | str, wishes: _Wishes) -> OwnData:
     model = load(run)
     if model.members:
         raise InputError(f"{run} is an ensemble of runs: improve its runs, then make it anew")
-    return open_own_data(model)
+    own = open_own_data(model)
+    if wishes.tell is not None:
+        wishes.tell(own.lot.reading)
+    return own
 
 
 def _open_round(
@@ -284,6 +292,7 @@ def _vet(
         earlier,
         most=wishes.most,
         trust_labels=wishes.trust_labels,
+        tell=wishes.tell,
         watch=watch,
     )
 

@@ -31,7 +31,7 @@ def lay(folder: Path, rows: list[str]) -> Path:
 def test_what_was_understood_is_told_before_it_is_refused(tmp_path: Path) -> None:
     told: list[Any] = []
     data = lay(tmp_path / "lot", ["1.png,Niva", "2.png,niva"])
-    with pytest.raises(InputError, match="labels.fold"):
+    with pytest.raises(InputError, match=r"labels\.fold"):
         TrainingData(data, RECIPE, tell=told.append)
     (reading,) = told
     assert isinstance(reading, Reading)
