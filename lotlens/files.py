@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import errno
-import io
+import itertools
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -117,14 +117,16 @@ def write_rows_atomically(
     Raises:
         OutputError: see `atomic_path`.
     """
-    table = [list(columns), *([_show(value) for value in row] for row in rows)]
-    # Python 3.11's writer leaves a bare carriage return unquoted, and readers then see a new row.
-    must_quote = any("\r" in value for row in table for value in row)
-    text = io.StringIO(newline="")
-    csv.writer(
-        text, lineterminator="\n", quoting=csv.QUOTE_ALL if must_quote else csv.QUOTE_MINIMAL
-    ).writerows(table)
-    write_text_atomically(path, text.getvalue())
+    with (
+        atomic_path(path) as part_path,
+        part_path.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        usual = csv.writer(file, lineterminator="\n")
+        # Python 3.11's writer leaves a bare carriage return unquoted: readers then see a new row.
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in itertools.chain([columns], rows):
+            values = [_show(value) for value in row]
+            (quoting if any("\r" in value for value in values) else usual).writerow(values)
 
 
 def _show(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -312,20 +312,27 @@ def _write_tables(
     """
     verdicts: Counter[str] = Counter()
     silent: list[tuple[str, str]] = []
-    rows: dict[Path, list[list[object]]] = {path: [] for path in tables}
-    num_photos = len(predictions.ids)
-    for start in range(0, num_photos, _PIECE):
-        piece = range(start, min(start + _PIECE, num_photos))
-        told = model.list_answers(take_rows(predictions, piece))
+    for told in _list_answers(model, predictions):
         verdicts.update(row["verdict"] for row in told)
         silent.extend((row["id"], row["status"]) for row in told if row["status"] != OK)
         if keep is not None:
             keep(told)
-        for path, table in tables.items():
-            rows[path].extend(table.list_cells(row) for row in told)
     for path, table in tables.items():
-        write_rows_atomically(path, [*table.columns], rows[path])
+        # Answers are worded anew for each file, so that never those of all photos are in memory.
+        pieces = _list_answers(model, predictions)
+        rows = (table.list_cells(row) for told in pieces for row in told)
+        write_rows_atomically(path, [*table.columns], rows)
     return dict(verdicts.most_common()), tuple(silent)
+
+
+def _list_answers(
+    model: Model, predictions: Predictions
+) -> Generator[list[dict[str, Any]], None, None]:
+    """A row for the answer to each photo, some at a time."""
+    num_photos = len(predictions.ids)
+    for start in range(0, num_photos, _PIECE):
+        piece = range(start, min(start + _PIECE, num_photos))
+        yield model.list_answers(take_rows(predictions, piece))
 
 
 def _describe_task(model: Model, catalog: Catalog) -> str:
