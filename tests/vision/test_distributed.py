@@ -293,7 +293,10 @@ def test_a_batch_that_cannot_be_shared_is_one_clear_error(monkeypatch):
 def recipe_path(tiny_backbone, tmp_path_factory):
     recipe = make_tiny_recipe(tiny_backbone)
     recipe["deterministic"] = True
-    recipe["stages"][1]["optimiser"] = "sgd"
+    # What a head of large weights and statistics of few photos make of the tiny network hangs on
+    # a CPU's rounding: so neither. BatchNorm over both processes is among LEVERS.
+    recipe["stages"][0]["penalties"] = [1e-6]
+    recipe["stages"][1] |= {"optimiser": "sgd", "batch_norm": "frozen"}
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     path.write_text(json.dumps(recipe))  # JSON is YAML too
     return path
@@ -332,10 +335,12 @@ def test_lotlens_train_under_torchrun_writes_one_run_as_one_process_does(
     assert len(words) == len(expected)
     for word, other in zip(words, expected, strict=True):
         if re.fullmatch(r"[\d.]+", other):
-            # The untrained backbone gives huge logits, whose log loss differs by 1e-3 of itself.
-            assert float(word) == pytest.approx(float(other), abs=0.002, rel=0.01)
+            assert float(word) == pytest.approx(float(other), abs=0.002)
         else:
             assert word == other
+    for row, other in zip(run.read_history(), alone.run.read_history(), strict=True):
+        for name in ("train_loss", "validation_log_loss"):
+            assert float(row[name]) == pytest.approx(float(other[name]), rel=1e-4)
     one, other = load_file(alone.run.weights_path), load_file(run.weights_path)
     assert largest_difference(one, other) < CLOSE_IN_FLOAT32
     answers = [load_predictions(r.validation_path).logits for r in (alone.run, run)]
