@@ -12,8 +12,8 @@ from PIL import Image
 from lotlens.errors import InputError
 from lotlens.photos.decisions import Decision, decisions_path, write_decisions
 from lotlens.recipes.loading import load_recipe
-from lotlens.records import Checked, Reading
-from lotlens.training.data import TrainingData, read_rules
+from lotlens.records import CarClass, Catalog, Checked, Photo, Reading
+from lotlens.training.data import TrainingData, find_commonest_label, read_rules
 
 RECIPE = load_recipe("quick")
 
@@ -74,3 +74,12 @@ def test_errors_and_decisions_are_told(tmp_path: Path) -> None:
         "decisions     2 of 3 applied",
     ]
     assert str(Checked({}, {}, 0, 0)) == "audit         no errors"
+
+
+def test_commonest_label() -> None:
+    labels = ["5", "3", None, "3", "5", None, None]
+    classes = tuple(CarClass(str(label), f"Car {label}") for label in (7, 3, 5))
+    photos = tuple(Photo(str(n), None, label) for n, label in enumerate(labels))
+    assert find_commonest_label(Catalog(photos, classes)) == "3"
+    with pytest.raises(InputError, match="no photo has a label"):
+        find_commonest_label(Catalog(photos[-1:], classes))
