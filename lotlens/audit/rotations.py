@@ -1,8 +1,8 @@
 """Photos that are one picture rotated, sheared or cut: guessed by their hashes, then laid over.
 
-`hashes` and `likeness` know quarter turns and upright crops alone: to search all photos for
-rotations too would find too many that are none, and take too long. Here are the means for a few
-photos that something else, such as their names, says to be made of one picture.
+`hashes` and `likeness` know quarter turns and upright crops alone, and to search all photos for
+rotations too would take too long. Here are the means for fewer photos: those that are nearly
+upright crops, and those whose names say that they are made of one picture.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ _LEAST, _LEAST_PER_DOUBLING, _LEAST_OF_MANY = 0.3, 0.09, 0.7
 _MOST_MATES = 3  # guesses kept of one photo
 _BLOCK = 64  # photos compared at once
 
-_SHRINKS = (4, 2)  # squares of 32 and 64 pixels
-_NUM_STEPS = 8
+_NUM_STEPS = 6
 _LONGEST_STEP = 0.15  # of half a side
 _LEAST_INSIDE = 0.35  # of the inner photo
 _LEAST_CONTRAST = 0.02  # of the inner photo, in that of the outer one
 _STRETCH = (0.4, 2.2)  # an alignment beyond is none
-_HOPELESS = 0.5  # likeness at the coarse level below which the finer one is not tried
+# Coarse to fine, and the likeness below which finer ones are not tried.
+_SHRINKS, _HOPELESS = (4, 2), 0.5
+_SHRINKS_OF_SLANTED, _HOPELESS_OF_SLANTED = (4, 2, 1), 0.88
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +138,41 @@ def measure_rotated(
     Returns:
         0 to 1; 0 if they cannot be laid over each other.
     """
+    return _measure(outer, inner, warp, [s for s in _SHRINKS if s >= shrink], _HOPELESS)
+
+
+def measure_slanted(
+    outer: NDArray[np.uint8],
+    inner: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    *,
+    shrink: int = 1,
+) -> float:
+    """As `likeness.measure_likeness`, but the inner picture may be aslant by a few degrees."""
+    left, right, top, bottom = box
+    warp = np.array([[right - left, 0, left + right - 1], [0, bottom - top, top + bottom - 1]])
+    shrinks = [s for s in _SHRINKS_OF_SLANTED if s >= shrink]
+    return _measure(outer, inner, warp, shrinks, _HOPELESS_OF_SLANTED)
+
+
+def _measure(
+    outer: NDArray[np.uint8],
+    inner: NDArray[np.uint8],
+    warp: Warp,
+    shrinks: Sequence[int],
+    hopeless: float,
+) -> float:
     likeness = 0.0
-    for level in _SHRINKS:
-        if level < shrink:
-            break
+    for level in shrinks:
         large = shrink_frame(outer.astype(np.float32), level)
         small = shrink_frame(inner.astype(np.float32), level)
         aligned = _align(large, small, warp)
         if aligned is None:
-            break
+            return 0.0
         warp = aligned
         laid, inside = _lay(large, warp)
         likeness = measure_agreement(laid, inside, small)
-        if likeness < _HOPELESS:
+        if likeness < hopeless:
             break
     return likeness
 
@@ -247,35 +270,35 @@ def _align(outer: NDArray[np.float32], inner: NDArray[np.float32], warp: Warp) -
     """A better warp, by Gauss-Newton steps as in `likeness`; None if it runs away."""
     side = len(inner)
     across, down = (places.astype(np.float32) for places in _grid(side))
-    ones = np.ones_like(across)
     target = inner.ravel()
-    trust = ones
+    trust = np.ones_like(target)
+    design = np.ones((8, len(target)), np.float32)
     for _ in range(_NUM_STEPS):
-        laid, inside = _lay(outer, warp)
+        laid, is_inside = _lay(outer, warp)
+        inside = is_inside.ravel()
         if inside.mean() < _LEAST_INSIDE:
             return None
         # How each pixel changes per step of the warp, which is taken before the warp so far.
         down_slope, across_slope = (slope.ravel() * (side / 2) for slope in np.gradient(laid))
-        columns = [
-            slope * place for slope in (across_slope, down_slope) for place in (across, down, ones)
-        ]
-        design = np.stack([*columns, laid.ravel(), ones], axis=1)
-        weights = (trust * inside.ravel())[:, None]
-        tone = design[:, 6:]
+        for row, slope in ((0, across_slope), (3, down_slope)):
+            design[row : row + 3] = slope * across, slope * down, slope
+        design[6] = laid.ravel()
+        weights = trust * inside
+        tone = design[6:]
         contrast = np.linalg.solve(
-            (tone * weights).T @ tone + 1e-3 * np.eye(2), (tone * weights).T @ target
-        )
+            (tone * weights) @ tone.T + 1e-3 * np.eye(2), (tone * weights) @ target
+        ).astype(np.float32)
         if contrast[0] <= _LEAST_CONTRAST:
             return None
-        residual = target - tone @ contrast
-        scale = 1.5 * float(np.median(np.abs(residual[inside.ravel()]))) + 2
+        residual = target - contrast @ tone
+        scale = 1.5 * float(np.median(np.abs(residual[inside]))) + 2
         trust = 1 / (1 + (residual / (2 * scale)) ** 2)  # Cauchy weights
-        weights = (trust * inside.ravel())[:, None]
-        design[:, :6] *= contrast[0]
-        normal = (design * weights).T @ design
+        design[:6] *= contrast[0]
+        weighted = design * (trust * inside)
+        normal = (weighted @ design.T).astype(np.float64)
         normal[np.diag_indices(8)] *= 1 + 1e-3
         normal[np.diag_indices(8)] += 1e-3
-        step = np.linalg.solve(normal, (design * weights).T @ residual)[:6].reshape(2, 3)
+        step = np.linalg.solve(normal, weighted @ residual)[:6].reshape(2, 3)
         step = np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
         warp = warp @ np.vstack([step + np.eye(2, 3), [0, 0, 1]])
         widths = np.linalg.svd(warp[:, :2], compute_uv=False)

@@ -18,8 +18,8 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 
 from lotlens.audit.hashes import HASH_SIDE, hash_frame
-from lotlens.audit.likeness import measure_likeness
-from lotlens.audit.rotations import WARPS, measure_rotated
+from lotlens.audit.likeness import SAME, measure_likeness
+from lotlens.audit.rotations import WARPS, measure_rotated, measure_slanted
 from lotlens.audit.turns import turn_frame
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
@@ -31,6 +31,7 @@ from lotlens.records import OK, Photo
 _SCAN_SIZE = (96, 96)  # pixels that a JPEG is decoded to at least, for its signs
 _CHUNK = 48  # photos or pairs a worker takes at a time
 _FEW = 1500  # of them, for which starting worker processes takes longer than it saves
+_NEARLY = 0.65  # likeness from which two pictures may be one aslant
 _MOST_KEPT = 50_000  # likenesses, at about 300 bytes each
 
 Progress = Callable[[int, int], None]
@@ -105,7 +106,8 @@ def compare_photos(
 ) -> tuple[float, ...]:
     """The likeness of each pair; 0 if one cannot be read now.
 
-    It is that of `likeness.measure_likeness`, and with a warp that of `rotations.measure_rotated`.
+    It is that of `likeness.measure_likeness`, or of `rotations.measure_slanted` if that is more;
+    with a warp that of `rotations.measure_rotated`.
     """
     return tuple(_share_out(_compare, pairs, num_workers, progress))
 
@@ -168,6 +170,9 @@ def _measure_once(
             likeness = measure_rotated(outer, inner, WARPS[start], shrink=shrink)
         else:
             likeness = measure_likeness(outer, inner, start, shrink=shrink)
+            if _NEARLY <= likeness < SAME:
+                slanted = measure_slanted(outer, inner, start, shrink=shrink)
+                likeness = max(likeness, slanted)
         if len(_likenesses) >= _MOST_KEPT:
             _likenesses.clear()
         _likenesses[key] = likeness

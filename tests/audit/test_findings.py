@@ -33,6 +33,12 @@ def encode(pixels, kind="PNG", **options):
     return stream.getvalue()
 
 
+def rotate(picture, degrees):
+    """Rotated with black corners, as augmentation leaves it."""
+    image = Image.fromarray(picture).rotate(degrees, Image.Resampling.BILINEAR)
+    return encode(np.asarray(image), "JPEG", quality=85)
+
+
 def lay(folder, files):
     """Files by name below a folder."""
     for name, data in files.items():
@@ -353,6 +359,15 @@ def test_a_turned_copy_is_found_and_kept_together(tmp_path, texture_drawer, turn
     assert list_ids(audit, "label-conflict") == {"0.png", "turned.jpg"}
 
 
+@pytest.mark.parametrize("degrees", [2, -3])
+def test_a_copy_that_is_a_little_aslant_is_found(tmp_path, texture_drawer, degrees):
+    pictures = [texture_drawer(number, 320, 240) for number in range(4)]
+    files = {f"{n}.png": encode(picture) for n, picture in enumerate(pictures)}
+    files["aslant.jpg"] = rotate(pictures[0], degrees)
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert list_found(audit) == [("test", "aslant.jpg", "near-duplicate")]
+
+
 def test_files_that_show_nothing_are_no_copies(tmp_path, pictures):
     """A failed download leaves the same few bytes under many names."""
     page = b"<html>404</html>"
@@ -421,12 +436,6 @@ def test_rare_and_small_classes_are_told(tmp_path, texture_drawer):
 
 
 # --- names of one source -------------------------------------------------------------------------
-
-
-def rotate(picture, degrees):
-    """Rotated with black corners, as augmentation leaves it."""
-    image = Image.fromarray(picture).rotate(degrees, Image.Resampling.BILINEAR)
-    return encode(np.asarray(image), "JPEG", quality=85)
 
 
 def lay_roboflow(folder, texture_drawer, names):

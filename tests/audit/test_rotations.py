@@ -8,17 +8,19 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from lotlens.audit import rotations
 from lotlens.audit.hashes import hash_frame
-from lotlens.audit.likeness import shrink_frame
+from lotlens.audit.likeness import SAME, measure_likeness, shrink_frame
 from lotlens.audit.rotations import (
     ALIKE,
     WARPS,
     guess_rotated,
     make_warp,
     measure_rotated,
+    measure_slanted,
 )
 from lotlens.audit.turns import turn_frame
 from lotlens.photos.quality import frame_photo
 
+WHOLE = (0.0, 1.0, 0.0, 1.0)
 BILINEAR = Image.Resampling.BILINEAR
 
 
@@ -132,8 +134,10 @@ def test_an_alignment_finds_the_way_a_picture_was_changed(
     outer = frame(texture_drawer(seed)).astype(np.float32)
     warp = make_warp(degrees, scale)
     laid, inside = rotations._lay(outer, warp)
-    found = rotations._align(outer, np.where(inside, laid, 0), make_warp(degrees + start, scale))
-    assert found == pytest.approx(warp, abs=0.01)
+    inner, found = np.where(inside, laid, 0), make_warp(degrees + start, scale)
+    for shrink in (4, 2):
+        found = rotations._align(shrink_frame(outer, shrink), shrink_frame(inner, shrink), found)
+    assert found == pytest.approx(warp, abs=0.02)
 
 
 def test_a_warp_that_does_nothing_lays_a_photo_as_it_is(texture_drawer):
@@ -153,6 +157,25 @@ def test_degrees_are_counter_clockwise(texture_drawer, degrees):
     )
     found = rotations._align(outer, inner, make_warp(0))
     assert found == pytest.approx(make_warp(degrees), abs=0.03)
+
+
+ASLANT = {
+    "rotated by 2": lambda image: image.rotate(2, BILINEAR),
+    "rotated by -4": lambda image: image.rotate(-4, BILINEAR),
+    "sheared": lambda image: shear(image, 0.1),
+}
+
+
+@pytest.mark.parametrize("change", ASLANT)
+def test_a_picture_aslant_is_a_copy_to_the_finest_detail(texture_drawer, change):
+    for seed in range(4):
+        image = Image.fromarray(texture_drawer(seed, 320, 240))
+        outer, inner = frame(image), frame(ASLANT[change](image))
+        assert measure_likeness(outer, inner) < SAME < measure_slanted(outer, inner, WHOLE)
+        # Started beside it, as the search does.
+        assert measure_slanted(outer, inner, (0.06, 1.0, 0.0, 0.94)) > SAME
+        stranger = frame(texture_drawer(seed + 10, 320, 240))
+        assert measure_slanted(stranger, inner, WHOLE) < 0.8 * SAME
 
 
 def test_small_photos_are_compared_at_their_own_size(texture_drawer):

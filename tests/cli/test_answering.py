@@ -44,8 +44,9 @@ def test_a_table_is_written_where_no_sample_asks_for_a_submission(run_path, phot
     out = tmp_path / "answers.csv"
     done = run("predict", run_path, photos, "--out", out)
     assert done.returncode == 0, done.stderr
-    reading, *said = done.stdout.splitlines()
-    assert str(photos) in reading
+    form, where, *said = done.stdout.splitlines()
+    assert form == f"read as       photos to answer ({photos})"
+    assert where == f"test          4 photos in {photos}"
     assert said[0] == f"3 of 4 photos answered, written to {out}"
     assert "  no answer for broken.jpg: an HTML page" in "\n".join(said)
     assert "--details" not in done.stdout
