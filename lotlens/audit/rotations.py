@@ -28,6 +28,7 @@ Warp = NDArray[np.float64]
 _ASPECT = 4 / 3  # of a photo, assumed: frames are stretched to squares, which shears rotations
 _ANGLES = (-20, -10, 0, 10, 20)  # degrees
 _SCALES = (0.8, 1.0, 1.25)
+_CROP = 0.75
 _PIXELS = 12  # a side, of the small pictures that hashes are made to
 _FREQUENCIES = 8
 _EXPONENT = 0.5  # see hashes._SEARCH_EXPONENT
@@ -65,20 +66,38 @@ class Guess:
     score: float
 
 
-def make_warp(degrees: float, scale: float = 1.0) -> Warp:
+def make_warp(
+    degrees: float = 0.0,
+    scale: tuple[float, float] = (1.0, 1.0),
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Warp:
     """The warp of a photo that is the other one, rotated counter-clockwise about its middle.
 
     Args:
         degrees: of the rotation.
-        scale: of what the other one shows along a side, so many times as much is seen.
+        scale: of what the other one shows across and down, so many times as much is seen.
+        shift: where the middle lies in the other one, from -1 to 1 across and down.
     """
     angle = np.radians(degrees)
-    across, down = scale * np.cos(angle), scale * np.sin(angle)
-    return np.array([[across, -down / _ASPECT, 0], [down * _ASPECT, across, 0]])
+    cosine, sine = np.cos(angle), np.sin(angle)
+    (wide, high), (right, low) = scale, shift
+    return np.array(
+        [
+            [wide * cosine, -high * sine / _ASPECT, right],
+            [wide * sine * _ASPECT, high * cosine, low],
+        ]
+    )
 
 
-WARPS: tuple[Warp, ...] = tuple(make_warp(*pair) for pair in product(_ANGLES, _SCALES))
-"""Those that are tried."""
+_SIDES = (-1 + _CROP, 1 - _CROP)
+WARPS: tuple[Warp, ...] = (
+    make_warp(),
+    *(make_warp(angle, (s, s)) for angle, s in product(_ANGLES, _SCALES) if (angle, s) != (0, 1)),
+    *(make_warp(0, (_CROP, _CROP), corner) for corner in product(_SIDES, repeat=2)),
+    *(make_warp(0, (_CROP, 1), (side, 0)) for side in _SIDES),
+    *(make_warp(0, (1, _CROP), (0, side)) for side in _SIDES),
+)
+"""Those that are tried: none, rotations, and crops to a corner or to one side."""
 
 
 def guess_rotated(
@@ -138,7 +157,11 @@ def measure_rotated(
     Returns:
         0 to 1; 0 if they cannot be laid over each other.
     """
-    return _measure(outer, inner, warp, [s for s in _SHRINKS if s >= shrink], _HOPELESS)
+    shrinks = [s for s in _SHRINKS if s >= shrink]
+    likeness = _measure(outer, inner, warp, shrinks, _HOPELESS)
+    if likeness < ALIKE:  # the guess may be wrong
+        likeness = max(likeness, _measure(outer, inner, WARPS[0], shrinks, _HOPELESS))
+    return likeness
 
 
 def measure_slanted(
@@ -205,7 +228,7 @@ def _compare_warped(
     num, num_warps = len(hashes), len(WARPS)
     matrices, masks = _warp_waves()
     sizes = masks.sum(axis=1)
-    plain = matrices[len(WARPS) // 2]  # neither rotated nor scaled
+    plain = matrices[0]
     low = hashes[:, :_FREQUENCIES, :_FREQUENCIES]
     pictures = low.reshape(num, -1) @ plain.T
     pictures /= np.maximum(np.linalg.norm(pictures, axis=1, keepdims=True), 1e-3)
