@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -219,6 +219,13 @@ def test_wilson_covers_the_truth_about_as_often_as_promised(num_trials):
 )
 def test_wilson_agrees_with_the_published_figures(num_hits, num_trials, low, high):
     assert compute_wilson_interval(num_hits, num_trials) == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("num_trials", [1, 2, 7, 36, 374])
+def test_wilson_agrees_with_scipy(num_trials):
+    for num_hits in range(0, num_trials + 1, 1 + num_trials // 50):
+        expected = binomtest(num_hits, num_trials).proportion_ci(0.95, method="wilson")
+        assert compute_wilson_interval(num_hits, num_trials) == pytest.approx(expected, abs=1e-12)
 
 
 def test_wilson_of_nothing_says_nothing():
