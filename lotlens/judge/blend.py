@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from lotlens.answering.answers import select_predictions
@@ -150,7 +150,8 @@ def fit_shares(logits: Sequence[FloatArray], targets: NDArray[np.int64]) -> Shar
     Returns:
         equal ones where there is nothing to learn from.
     """
-    return _fit(_take_logarithms(logits), targets)
+    chances = _take_logarithms(logits)
+    return _fit(chances, targets, _fit_temperatures(chances, targets))
 
 
 def try_blend(
@@ -187,22 +188,30 @@ def try_blend(
     # These fits are small: BLAS threads that wait for each other by spinning made a trial of many
     # models 6 times slower on a busy machine (measured).
     with threadpool_limits(1, user_api="blas"):
-        alone = [_cross(chances[[number]], known, part_of) for number in range(len(chances))]
+        # Each model's, without each part in turn: every fit of several models begins with them.
+        temperatures = np.stack(
+            [
+                _fit_temperatures(chances[:, part_of != number], known[part_of != number])
+                for number in range(_NUM_PARTS)
+            ]
+        )
+
+        def cross(chosen: Sequence[int]) -> _Crossed:
+            return _cross(chances[chosen], known, part_of, temperatures[:, chosen])
+
+        alone = [cross([number]) for number in range(len(chances))]
         best = int(np.argmin([own.losses.mean() for own in alone]))
 
         def measure(adopted: Sequence[int], left: Sequence[int]) -> list[Gain]:
-            before = _cross(chances[[best, *adopted]], known, part_of)
-            return [
-                before.compare(_cross(chances[[best, *adopted, number]], known, part_of), known)
-                for number in left
-            ]
+            before = cross([best, *adopted])
+            return [before.compare(cross([best, *adopted, number]), known) for number in left]
 
         others = [number for number in range(len(chances)) if number != best]
         trials = tuple(Trial(*one) for one in adopt_in_turn(others, measure))
         chosen = [best, *(trial.number for trial in trials if trial.is_adopted)]
-        joined = _cross(chances[chosen], known, part_of)
+        joined = cross(chosen)
         shares = np.zeros(len(chances))
-        shares[chosen] = _fit(chances[chosen], known)
+        shares[chosen] = _fit(chances[chosen], known, _fit_temperatures(chances[chosen], known))
     answers = np.full(logits[0].shape, np.nan, np.float32)
     answers[usable] = joined.pooled
     return Blend(
@@ -233,23 +242,36 @@ class _Crossed:
         return measure_gain(self.losses, other.losses, *rights)
 
 
-def _cross(chances: _Chances, targets: NDArray[np.int64], part_of: NDArray[np.int64]) -> _Crossed:
+def _cross(
+    chances: _Chances,
+    targets: NDArray[np.int64],
+    part_of: NDArray[np.int64],
+    temperatures: NDArray[np.float64],
+) -> _Crossed:
+    """Answers of all models together; `temperatures` [P, M] are of each without each part."""
     pooled, losses = np.empty(chances.shape[1:]), np.empty(len(targets))
     for number in range(_NUM_PARTS):
         held = part_of == number
-        answers = np.tensordot(_fit(chances[:, ~held], targets[~held]), chances, axes=1)
+        shares = _fit(chances[:, ~held], targets[~held], temperatures[number])
+        answers = np.tensordot(shares, chances, axes=1)
         temperature = fit_temperature(answers[~held], targets[~held])
         pooled[held] = answers[held]
         losses[held] = measure_losses(answers[held], targets[held], temperature)
     return _Crossed(pooled, losses)
 
 
-def _fit(chances: _Chances, targets: NDArray[np.int64]) -> Shares:
-    """See `fit_shares`."""
+def _fit_temperatures(chances: _Chances, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each model alone, [M]."""
+    return np.array([fit_temperature(own, targets) for own in chances])
+
+
+def _fit(
+    chances: _Chances, targets: NDArray[np.int64], temperatures: NDArray[np.float64]
+) -> Shares:
+    """See `fit_shares`; `temperatures` [M] are the models' own."""
     num_models = len(chances)
     if num_models == 1 or not len(targets):
         return np.full(num_models, 1 / num_models)
-    temperatures = np.array([fit_temperature(own, targets) for own in chances])
     calibrated = chances / temperatures[:, None, None]
     kept = list(range(num_models))
     while True:
@@ -271,8 +293,12 @@ def _fit_trust(chances: _Chances, targets: NDArray[np.int64]) -> NDArray[np.floa
     def measure(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         pooled = np.tensordot(weights, chances, axes=1)
         away = weights - weights.mean()
-        loss = -(truth * log_softmax(pooled, axis=1)).sum() + _PULL * np.square(away).sum()
-        slope = np.tensordot(chances, softmax(pooled, axis=1) - truth, axes=2) + 2 * _PULL * away
+        # Softmax and its logarithm at once, without scipy's look at what kind of array it is given.
+        lower = pooled - pooled.max(axis=1, keepdims=True)
+        raised = np.exp(lower)
+        total = raised.sum(axis=1, keepdims=True)
+        loss = -(truth * (lower - np.log(total))).sum() + _PULL * np.square(away).sum()
+        slope = np.tensordot(chances, raised / total - truth, axes=2) + 2 * _PULL * away
         return float(loss) / num_photos, slope / num_photos
 
     found = minimize(
