@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 import time
 import zipfile
 
@@ -13,6 +11,7 @@ from safetensors.torch import load_file
 
 from lotlens.recipes.loading import parse_recipe
 from lotlens.verbs.train import begin_training
+from tests.forks import COMMAND, fork
 
 
 def check_whole(path):
@@ -41,15 +40,14 @@ def check_whole(path):
 
 def kill_after(arguments, wait_s, folder):
     """Run a command until `wait_s` after it wrote its first file, kill it, check what is left."""
-    command = [sys.executable, "-m", "lotlens.cli", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline_s = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline_s:
-            if any(folder.rglob("*")):
-                time.sleep(wait_s)
-                break
-            time.sleep(0.01)
-        process.kill()
+    process = fork(COMMAND, *arguments, said_path=folder.with_name("said"))
+    deadline_s = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline_s:
+        if any(folder.rglob("*")):
+            time.sleep(wait_s)
+            break
+        time.sleep(0.01)
+    process.kill()
     left = [path for path in folder.rglob("*") if path.is_file()]
     for path in left:
         if not any(part.startswith(".") for part in path.relative_to(folder).parts):

@@ -3,9 +3,7 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+import signal
 
 import pytest
 
@@ -14,8 +12,7 @@ from lotlens.deliver.model import ANSWER_COLUMNS
 from lotlens.errors import BundleError, InputError
 from lotlens.verbs import predict as predicting
 from lotlens.verbs.predict import write_answers
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.forks import fork
 
 
 @pytest.fixture
@@ -129,10 +126,8 @@ def test_a_killed_prediction_goes_on(run_path, small_lot, tmp_path, small_pieces
     photos, out = small_lot / "train.zip", tmp_path / "out.csv"
     lotlens.predict(run_path, photos, out=tmp_path / "whole.csv")
     for at in (7, 30):
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, run_path, photos, out, str(at)], cwd=ROOT, check=False
-        )
-        assert done.returncode == -9
+        process = fork(KILLED, run_path, photos, out, at, said_path=tmp_path / "said")
+        assert process.wait() == -signal.SIGKILL, process.said
         assert not out.exists()
     told = []
     lotlens.predict(run_path, photos, out=out, watch=lambda *about: told.append(about[1]))

@@ -4,8 +4,7 @@ import hashlib
 import json
 import pickle
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.vision.bundle import load_bundle, save_bundle
 from lotlens.vision.classifier import Ensemble, build_classifier
 from lotlens.vision.predictor import ClassifierPredictor
+from tests.forks import fork
 
 
 def make_card(backbone):
@@ -144,7 +144,6 @@ def test_the_predictor_is_a_predictor_and_agrees(saved):
 
 KILLED = """
 import sys
-import time
 from pathlib import Path
 import torch
 from lotlens.records import ModelCard
@@ -162,13 +161,13 @@ while True:
 
 
 @pytest.mark.parametrize("wait_s", [0.05, 0.21, 0.4])
-def test_a_kill_while_saving_leaves_whole_files(saved, wait_s):
+def test_a_kill_while_saving_leaves_whole_files(saved, tmp_path, wait_s):
     run, _ = saved
-    command = [sys.executable, "-c", KILLED, str(run.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline().strip() == "ready"
-        time.sleep(wait_s)
-        process.kill()
+    process = fork(KILLED, run.path, said_path=tmp_path / "said")
+    while "ready" not in process.said and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(wait_s)
+    assert process.kill() == -signal.SIGKILL, process.said
     # Each file is whole: the weights parse, and the card reads.
     assert "head.bias" in load_file(run.weights_path)
     card = run.read_card()

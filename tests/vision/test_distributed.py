@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from lotlens.vision.batches import EpochBatches, decode_photos
 from lotlens.vision.classifier import build_classifier
 from lotlens.vision.finetune import fine_tune
 from tests.conftest import make_tiny_recipe
+from tests.forks import COMMAND, fork
 
 pytestmark = pytest.mark.usefixtures("plain_charts")
 
@@ -81,11 +83,33 @@ def start(arguments, out=None, **options):
     )
 
 
-def run_pair(arguments):
-    process = start(arguments)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out, err
+def fork_pair(folder, code, *arguments):
+    """Two processes that run Python's code, told what torchrun tells those that it starts.
+
+    torchrun itself, and three processes that load lotlens, take half a minute. It starts those of
+    the tests that ask what a user sees of it.
+
+    Returns:
+        their exit codes, and what each has said.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "none",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    pair = []
+    for rank in ("0", "1"):
+        own = {**shared, "RANK": rank, "LOCAL_RANK": rank}
+        said_path = folder / f"said-{rank}"
+        pair.append(fork(code, *arguments, said_path=said_path, environment=own))
+    return [process.wait(300) for process in pair], [process.said for process in pair]
 
 
 SCRIPT = """
@@ -154,9 +178,8 @@ def tune(lot, backbone, lever):
 def pair(small_lot, tiny_backbone, tmp_path_factory):
     """A folder with what two processes ended with, lever by lever."""
     folder = tmp_path_factory.mktemp("pair")
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    run_pair([script, small_lot, tiny_backbone, folder])
+    codes, said = fork_pair(folder, SCRIPT, small_lot, tiny_backbone, folder)
+    assert codes == [0, 0], said
     return folder
 
 
@@ -307,7 +330,10 @@ def told_pair(small_lot, recipe_path, tmp_path_factory):
     """A run of two processes that nothing stopped, and what they said."""
     path = tmp_path_factory.mktemp("told") / "pair"
     command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
-    return path, *run_pair([*command, "--out", path, "--workers", 1])
+    process = start([*command, "--out", path, "--workers", 1])
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return path, out, err
 
 
 def read_history(run):
@@ -364,13 +390,13 @@ lotlens.train(lot, recipe, out=out, resume=True, watch=watch)
 
 
 def test_a_killed_pair_goes_on_to_the_same_bits(small_lot, recipe_path, told_pair, tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    process = start([script, small_lot, recipe_path, tmp_path / "killed"])
-    process.communicate(timeout=300)
-    assert process.returncode != 0
+    codes, said = fork_pair(tmp_path, KILLED, small_lot, recipe_path, tmp_path / "killed")
+    assert -signal.SIGKILL in codes, said
+    assert 0 not in codes
     assert (tmp_path / "killed" / "checkpoint" / "stage-1" / "step.ckpt").is_file()
-    run_pair(["-m", "lotlens.cli", "train", small_lot, "--out", tmp_path / "killed", "--resume"])
+    again = ("train", small_lot, "--out", tmp_path / "killed", "--resume")
+    codes, said = fork_pair(tmp_path, COMMAND, *again)
+    assert codes == [0, 0], said
     whole, killed = (RunFolder.open(path) for path in (told_pair[0], tmp_path / "killed"))
     assert read_history(killed) == read_history(whole)
     assert killed.read_card().weights_sha256 == whole.read_card().weights_sha256
@@ -395,11 +421,10 @@ def test_ctrl_c_stops_a_pair_where_it_can_go_on(small_lot, tiny_recipe, tmp_path
 
 
 def test_a_batch_that_cannot_be_shared_ends_all(small_lot, recipe_path, tmp_path):
-    command = ["-m", "lotlens.cli", "train", small_lot, "--recipe", recipe_path]
-    process = start([*command, "--set", "stages.1.batch_size=7", "--out", tmp_path / "run"])
-    _, err = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "shared evenly by 2 processes" in err
+    command = ("train", small_lot, "--recipe", recipe_path, "--set", "stages.1.batch_size=7")
+    codes, said = fork_pair(tmp_path, COMMAND, *command, "--out", tmp_path / "run")
+    assert codes == [2, 2], said
+    assert "shared evenly by 2 processes" in said[0]
     assert not (tmp_path / "run").exists()
 
 
