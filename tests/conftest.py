@@ -19,6 +19,10 @@ from PIL import Image, ImageDraw
 # Many tests import torch before lotlens, which would say this itself (see vision/compat.py).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each of several test processes counts one core as its own. Threads of all of them for each
+    # core wait for one another by spinning: a training took four times the CPU seconds (measured).
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 # How long an example takes says nothing on a busy machine.
 settings.register_profile("lotlens", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lotlens")
@@ -196,6 +200,12 @@ def own_threads():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def all_cores(own_threads, monkeypatch):
+    """As many threads as a user has, where tests otherwise have one: what asks for all cores."""
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
 
 
 def make_tiny_recipe(backbone):

@@ -208,6 +208,7 @@ def test_a_measured_precision_is_kept_when_going_on(small_lot, recipe, tmp_path,
     assert {row["precision"] for row in run.read_history()} == {"32-true"}
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "_CHECKPOINT_STEPS", 1)
     tune = {**recipe["stages"][2], "sizes": [{"height": 48, "width": 64, "epochs": 2}]}

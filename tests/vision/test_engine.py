@@ -34,6 +34,7 @@ def test_answers_are_those_of_the_classifier(classifier, num_photos, batch):
     assert logits.dtype == features.dtype == np.float32
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_many_photos_are_worth_an_export(classifier, monkeypatch, caplog):
     made = []
     real = engine_module.open_onnx
@@ -77,7 +78,7 @@ def test_dropout_and_training_mode_do_not_reach_the_answers(classifier):
     np.testing.assert_array_equal(engine(photos)[0], engine(photos)[0])
 
 
-@pytest.mark.usefixtures("own_threads")
+@pytest.mark.usefixtures("all_cores")
 def test_threads_are_the_cores_there_are():
     tune_process()
     assert torch.get_num_threads() == cpu_count()

@@ -157,6 +157,7 @@ def test_fine_tuning_without_a_probe(small_lot, tiny_recipe):
     assert [candidate.name for candidate in trained.candidates] == ["fine-tuned"]
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_the_same_seed_gives_the_same_weights_whatever_the_file_order(small_lot, tiny_recipe):
     train, validation = halves(small_lot)
     recipe = parse_recipe(tiny_recipe)
