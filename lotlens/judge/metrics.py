@@ -366,8 +366,8 @@ class _Photos:
         values = self.measure(np.arange(num_photos)[None])[:, 0]
         names = (MACRO_F1, BALANCED, LOG_LOSS, BRIER, CALIBRATION_ERROR)
         return [
-            Metric(name, *bounds, num_photos)
-            for name, *bounds in zip(
+            Metric(name, value, low, high, num_photos)
+            for name, value, low, high in zip(
                 names, values.tolist(), lows.tolist(), highs.tolist(), strict=True
             )
         ]
