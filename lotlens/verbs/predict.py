@@ -63,7 +63,8 @@ def predict(
 ) -> pd.DataFrame:
     """Answer for photos, and write a table for people or a submission file.
 
-    A table has every photo once, those that cannot be read with the reason. A submission has the
+    A table has every photo once, those that cannot be read with the reason; class and name stand
+    there only where the verdict is a model, or unsure of it. A submission has the
     rows of a sample submission: its ids are compared with the photos before the first answer.
 
     Answers to many photos are kept piece by piece beside `out` until it is written: the same call
@@ -275,22 +276,25 @@ class _Table:
 
     Attributes:
         columns: each of its columns -> that of ANSWER_COLUMNS.
-        digits: of numbers; None for all of them.
+        is_for_people: numbers are short, and no car is named where the verdict names none.
     """
 
     columns: Mapping[str, str]
-    digits: int | None = None
+    is_for_people: bool = False
 
     def list_cells(self, row: Mapping[str, Any]) -> list[object]:
-        cells = [row[column] for column in self.columns.values()]
-        if self.digits is None:
-            return cells
-        return [round(cell, self.digits) if isinstance(cell, float) else cell for cell in cells]
+        if not self.is_for_people:
+            return [row[column] for column in self.columns.values()]
+        if row["verdict"] not in _NAMING:
+            row = {**row, "label": None, "name": None}
+        # Further digits differ with how many photos are answered at a time, and say nothing.
+        cells = (row[column] for column in self.columns.values())
+        return [round(cell, 4) if isinstance(cell, float) else cell for cell in cells]
 
 
+_NAMING = ("model", "unsure")  # verdicts that name a car; the network's guess is none for others
 _DETAILS = _Table({column: column for column in ANSWER_COLUMNS})
-# Further digits differ with how many photos are answered at a time, and say nothing to people.
-_FOR_PEOPLE = _Table(TABLE_COLUMNS, digits=4)
+_FOR_PEOPLE = _Table(TABLE_COLUMNS, is_for_people=True)
 
 
 def _write_tables(

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 import lotlens
+from lotlens.deliver.model import ANSWER_COLUMNS
 from lotlens.errors import InputError
-from lotlens.verbs.predict import TABLE_COLUMNS, write_answers
+from lotlens.refusal.verdicts import KINDS
+from lotlens.verbs.predict import _DETAILS, _FOR_PEOPLE, TABLE_COLUMNS, write_answers
 from tests.conftest import draw_photo
 
 
@@ -142,7 +144,8 @@ def test_without_a_sample_there_is_a_table_for_people(trained, photos, tmp_path,
     header, *rows = read_rows(tmp_path / "answers.csv")
     assert header == [*TABLE_COLUMNS]
     assert [row[0] for row in rows] == list(frame["id"]) == [f"{n + 1:05}.jpg" for n in range(6)]
-    assert [row[1] for row in rows] == list(frame["label"].fillna(""))
+    is_named = frame["verdict"].isin(["model", "unsure"])
+    assert [row[1] for row in rows] == list(frame["label"].where(is_named, ""))
     assert rows[1][1:4] == ["", "", ""]
     assert rows[1][4] == "no answer"
     names, *details = read_rows(tmp_path / "d.csv")
@@ -150,7 +153,16 @@ def test_without_a_sample_there_is_a_table_for_people(trained, photos, tmp_path,
         for row, detail in zip(rows, details, strict=True):
             cell, whole = row[header.index(column)], detail[names.index(name)]
             is_number = column == "probability" and whole
-            assert cell == (str(round(float(whole), 4)) if is_number else whole)
+            if column not in ("class", "name"):
+                assert cell == (str(round(float(whole), 4)) if is_number else whole)
+
+
+def test_a_table_for_people_names_no_car_where_the_verdict_names_none():
+    row = dict.fromkeys(ANSWER_COLUMNS) | {"id": "1.jpg", "label": "4", "name": "Niva"}
+    for kind in KINDS:
+        cells = _FOR_PEOPLE.list_cells({**row, "verdict": kind})
+        assert cells[1:3] == (["4", "Niva"] if kind in ("model", "unsure") else [None, None])
+        assert _DETAILS.list_cells({**row, "verdict": kind})[2:4] == ["4", "Niva"]
 
 
 def test_a_submission_can_be_asked_for_without_a_sample(trained, photos, tmp_path):
