@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,8 +40,36 @@ BROWSER_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# Files that take longest. They go first, or one of them is at work when all others are done.
+LONGEST = (
+    "vision/test_distributed.py",
+    "test_resume.py",
+    "verbs/test_improve.py",
+    "verbs/test_export.py",
+    "verbs/test_refusal.py",
+    "web/test_browser.py",
+    "report/test_browser.py",
+    "report/test_page.py",
+    "cli/test_training.py",
+    "verbs/test_ensemble.py",
+    "verbs/test_train.py",
+    "vision/test_finetune.py",
+    "test_docs.py",
+    "test_kill.py",
+)
 NAMES = ("Волна", "Heron 4", "Clover")
 COLOURS = ((200, 40, 40), (40, 170, 60), (50, 60, 200))
+
+
+def pytest_configure(config):
+    # pytest-xdist would begin with files of many tests; it has this option where it is there.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: rank.get(item.path.relative_to(tests).as_posix(), len(rank)))
 
 
 def draw_photo(label: int, number: int, size: tuple[int, int] = (64, 48)) -> Image.Image:

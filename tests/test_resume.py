@@ -32,6 +32,7 @@ SIZES = [{"height": 32, "width": 48, "epochs": 1}, {"height": 48, "width": 64, "
 STEPS_PER_EPOCH = 4
 LEVERS = {
     "plain": {},
+    "threads": {},
     "bf16": {},
     "no-ema": {"ema": 0.0},
     "accumulate": {"accumulate": 2},
@@ -82,6 +83,7 @@ def tune(backbone, photos, stage, folder=None, every_steps=1, kill_at=None, prec
     return classifier.state_dict(), history, tuned.soup or {}
 
 
+@pytest.mark.usefixtures("own_threads")
 @pytest.mark.parametrize("lever", LEVERS)
 def test_a_stage_goes_on_where_it_stopped_whatever_its_levers(
     tiny_backbone, photos, tmp_path, lever
@@ -90,6 +92,7 @@ def test_a_stage_goes_on_where_it_stopped_whatever_its_levers(
         {"kind": "finetune", "batch_size": 4, "sizes": SIZES, "ema": 0.9, **LEVERS[lever]}
     )
     precision = "bf16" if lever == "bf16" else "32"
+    torch.set_num_threads(2 if lever == "threads" else 1)
     whole = tune(tiny_backbone, photos, stage, precision=precision)
     steps = whole[1][-1]["epoch"] * STEPS_PER_EPOCH // stage.accumulate
     # Killed twice on its way: what was taken up wrongly the first time would show at its end too.
@@ -208,7 +211,6 @@ def test_a_measured_precision_is_kept_when_going_on(small_lot, recipe, tmp_path,
     assert {row["precision"] for row in run.read_history()} == {"32-true"}
 
 
-@pytest.mark.usefixtures("all_cores")
 def test_folds_go_on_in_the_fold_that_was_killed(small_lot, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "_CHECKPOINT_STEPS", 1)
     tune = {**recipe["stages"][2], "sizes": [{"height": 48, "width": 64, "epochs": 2}]}
