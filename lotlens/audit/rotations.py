@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ _SIDES = (-1 + _CROP, 1 - _CROP)
 WARPS: tuple[Warp, ...] = (
     make_warp(),
     *(make_warp(angle, (s, s)) for angle, s in product(_ANGLES, _SCALES) if (angle, s) != (0, 1)),
-    *(make_warp(0, (_CROP, _CROP), corner) for corner in product(_SIDES, repeat=2)),
+    *(make_warp(0, (_CROP, _CROP), corner) for corner in product(_SIDES, _SIDES)),
     *(make_warp(0, (_CROP, 1), (side, 0)) for side in _SIDES),
     *(make_warp(0, (1, _CROP), (0, side)) for side in _SIDES),
 )
@@ -294,7 +295,7 @@ def _align(outer: NDArray[np.float32], inner: NDArray[np.float32], warp: Warp) -
     side = len(inner)
     across, down = (places.astype(np.float32) for places in _grid(side))
     target = inner.ravel()
-    trust = np.ones_like(target)
+    trust: NDArray[Any] = np.ones_like(target)
     design = np.ones((8, len(target)), np.float32)
     for _ in range(_NUM_STEPS):
         laid, is_inside = _lay(outer, warp)
