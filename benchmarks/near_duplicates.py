@@ -1,6 +1,6 @@
 """How well changed copies of real photos are found, as tables in Markdown.
 
-    python benchmarks/near_duplicates.py DATA [--photos 500] [--seed 0] [--phash]
+    python benchmarks/near_duplicates.py DATA [--photos 500] [--seed 0] [--only WORD] [--phash]
 
 Of DATA (anything that lotlens opens) some photos are drawn; each is changed in one way and put
 beside the unchanged ones. For every change: the share of copies found by their pictures alone, the
@@ -9,6 +9,7 @@ pairs (photos of different originals; two originals that are copies of each othe
 left out first). A second table tells how many different photos of one class are kept together
 because they share a name (`car (1).jpg`, `car (2).jpg` and so on).
 
+With --only the first table has the changes with that word in their names, and there is no second.
 With --phash the first column is compared with imagehash.phash (pip install imagehash), which finds
 two photos alike whose 64-bit hashes differ in at most so many bits, mirror images too.
 """
@@ -231,7 +232,11 @@ def tell_phash(images: Sequence[Image.Image]) -> list[str]:
 
 
 def measure_changes(
-    drawn: Sequence[Photo], originals: Sequence[Image.Image], seed: int, with_phash: bool
+    drawn: Sequence[Photo],
+    originals: Sequence[Image.Image],
+    seed: int,
+    with_phash: bool,
+    word: str = "",
 ) -> None:
     num = len(drawn)
     right = {(number, num + number) for number in range(num)}
@@ -243,7 +248,7 @@ def measure_changes(
     columns += [f"phash, {bits} bits" for bits in PHASH_BITS] if with_phash else []
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     with tempfile.TemporaryDirectory() as folder:
-        for name, change in CHANGES.items():
+        for name, change in ((n, change) for n, change in CHANGES.items() if word in n):
             copies, data = [], []
             for number, image in enumerate(originals):
                 changed = change(image, np.random.default_rng([seed, number]))
@@ -288,6 +293,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="")
     parser.add_argument("--phash", action="store_true")
     options = parser.parse_args()
     lot = open_lot(options.data)
@@ -297,8 +303,9 @@ def main() -> None:
     drawn = leave_twins(shuffled[: options.photos])
     with PhotoReader() as reader:
         originals = [Image.fromarray(decode(reader.read(photo.locator))) for photo in drawn]
-    measure_changes(drawn, originals, options.seed, options.phash)
-    measure_strangers(leave_twins(lot.train.photos), options.seed)
+    measure_changes(drawn, originals, options.seed, options.phash, options.only)
+    if not options.only:
+        measure_strangers(leave_twins(lot.train.photos), options.seed)
 
 
 def leave_twins(photos: Sequence[Photo]) -> list[Photo]:

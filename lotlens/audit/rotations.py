@@ -38,7 +38,7 @@ _LEAST, _LEAST_PER_DOUBLING, _LEAST_OF_MANY = 0.3, 0.09, 0.7
 _MOST_MATES = 3  # guesses kept of one photo
 _BLOCK = 64  # photos compared at once
 
-_NUM_STEPS = 6
+_NUM_STEPS, _NUM_STEPS_OF_SLANTED = 6, 3  # pictures that are a little aslant are near already
 _LONGEST_STEP = 0.15  # of half a side
 _LEAST_INSIDE = 0.35  # of the inner photo
 _LEAST_CONTRAST = 0.02  # of the inner photo, in that of the outer one
@@ -176,7 +176,7 @@ def measure_slanted(
     left, right, top, bottom = box
     warp = np.array([[right - left, 0, left + right - 1], [0, bottom - top, top + bottom - 1]])
     shrinks = [s for s in _SHRINKS_OF_SLANTED if s >= shrink]
-    return _measure(outer, inner, warp, shrinks, _HOPELESS_OF_SLANTED)
+    return _measure(outer, inner, warp, shrinks, _HOPELESS_OF_SLANTED, _NUM_STEPS_OF_SLANTED)
 
 
 def _measure(
@@ -185,12 +185,13 @@ def _measure(
     warp: Warp,
     shrinks: Sequence[int],
     hopeless: float,
+    num_steps: int = _NUM_STEPS,
 ) -> float:
     likeness = 0.0
     for level in shrinks:
         large = shrink_frame(outer.astype(np.float32), level)
         small = shrink_frame(inner.astype(np.float32), level)
-        aligned = _align(large, small, warp)
+        aligned = _align(large, small, warp, num_steps)
         if aligned is None:
             return 0.0
         warp = aligned
@@ -290,14 +291,16 @@ def _grid(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return across.ravel(), down.ravel()
 
 
-def _align(outer: NDArray[np.float32], inner: NDArray[np.float32], warp: Warp) -> Warp | None:
+def _align(
+    outer: NDArray[np.float32], inner: NDArray[np.float32], warp: Warp, num_steps: int = _NUM_STEPS
+) -> Warp | None:
     """A better warp, by Gauss-Newton steps as in `likeness`; None if it runs away."""
     side = len(inner)
     across, down = (places.astype(np.float32) for places in _grid(side))
     target = inner.ravel()
     trust: NDArray[Any] = np.ones_like(target)
     design = np.ones((8, len(target)), np.float32)
-    for _ in range(_NUM_STEPS):
+    for _ in range(num_steps):
         laid, is_inside = _lay(outer, warp)
         inside = is_inside.ravel()
         if inside.mean() < _LEAST_INSIDE:

@@ -31,7 +31,7 @@ from lotlens.records import OK, Photo
 _SCAN_SIZE = (96, 96)  # pixels that a JPEG is decoded to at least, for its signs
 _CHUNK = 48  # photos or pairs a worker takes at a time
 _FEW = 1500  # of them, for which starting worker processes takes longer than it saves
-_NEARLY = 0.65  # likeness from which two pictures may be one aslant
+_NEARLY = 0.7  # likeness from which two pictures may be one aslant
 _MOST_KEPT = 50_000  # likenesses, at about 300 bytes each
 
 Progress = Callable[[int, int], None]

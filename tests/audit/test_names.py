@@ -1,10 +1,16 @@
 """names: what is added to a photo's name is known, and nothing else is taken for it."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lotlens.audit.checks import CHECKS
+from lotlens.audit.likeness import SAME
 from lotlens.audit.names import MOST_OF_ONE_NAME, group_by_source, name_source
+from lotlens.audit.rotations import ALIKE
 from lotlens.records import Photo
 
 OF_CAR = """
@@ -120,3 +126,14 @@ def test_a_name_of_very_many_photos_is_none():
     many = [(f"car ({n}).jpg", "0") for n in range(MOST_OF_ONE_NAME)]
     assert len(group(*many)["car", "0"]) == MOST_OF_ONE_NAME
     assert group(*many, ("car.jpg", "0")) == {}
+
+
+def test_the_guide_says_what_is_so():
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "copies.md").read_text("utf-8")
+    table = guide.partition("| name | added by |")[2].partition("\n\n")[0]
+    names = re.findall(r"`([^`]+)`", table)
+    assert len(names) > 10
+    assert {name_source(name) for name in names} == {("car", True)}
+    assert f"from {SAME} they count as copies, and from {ALIKE} where names say so" in guide
+    assert f"more than {MOST_OF_ONE_NAME} of them" in guide
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", guide, re.MULTILINE)) <= CHECKS.keys()
