@@ -241,7 +241,6 @@ def measure_changes(
     num = len(drawn)
     right = {(number, num + number) for number in range(num)}
     signs = scan_photos(drawn)
-    # Of two originals that are copies of each other one is left out, so these pairs are false.
     named = [replace(photo, id=f"{n}.jpg", label="car") for n, photo in enumerate(drawn)]
     print(f"Copies of {num} photos found: share (false pairs)\n")
     columns = ["change", "by the picture", "and names of one source"]

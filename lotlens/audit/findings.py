@@ -40,7 +40,7 @@ from lotlens.recipes.schema import Audit as Settings
 from lotlens.records import OK, Finding, Lot, Photo, Watcher, watch_part
 
 _COLUMNS = ("Id", "Part", "Check", "Severity", "Training", "Score", "Related", "Sentence")
-_NUM_ROUNDS, _NUM_TURNED_ROUNDS, _NUM_KIN_ROUNDS = 6, 2, 3
+_NUM_ROUNDS, _NUM_TURNED_ROUNDS, _NUM_KIN_ROUNDS = 6, 2, 4
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ _FREQUENCIES = 8
 _EXPONENT = 0.5  # see hashes._SEARCH_EXPONENT
 _LEAST_ENERGY = 0.1  # of a picture, that must lie within the part that is compared
 _LEAST, _LEAST_PER_DOUBLING, _LEAST_OF_MANY = 0.3, 0.09, 0.7
-_MOST_MATES = 3  # guesses kept of one photo
+_MOST_MATES = 8  # guesses kept of one photo
 _BLOCK = 64  # photos compared at once
 
 _NUM_STEPS, _NUM_STEPS_OF_SLANTED = 6, 3  # pictures that are a little aslant are near already
@@ -115,7 +115,7 @@ def guess_rotated(
         groups: positions among them that are to be compared with each other; none in two groups.
 
     Returns:
-        guesses, of each photo at most 3 as the one whose best mates these are.
+        guesses: of each photo those with the at most 8 others that it is most like.
     """
     found: dict[tuple[int, int], Guess] = {}
     for block in _pack(groups):

@@ -496,6 +496,15 @@ def test_a_rotated_photo_among_many_of_one_name_is_found(tmp_path, texture_drawe
     assert set(audit.groups) == {"images (7).png", "images (40).jpg"}
 
 
+def test_many_photos_made_of_one_are_one_group(tmp_path, texture_drawer):
+    angles = [*range(-18, 0, 3), *range(3, 19, 3)]
+    files = {f"a/7_rot{angle}.jpg": rotate(texture_drawer(7), angle) for angle in angles}
+    files |= {f"{'ba'[n % 2]}/{n}.png": encode(texture_drawer(n)) for n in range(8)}
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert set(audit.groups) == {"7.png", *(f"7_rot{angle}.jpg" for angle in angles)}
+    assert len(set(audit.groups.values())) == 1
+
+
 def test_across_classes_and_test_photos_names_say_nothing(tmp_path, texture_drawer):
     picture = texture_drawer(0)
     files = {f"train/{'ab'[n % 2]}/{n}.png": encode(texture_drawer(n)) for n in range(6)}
