@@ -276,7 +276,8 @@ class Reading:
             reasons.setdefault(one.reason, []).append(f"{one.count:,} {one.kind}")
         lines += [("passed over", f"{why}: {_shorten(kinds)}") for why, kinds in reasons.items()]
         lines += [("link", link) for link in _shorten_lines(self.links)]
-        return lines + [("note", note) for note in self.notes]
+        lines += [("note", note) for note in _shorten_lines(self.notes)]
+        return lines + ([("no training", self.obstacle)] if self.obstacle else [])
 
 
 @dataclass(frozen=True)

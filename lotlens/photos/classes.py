@@ -63,10 +63,14 @@ def settle_spellings(
         return Settled(canonical, (), tuple(notes))
     findings = []
     for group in alike if rules.fold is None else ():
-        told = ", ".join(f"{label!r} ({counts[label]:,} photos)" for label in group)
+        told = ", ".join(f"{label!r} ({_count_photos(counts[label])})" for label in group)
         sentence = f"{told} look like one class spelt in {len(group)} ways."
         findings.append(Finding("", SIMILAR, 1.0, (), sentence))
     return Settled({}, tuple(findings))
+
+
+def _count_photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
 
 
 def read_class_names(table: Table) -> ClassNames:

@@ -332,7 +332,7 @@ def test_two_spellings_are_asked_about_and_folded_on_request(
     assert count(lot) == {"Kalina": (1, 0), "Kalina 2": (2, 0), "Niva": (2, 0), "niva": (1, 0)}
     assert any("'Kalina 2'" in note and "one class" in note for note in lot.reading.notes)
     words = refuse(lot)
-    assert "'Niva' (2 photos), 'niva' (1 photos) look like one class spelt in 2 ways" in words
+    assert "'Niva' (2 photos), 'niva' (1 photo) look like one class spelt in 2 ways" in words
     assert "labels.fold=true" in words
     folded = open_both(files, LabelRules(fold=True))
     assert count(folded) == {"Kalina": (1, 0), "Kalina 2": (2, 0), "Niva": (3, 0)}
