@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from lotlens.recipes.loading import parse_recipe
+from lotlens.run import RunFolder
 from lotlens.verbs.train import begin_training
 from tests.forks import COMMAND, fork
 
@@ -65,10 +66,12 @@ def test_train(small_lot, tiny_recipe, tmp_path, wait_s):
     kill_after(
         ["train", small_lot, "--recipe", recipe_path, "--out", out / "run"], wait_s, folder=out
     )
-    # Another try in the same folder is not refused, unless the killed one had finished.
+    # Another try in the same folder is not refused, unless the killed one had finished; it goes on
+    # where there is something to go on with.
     if not (out / "run" / "card.json").exists():
         recipe = parse_recipe(tiny_recipe)
-        begin_training(small_lot, recipe, (), out / "run", None, resume=False, watch=None)
+        resume = RunFolder(out / "run").checkpoint_path.is_dir()
+        begin_training(small_lot, recipe, (), out / "run", None, resume=resume, watch=None)
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.3])
