@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -298,7 +297,7 @@ def _align(
     side = len(inner)
     across, down = (places.astype(np.float32) for places in _grid(side))
     target = inner.ravel()
-    trust: NDArray[Any] = np.ones_like(target)
+    trust: NDArray[np.float32] = np.ones_like(target)
     design = np.ones((8, len(target)), np.float32)
     for _ in range(num_steps):
         laid, is_inside = _lay(outer, warp)
@@ -319,7 +318,8 @@ def _align(
             return None
         residual = target - contrast @ tone
         scale = 1.5 * float(np.median(np.abs(residual[inside]))) + 2
-        trust = 1 / (1 + (residual / (2 * scale)) ** 2)  # Cauchy weights
+        # Cauchy weights.
+        trust = (1 / (1 + (residual / (2 * scale)) ** 2)).astype(np.float32, copy=False)
         design[:6] *= contrast[0]
         weighted = design * (trust * inside)
         normal = (weighted @ design.T).astype(np.float64)
