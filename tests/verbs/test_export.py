@@ -18,6 +18,7 @@ from lotlens.deliver import parity
 from lotlens.deliver.quantise import rank_groups
 from lotlens.errors import BundleError, InputError
 from lotlens.photos import decode as decode_module
+from lotlens.photos import formats
 from lotlens.photos.sources import open_photos
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import ModelCard
@@ -131,7 +132,7 @@ def test_an_orientation_that_is_not_applied_is_caught(trained, tmp_path, monkeyp
 
 def test_formats_that_cannot_be_read_are_caught(trained, tmp_path, monkeypatch):
     def forget():
-        monkeypatch.setattr(decode_module, "_HEIF_BRANDS", (b"none",))
+        monkeypatch.setattr(formats, "_HEIF_BRANDS", (b"none",))
 
     swap_engine(monkeypatch, lambda batch: batch, forget)
     with pytest.raises(BundleError, match=r"read otherwise: photo\.heic \(ok, exported: not a"):
