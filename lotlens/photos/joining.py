@@ -47,6 +47,7 @@ class Joined:
         classes: of train.
         findings: what did not match.
         num_from_others: rows whose photos lie in the test part.
+        explained: files that are photos or that a finding tells of.
     """
 
     train: tuple[Photo, ...]
@@ -54,6 +55,7 @@ class Joined:
     classes: tuple[CarClass, ...]
     findings: tuple[Finding, ...]
     num_from_others: int
+    explained: frozenset[Locator]
 
 
 def join_rows(
@@ -124,14 +126,16 @@ def join_rows(
     findings += [Finding(id_, "no-file", 1.0, (), sentence) for id_ in missing]
     # Rows without a label are rows, so no "no-row" is said of their files.
     used = {file.locator for matches in matched for file in matches}
+    rowless = [file for file in files if file.locator not in used and file.is_photo]
     sentence = f"{table} has no row for it; left out."
-    findings += [
-        Finding(file.name, "no-row", 1.0, (), sentence)
-        for file in files
-        if file.locator not in used and file.is_photo
-    ]
+    findings += [Finding(file.name, "no-row", 1.0, (), sentence) for file in rowless]
     return Joined(
-        tuple(photos["train"]), tuple(photos["test"]), classes, tuple(findings), num_from_others
+        tuple(photos["train"]),
+        tuple(photos["test"]),
+        classes,
+        tuple(findings),
+        num_from_others,
+        frozenset(used | {file.locator for file in rowless}),
     )
 
 

@@ -102,6 +102,7 @@ class Opener:
     obstacle: str = ""
     where: dict[str, str] = field(default_factory=dict)
     no_labels: Mapping[str, int] = field(default_factory=dict)
+    explained: set[Locator] = field(default_factory=set)  # files that findings tell of
 
     def tell_part(self, part: str, where: str) -> None:
         self.where[part] = where
@@ -369,6 +370,7 @@ class Opener:
         )
         if any(photo.locator for photo in joined.test):
             self.tell_part("test", self.where.get("test", shown))
+        self.explained |= joined.explained
         if joined.num_from_others:
             self.survey.note(
                 f"{joined.num_from_others:,} rows of the table are of photos in the test part: not"
@@ -418,6 +420,7 @@ class Opener:
             if label in none:
                 sentence = f"It lies in a folder called {label!r}, which is no label; left out."
                 findings.append(Finding(id_, "no-label", 1.0, (), sentence))
+                self.explained.add(file.locator)
             else:
                 train.append(Photo(id_, file.locator, canonical.get(label, label), None, NO_EXTRA))
         tests = [(name, file) for part, name, file in labelled if part == "test"]
@@ -485,13 +488,10 @@ class Opener:
     def _count_passed_over(self, lot: Lot) -> list[PassedOver]:
         survey = self.survey
         taken = {photo.locator for part in (lot.train, lot.test) for photo in part.photos}
-        told = {finding.photo_id for finding in lot.findings}
         counts: Counter[tuple[str, str]] = Counter()
         for locator, name in survey.listed.items():
-            if locator in taken or locator in survey.used:
+            if locator in taken or locator in survey.used or locator in self.explained:
                 continue
-            if name in told or name.rpartition("/")[2] in told:
-                continue  # a finding says why
             if is_photo_name(name):
                 top = name.split("/")[0] + "/" if "/" in name else "photos beside them"
                 counts["photos that are in no part", top] += 1

@@ -528,3 +528,14 @@ def test_a_table_of_a_test_part_alone_keeps_its_labels(open_both: Callable[..., 
     lot = open_both({**photos("images"), "answers.csv": data})
     assert (len(lot.train), [photo.label for photo in lot.test.photos]) == (0, ["A", "B"])
     assert lot.findings == ()
+
+
+def test_a_photo_that_lies_elsewhere_is_counted_though_its_row_is_told(
+    open_both: Callable[..., Lot],
+) -> None:
+    rows = [f"{n}.jpg,{'AB'[n % 2]}" for n in range(5)]
+    files = {**photos("train", count=4), "extra/4.jpg": b"4", "extra/7.jpg": b"7"}
+    lot = open_both({**files, "train.csv": table("Id,Category", *rows, "9,")})
+    assert checks(lot) == ["no-file", "no-label"]
+    (passed,) = lot.reading.passed_over
+    assert (passed.kind, passed.count) == ("extra/", 2)
