@@ -268,6 +268,8 @@ def test_a_training_that_is_finished_is_given_back_as_it_is(small_lot, recipe, w
     assert {path: path.stat().st_mtime_ns for path in whole.path.rglob("*")} == before
     with pytest.raises(InputError, match="began with another recipe"):
         lotlens.train(small_lot, "quick", out=whole.path, resume=True)
+    with pytest.raises(InputError, match="is finished, and was trained on"):
+        lotlens.train(tmp_path, parse_recipe(recipe), out=whole.path, resume=True)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="already holds files"):
         lotlens.train(small_lot, parse_recipe(recipe), out=tmp_path, resume=True, watch=fail)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
-from lotlens.photos.matching import Wanted, match_files
+from lotlens.photos.matching import FileIndex, Wanted, match_files
 from lotlens.photos.places import File
 from lotlens.photos.tables import list_some
 from lotlens.records import OK, Catalog, Predictions, Sample
@@ -65,11 +65,21 @@ def match_sample(sample: Sample, catalog: Catalog) -> tuple[str | None, ...]:
                 f"the sample's {row_of[names[0]]} and {id_} both mean the photo {names[0]}: name"
                 " each photo once"
             )
+    index = FileIndex(files)
+    for id_ in missing:
+        for file in index.find_loosely(Wanted(id_), ()):
+            if file.name in row_of:
+                raise InputError(
+                    f"the sample's {row_of[file.name]} and {id_} both mean the photo {file.name}:"
+                    " name each photo once"
+                )
     return tuple(matches[0].name if matches else None for matches in found)
 
 
 def match_own_sample(sample: Sample, catalog: Catalog) -> tuple[str | None, ...]:
     """As `match_sample`, where the photos bear the sample's ids already."""
+    if not set(sample.ids) <= set(catalog.ids):
+        return match_sample(sample, catalog)
     present = set(catalog.with_files().ids)
     return tuple(id_ if id_ in present else None for id_ in sample.ids)
 

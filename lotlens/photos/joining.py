@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from lotlens.errors import InputError, UnreadablePhoto
 from lotlens.photos.classes import ClassNames, make_classes
-from lotlens.photos.labels import tidy_label
-from lotlens.photos.layout import PartName, find_classes
-from lotlens.photos.matching import Wanted, match_files
+from lotlens.photos.layout import ClassFolders, PartName, find_plain_part
+from lotlens.photos.matching import Wanted, match_files, tidy_path
 from lotlens.photos.places import File, Survey
 from lotlens.photos.rows import NO_EXTRA, Row, Rows
 from lotlens.photos.tables import list_some
@@ -99,26 +99,29 @@ def join_rows(
     told = sorted({one.photo_id for one in collected.findings if one.check == "no-label"})
     matched = match_files([*wanted, *map(Wanted, told)], files)
     elsewhere = match_files(wanted, others) if others else [[] for _ in wanted]
+    found = []
     num_from_others = 0
+    for row, part, fitting, away in zip(collected.rows, parts, matched, elsewhere, strict=False):
+        is_away = bool(away) and (not fitting or _names_test(row))
+        num_from_others += is_away
+        found.append(_Found(row, "test" if is_away else part, tuple(away if is_away else fitting)))
+    rivals = _find_rivals(found, table)
     photos: dict[str, list[Photo]] = {"train": [], "test": []}
     findings = list(collected.findings)
     missing = []
-    for row, wish, fitting, away in zip(collected.rows, parts, matched, elsewhere, strict=False):
-        is_away = bool(away and not fitting)
-        num_from_others += is_away
-        part = "test" if is_away or wish == "test" else "train"
-        matches = away if is_away else fitting
-        fault = _find_fault(row, matches, table, survey)
+    for one in found:
+        row, label = one.row, one.row.labels[0] if one.row.labels else None
+        fault = _find_fault(one, rivals, table, survey)
         if fault is not None:
             findings.append(fault)
             continue
-        label = row.labels[0] if row.labels else None
-        if part == "test" and label is not None and label not in name_of:
+        if one.part == "test" and label is not None and label not in name_of:
             findings.append(_tell_unknown(row.id, label))
             label = None
-        if not matches:
+        if not one.files:
             missing.append(row.id)
-        locator = matches[0].locator if matches else None
+        locator = one.files[0].locator if one.files else None
+        part = "test" if one.part == "test" else "train"
         photos[part].append(Photo(row.id, locator, label, row.listing, row.extra))
     if 2 * len(missing) > len(wanted):
         _refuse_mismatch(missing, len(wanted), table, [file.name for file in files], shown)
@@ -145,15 +148,64 @@ def _choose_parts(rows: Sequence[Row]) -> list[PartName]:
     return ["test" if row.part == "validation" and not has_test else row.part for row in rows]
 
 
-def _find_fault(row: Row, matches: Sequence[File], table: str, survey: Survey) -> Finding | None:
+def _names_test(row: Row) -> bool:
+    """Whether a row's path leads into a test part."""
+    folders = tidy_path(row.path or row.id).split("/")[:-1]
+    return any(find_plain_part(folder) == "test" for folder in folders)
+
+
+class _Found(NamedTuple):
+    """A row with the files that fit it."""
+
+    row: Row
+    part: PartName
+    files: tuple[File, ...]
+
+
+def _find_rivals(found: Sequence[_Found], table: str) -> dict[Locator, list[_Found]]:
+    """Rows that mean one file.
+
+    Raises:
+        InputError: they are of two parts.
+    """
+    claims: dict[Locator, list[_Found]] = {}
+    for one in found:
+        if one.files:
+            claims.setdefault(one.files[0].locator, []).append(one)
+    rivals = {locator: rows for locator, rows in claims.items() if len(rows) > 1}
+    for rows in rivals.values():
+        if len({one.part == "test" for one in rows}) > 1:
+            ids = " and ".join(one.row.id for one in rows[:2])
+            raise InputError(
+                f"{table}: {ids} mean one file, {rows[0].files[0].name}, and are in two parts"
+            )
+    return rivals
+
+
+def _find_fault(
+    one: _Found, rivals: Mapping[Locator, Sequence[_Found]], table: str, survey: Survey
+) -> Finding | None:
     """Why a row's photo must be left out, if it must."""
+    row, files = one.row, one.files
     if len(row.labels) > 1:
         sentence = f"{table} gives it different labels ({', '.join(row.labels)}); left out."
         return Finding(row.id, "label-conflict", 1.0, (), sentence)
-    if len(matches) > 1 and not _are_equal(matches, survey):
-        listed = tuple(file.name for file in matches)
+    if len(files) > 1 and not _are_equal(files, survey):
+        listed = tuple(file.name for file in files)
         sentence = f"Several files fit, and they differ ({list_some(listed)}); left out."
         return Finding(row.id, AMBIGUOUS, 1.0, listed, sentence)
+    rows = rivals.get(files[0].locator, ()) if files else ()
+    others = tuple(rival.row.id for rival in rows if rival is not one)
+    labels = sorted({label for rival in rows for label in rival.row.labels})
+    if len(labels) > 1:
+        sentence = (
+            f"{table} has the same file as {list_some(others)}, under different labels"
+            f" ({', '.join(labels)}); left out."
+        )
+        return Finding(row.id, "label-conflict", 1.0, others, sentence)
+    if rows and rows[0] is not one:
+        sentence = f"{table} has the same file as {rows[0].row.id}; kept once."
+        return Finding(row.id, "duplicate-row", 1.0, (rows[0].row.id,), sentence)
     return None
 
 
@@ -186,20 +238,25 @@ def merge_tests(found: Catalog, told: Catalog) -> Catalog:
 
 def label_tests(
     tests: Sequence[tuple[str, File]],
-    classes: Sequence[CarClass],
+    folders: ClassFolders,
+    known: Collection[str],
     canonical: Mapping[str, str],
     paths: Mapping[Locator, str],
 ) -> tuple[tuple[Photo, ...], list[Finding]]:
-    """Test photos with the labels of their folders, where training knows them."""
-    known = {car.label for car in classes}
-    depths = find_classes([name for name, _ in tests])
+    """Test photos with the labels of their folders, where training knows them.
+
+    Args:
+        tests: path below the part, and the file.
+        folders: those of training.
+        known: labels of training.
+        canonical: label -> the one it counts as.
+        paths: file -> its path in the whole source.
+    """
     ids = make_ids([file for _, file in tests], paths=paths)
     photos: list[Photo] = []
     findings: list[Finding] = []
     for id_, (name, file) in zip(ids, tests, strict=True):
-        label = depths.find_label(name) if depths.labels else None
-        if label is None and "/" in name:
-            label = tidy_label(name.split("/")[-2])
+        label = folders.find_test_label(name)
         label = None if label is None else canonical.get(label, label)
         if label is not None and label not in known:
             findings.append(_tell_unknown(id_, label))

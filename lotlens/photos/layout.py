@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
@@ -19,7 +20,17 @@ _PART_WORDS: dict[str, PartName] = {
     **dict.fromkeys(("train", "training", "trainset", "trainingset", "trainval"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "valset", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "testset", "testingset"), "test"),
+    **dict.fromkeys(("обучение", "обучающая", "обучающие", "тренировочная"), "train"),
+    **dict.fromkeys(("валидация", "валидационная", "проверка", "проверочная"), "validation"),
+    **dict.fromkeys(("тест", "тестовая", "тестовые", "тестирование"), "test"),
 }
+# What names of parts have besides; a folder with other words may be a class.
+_FILLERS = frozenset(
+    [
+        *("seg", "set", "images", "image", "imgs", "img", "photos", "pictures", "upload", "data"),
+        *("part", "cars", "выборка", "часть", "фото", "данные"),
+    ]
+)
 _FOLD = re.compile(r"(?:cv|k)?[ _-]?folds?[ _-]?\d+", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _STRAY_SHARE = 0.05  # of the photos below, up to which photos beside folders are strays
@@ -41,6 +52,30 @@ class ClassFolders:
     labels: dict[Path, str]
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def _tidy(self) -> dict[Path, str]:
+        return {tuple(map(tidy_label, path)): label for path, label in self.labels.items()}
+
+    def has_top(self, name: str) -> bool:
+        """Whether classes lie in a folder of this name, or it is one itself."""
+        return any(path[0] == tidy_label(name) for path in self._tidy)
+
+    def find_test_label(self, name: str) -> str | None:
+        """The label of a photo of the test part, whose folders lie as those of training do.
+
+        Or as the last of them alone do, where that is one class. The path, where training has no
+        such class; None for a photo in no folder.
+        """
+        folders = [tidy_label(folder) for folder in name.split("/")[:-1]]
+        for depth in range(1, len(folders) + 1):
+            if tuple(folders[:depth]) in self._tidy:
+                return self._tidy[tuple(folders[:depth])]
+        if len(folders) == 1:
+            named = {label for path, label in self._tidy.items() if path[-1] == folders[0]}
+            if len(named) == 1:
+                return named.pop()
+        return "/".join(folders) or None
+
     def find_label(self, name: str) -> str | None:
         """The label of a photo by its path; None for one that lies in none of these folders."""
         folders = tuple(name.split("/")[:-1])
@@ -55,10 +90,27 @@ def find_part(name: str) -> PartName | None:
 
     "seg_train", "Training", "TestImages" and "test_upload" do; "trainers" and "contest" do not.
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    words = re.findall(r"[^\W\d_]+", spaced.lower())
-    parts = {_PART_WORDS[word] for word in words if word in _PART_WORDS}
+    parts = {_PART_WORDS[word] for word in _list_words(name) if word in _PART_WORDS}
     return parts.pop() if len(parts) == 1 else None
+
+
+def find_plain_part(name: str) -> PartName | None:
+    """As `find_part`, for names that have no other words but such as parts have."""
+    is_plain = all(word in _PART_WORDS or word in _FILLERS for word in _list_words(name))
+    return find_part(name) if is_plain else None
+
+
+def place_in_part(name: str) -> tuple[PartName | None, str]:
+    """The part that a photo's folders speak of, and its path without that folder.
+
+    Right beside class folders a folder called "train" may be a class; within one it is a part.
+    """
+    *folders, base = name.split("/")
+    for depth, folder in enumerate(folders):
+        part = find_plain_part(folder)
+        if part is not None and (depth or part != "train"):
+            return part, "/".join([*folders[:depth], *folders[depth + 1 :], base])
+    return None, name
 
 
 def is_fold(name: str) -> bool:
@@ -113,16 +165,6 @@ def find_classes(names: Sequence[str]) -> ClassFolders:
     return ClassFolders(labels, tuple(notes))
 
 
-def find_class_first(names: Sequence[str]) -> bool:
-    """Whether parts lie within each class, as in CLASS/train and CLASS/test."""
-    roots = _find_roots(names)
-    return (
-        len({root[:-1] for root in roots}) > 1
-        and all(len(root) > 1 and find_part(root[-1]) for root in roots)
-        and any(find_part(root[-1]) == "train" for root in roots)
-    )
-
-
 def find_twins(names: Sequence[str]) -> list[str]:
     """Folders side by side that hold folders of the same names: parts, whatever they are called.
 
@@ -164,6 +206,11 @@ def _find_roots(names: Iterable[str]) -> list[Path]:
         for folder in folders
         if not any(folder[:depth] in folders for depth in range(len(folder)))
     )
+
+
+def _list_words(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.findall(r"[^\W\d_]+", spaced.lower())
 
 
 def _list_folders(names: Iterable[str]) -> set[Path]:

@@ -111,6 +111,9 @@ def _choose(files: Sequence[File], path: str, folders: Collection[str]) -> list[
         fitting = [file for file in fitting if _fit_paths(file.name, path)]
         fitting = [file for file in fitting if file.name == path] or fitting
     if len(fitting) > 1:
+        # Notes and boxes of a photo often bear its name.
+        fitting = [file for file in fitting if file.is_photo] or fitting
+    if len(fitting) > 1:
         fitting = [file for file in fitting if file.parent in folders] or fitting
     return fitting
 

@@ -36,12 +36,13 @@ from lotlens.photos.labels import (
 )
 from lotlens.photos.layout import (
     PartName,
-    find_class_first,
     find_classes,
     find_part,
+    find_plain_part,
     find_strays,
     find_twins,
     is_fold,
+    place_in_part,
     refuse_twins,
 )
 from lotlens.photos.matching import tidy_path
@@ -133,11 +134,15 @@ class Opener:
         if photos is None:
             files = _follow_rows(table, path.parent, self.survey)
             if files:
-                return self._join(table, files, (), str(path.parent), names)
+                learnt, tests = _part_out(files)
+                return self._join(table, learnt, tests, str(path.parent), names)
             photos = _find_neighbour(path)
+            if find_part(photos.stem) == "train":  # as if the folder had been named
+                return self._read_tabled(open_place(path.parent, self.survey), table)
         require_path(photos)
         place = open_place(photos, self.survey)
-        return self._join(table, _list_for_table(place, self.survey), (), place.shown, names)
+        learnt, tests = _part_out(_list_for_table(place, self.survey))
+        return self._join(table, learnt, tests, place.shown, names)
 
     # --- a folder or a zip ---
 
@@ -189,26 +194,35 @@ class Opener:
 
     def _read_tabled(self, base: Place, table: Table) -> Lot:
         """A table, and photos in parts or in one place beside it."""
-        train = self._find_part(base, "train")
-        test = self._find_part(base, "test") if self.own_test else None
         is_train_table = Path(table.name.lower()).name in _TRAIN_TABLE
         names = self._load_class_names(base)
-        if train is not None:
-            validation = self._find_part(base, "validation")
-            files = [*train.files, *(validation.files if validation else ())]
-            shown = train.shown
+        train, validation = _name_part(base, "train"), _name_part(base, "validation")
+        test = self._find_part(base, "test") if self.own_test else None
+        tests: Sequence[File] = test.files if test is not None else ()
+        if isinstance(train, File):
+            place = self._find_part(base, "train")
+            assert place is not None  # noqa: S101  (its zip is there)
+            files, shown = list(place.files), place.shown
+            more = self._find_part(base, "validation")
+            files += _list_others(more.files if more else (), files)
         else:
             rest = _without(base, _name_part(base, "test"))
-            files = list(_list_for_table(rest, self.survey))
-            shown = _narrow_down(rest).shown
-            if is_train_table and not any(file.is_photo for file in files):
+            files, inner = _part_out(_list_for_table(rest, self.survey))
+            shown = _narrow_down(Place(base.shown, tuple(files))).shown
+            if train is not None:
+                # Named from within the part: a table may call its folder otherwise.
+                learnt = Place(base.shown, tuple(files)).narrow(train).files
+                held_out = [file for file in files if file.top == validation]
+                files, shown = [*learnt, *_list_others(held_out, learnt)], f"{base.shown}/{train}"
+            elif is_train_table and not any(file.is_photo for file in files):
                 raise InputError(
                     f"{table.name} names {len(table.rows):,} photos, but {base.shown} has neither"
                     f" train.zip nor train/; it has: {base.describe()}"
                 )
+            if test is None and inner and self.own_test:
+                test, tests = _narrow_down(Place(base.shown, tuple(inner))), inner
         self.form = "a table of photos"
-        others = () if test is None or is_train_table else test.files
-        lot = self._join(table, files, others, shown, names)
+        lot = self._join(table, files, tests, shown, names)
         sample = self._load_sample(base)
         lot = replace(lot, sample=sample)
         if test is None:
@@ -228,6 +242,9 @@ class Opener:
         place = _narrow_down(place)
         photos = place.photos()
         paths = [file.name for file in photos]
+        lot = self._read_inner_parts(place, names)
+        if lot is not None:
+            return lot
         strays = find_strays(paths)
         if strays:
             count = "a photo lies" if len(strays) == 1 else f"{len(strays)} photos lie"
@@ -236,8 +253,6 @@ class Opener:
                 " are classes, move it into one of them or away"
             )
             return None
-        if find_class_first(paths):
-            return self._read_class_first(place, names)
         twins = find_twins(paths)
         if twins and all(is_fold(name) for name in twins):
             return self._read_folds(place, twins, names)
@@ -256,7 +271,8 @@ class Opener:
             narrowed = _narrow(place)
             return None if narrowed is None else self._read_class_parts(narrowed, names)
         train = descend(train, self.survey)
-        if not find_classes([file.name for file in train.photos()]).labels:
+        folders = find_classes([file.name for file in train.photos()])
+        if not folders.labels:
             return None
         test, validation = self._find_part(place, "test"), self._find_part(place, "validation")
         if test is None and validation is not None:
@@ -267,27 +283,33 @@ class Opener:
         labelled: list[tuple[PartName, str, File]]
         labelled = [("train", file.name, file) for file in train.photos()]
         if validation is not None:
-            validation = descend(validation, self.survey)
+            validation = descend(validation, self.survey, folders.has_top)
             self.survey.note(f"{validation.shown} joins training: lotlens draws its own validation")
             labelled += [("validation", file.name, file) for file in validation.photos()]
         if test is not None and self.own_test:
-            test = descend(test, self.survey)
+            test = descend(test, self.survey, folders.has_top)
             self.tell_part("test", test.shown)
             labelled += [("test", f.name, f) for f in gather_photos(test, self.survey)]
         return self._make_class_lot(labelled, names)
 
-    def _read_class_first(self, place: Place, names: ClassNames | None) -> Lot:
-        """Parts within each class, as in CLASS/train."""
-        self.form = "a folder per class, each in parts"
+    def _read_inner_parts(self, place: Place, names: ClassNames | None) -> Lot | None:
+        """Class folders with parts within them, as in CLASS/train, or a test part beside them."""
+        told = [(*place_in_part(file.name), file) for file in place.photos()]
+        learnt = [name for part, name, _ in told if part in ("train", None)]
+        if all(part is None for part, _, _ in told) or find_twins(learnt) or find_strays(learnt):
+            return None
+        if not find_classes(learnt).labels:
+            return None
+        self.form = "a folder per class, and parts within or beside them"
         self.tell_part("train", place.shown)
+        has_test = any(part == "test" for part, _, _ in told)
+        if any(part == "validation" for part, _, _ in told):
+            fate = "joins training" if has_test else "is taken for the test part"
+            self.survey.note(f"validation {fate}: lotlens draws its own")
         labelled: list[tuple[PartName, str, File]] = []
-        has_test = any(find_part(file.name.split("/")[-2]) == "test" for file in place.photos())
-        for file in place.photos():
-            *folders, last, base = file.name.split("/")
-            part = find_part(last) or "train"
-            if part == "validation" and not has_test:
-                part = "test"
-            labelled.append((part, "/".join([*folders, base]), file))
+        for part, name, file in told:
+            is_test = part == "test" or (part == "validation" and not has_test)
+            labelled.append(("test" if is_test else part or "train", name, file))
         if any(part == "test" for part, _, _ in labelled):
             self.tell_part("test", place.shown)
         return self._make_class_lot(labelled, names)
@@ -317,6 +339,8 @@ class Opener:
             self.obstacle = (
                 f"tables in its folders are not looked for ({list_some(unused)}): name it"
             )
+        elif not self.obstacle and not place.photos() and len(place.zips()) > 1:
+            self.obstacle = "its photos lie in several zips: if each is a class, unpack them"
         elif not self.obstacle and folder != str(self.source):
             self.obstacle = (
                 f"all its photos lie in one folder ({Path(folder).name}), and training needs two"
@@ -376,6 +400,9 @@ class Opener:
                 f"{joined.num_from_others:,} rows of the table are of photos in the test part: not"
                 " learnt"
             )
+        if not joined.train and self.no_labels:
+            words = ", ".join(repr(word) if word else "empty" for word in self.no_labels)
+            self.obstacle = f"no row of {table.base} has a label ({words})"
         findings = (*joined.findings, *settled.findings)
         classes = joined.classes
         return Lot(
@@ -396,7 +423,8 @@ class Opener:
         """
         rules = _keep_named(self.rules, names)
         learnt = [one for one in labelled if one[0] != "test"]
-        folders = find_classes([name for _, name, _ in learnt])
+        # Photos of the validation part that lie in no folder are of no class, and hide none.
+        folders = find_classes([n for part, n, _ in learnt if part == "train" or "/" in n])
         for note in folders.notes:
             self.survey.note(note)
         for label, ways in count_spellings("/".join(path) for path in folders.labels).items():
@@ -418,13 +446,15 @@ class Opener:
         train, findings = [], list(settled.findings)
         for id_, label, (_, _, file) in zip(ids, labels, learnt, strict=True):
             if label in none:
-                sentence = f"It lies in a folder called {label!r}, which is no label; left out."
+                where = f"a folder called {label!r}, which is no label" if label else "no class"
+                sentence = f"It lies in {where}; left out."
                 findings.append(Finding(id_, "no-label", 1.0, (), sentence))
                 self.explained.add(file.locator)
             else:
                 train.append(Photo(id_, file.locator, canonical.get(label, label), None, NO_EXTRA))
         tests = [(name, file) for part, name, file in labelled if part == "test"]
-        test, strange = label_tests(tests, classes, canonical, self.survey.listed)
+        known = {car.label for car in classes}
+        test, strange = label_tests(tests, folders, known, canonical, self.survey.listed)
         return Lot(
             self.source,
             Catalog(tuple(train), classes),
@@ -442,6 +472,9 @@ class Opener:
         """
         found = _name_part(place, part)
         if isinstance(found, File):
+            folders = [one for one in place.folders() if find_part(one) == part]
+            if folders:
+                self.survey.note(f"{found.name} is read, and not {list_some(folders)} beside it")
             return open_zip(found.locator, self.survey)
         return None if found is None else place.narrow(found)
 
@@ -571,6 +604,25 @@ def _without(place: Place, part: File | str | None) -> Place:
         place.shown,
         tuple(file for file in place.files if file != part and (not file.top or file.top != part)),
     )
+
+
+def _part_out(files: Sequence[File]) -> tuple[list[File], list[File]]:
+    """Files to learn from, and those whose folders say that they are of the test part."""
+    learnt: list[File] = []
+    tests: list[File] = []
+    for file in files:
+        folders = file.name.split("/")[:-1]
+        is_test = any(find_plain_part(folder) == "test" for folder in folders)
+        (tests if is_test else learnt).append(file)
+    if any(file.is_photo for file in learnt):
+        return learnt, tests
+    return list(files), []  # where all of them are, it is no part
+
+
+def _list_others(files: Sequence[File], learnt: Sequence[File]) -> list[File]:
+    """Files that bear no name of those that come first."""
+    taken = {file.base for file in learnt}
+    return [file for file in files if file.base not in taken]
 
 
 def _are_parts(paths: Sequence[str]) -> bool:

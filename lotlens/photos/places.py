@@ -8,7 +8,7 @@ import re
 import unicodedata
 import zipfile
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,15 +176,21 @@ def _holds_decisions(name: str) -> bool:
     return name.lower().endswith(DECISIONS_SUFFIX)
 
 
-def descend(place: Place, survey: Survey) -> Place:
+def descend(place: Place, survey: Survey, is_meant: Callable[[str], bool] | None = None) -> Place:
     """Enters wrappers: a place with one folder and nothing else, or one zip and nothing of use.
+
+    Args:
+        place: to begin with.
+        survey: by which zips are opened.
+        is_meant: whether a folder of this name is no wrapper; None if each is one.
 
     Raises:
         InputError: the zip cannot be trusted, or is nested too deeply.
     """
     while True:
         folders, zips = place.folders(), place.zips()
-        if len(folders) == 1 and all(file.top for file in place.files):
+        is_wrapped = len(folders) == 1 and all(file.top for file in place.files)
+        if is_wrapped and not (is_meant and is_meant(folders[0])):
             place = place.narrow(folders[0])
         elif len(zips) == 1 and not place.photos() and not place.tables():
             place = open_zip(zips[0].locator, survey)

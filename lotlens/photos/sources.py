@@ -86,6 +86,7 @@ def open_lot(
         InputError: nothing usable is there, a table or archive cannot be trusted, or folders are
             parts of which nobody can tell which is which.
     """
+    data = Path(data)  # as text it would do elsewhere too
     require_path(data)
     with PhotoReader() as reader:
         opener = Opener(data, Survey(reader), rules, own_test=test is None)
@@ -126,6 +127,7 @@ def open_unlabelled(paths: Sequence[Path]) -> Lot:
     if not paths:
         raise InputError("no photos given: name a folder, a zip or photo files")
     files: dict[Locator, File] = {}
+    paths = [Path(path) for path in paths]
     with PhotoReader() as reader:
         survey = Survey(reader)
         for path in paths:

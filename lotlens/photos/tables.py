@@ -115,6 +115,9 @@ def read_sample(table: Table) -> Sample:
     """
     id_at, label_at = require_columns(table, id=ID_COLUMNS, label=LABEL_COLUMNS)
     sample = Sample(table.columns, table.rows, id_at, label_at)
+    if "" in sample.ids:
+        row = sample.ids.index("") + 2
+        raise InputError(f"{table.name}, row {row}: {table.columns[id_at]} is empty")
     twice = [id_ for id_, count in Counter(sample.ids).items() if count > 1]
     if twice:
         raise InputError(f"{table.name} has ids more than once: {list_some(twice)}")

@@ -159,6 +159,8 @@ def write_answers(
     path = Path(_OUT[form] if out is None else out)
     if details is not None and Path(details).resolve() == path.resolve():
         raise InputError(f"the answers and their details cannot both be {path}: name two files")
+    if sample is not None and Path(sample).resolve() == path.resolve():
+        raise InputError(f"the answers would replace the sample {path}: name another file")
     if asked.sample is not None and form == "submission" and not fill:
         require_photos(asked.sample, asked.photo_ids or ())
     if tell is not None:

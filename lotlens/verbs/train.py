@@ -132,7 +132,8 @@ def train(
     """
     language = load_language(lang)
     if resume and out is not None:
-        finished = _find_finished(Path(out), recipe, overrides)
+        path = data.path if isinstance(data, TrainingData) else Path(data)
+        finished = _find_finished(Path(out), path, recipe, overrides)
         if finished is not None:
             return finished
     begun = begin_training(
@@ -143,12 +144,12 @@ def train(
 
 
 def _find_finished(
-    out: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+    out: Path, data: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
 ) -> Model | None:
     """The model of a training that ended in this folder, if one did.
 
     Raises:
-        InputError: it had another recipe, or it is an ensemble of runs.
+        InputError: it had another recipe or other data, or it is an ensemble of runs.
         BundleError: it is damaged.
     """
     processes = import_vision("distributed")
@@ -162,6 +163,11 @@ def _find_finished(
         if model.members:
             raise InputError(f"{out} is an ensemble of runs, made by no training: name another one")
         resume_recipe(run, recipe, overrides)
+        if data.resolve() != model.data_path:
+            raise InputError(
+                f"{out} is finished, and was trained on {model.data_path}, not on {data}: name"
+                " another folder with --out to train on these"
+            )
         return model
 
     found: Model | None = processes.on_first(find)

@@ -129,8 +129,11 @@ def test_ids_that_fit_nothing_are_shown_beside_the_photos_and_never_filled():
 def test_photos_without_a_file_are_none_that_an_id_could_mean():
     catalog = Catalog((*make_catalog("1.jpg").photos, Photo("2.jpg", None)), CLASSES)
     assert match_sample(make_sample("1", "2"), catalog) == ("1.jpg", None)
-    own = make_sample("1.jpg", "2.jpg", "1")
-    assert match_own_sample(own, catalog) == ("1.jpg", None, None)
+    assert match_own_sample(make_sample("1.jpg", "2.jpg"), catalog) == ("1.jpg", None)
+    # A split column names the test photos, and the sample beside it otherwise.
+    assert match_own_sample(make_sample("01", "2.jpg"), catalog) == ("1.jpg", None)
+    with pytest.raises(InputError, match=r"sample's 1\.jpg and 1 both mean the photo 1\.jpg"):
+        match_sample(make_sample("1.jpg", "1", "1.jpeg"), make_catalog("1.jpg", "x.jpg"))
 
 
 def test_an_id_that_several_photos_fit_is_refused_with_their_names():

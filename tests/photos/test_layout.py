@@ -6,12 +6,12 @@ import pytest
 
 from lotlens.errors import InputError
 from lotlens.photos.layout import (
-    find_class_first,
     find_classes,
     find_part,
     find_strays,
     find_twins,
     is_fold,
+    place_in_part,
     refuse_twins,
 )
 
@@ -25,6 +25,8 @@ from lotlens.photos.layout import (
         *((name, "test") for name in ("test", "Testing", "test_upload", "test-upload", "TestSet")),
         *((name, None) for name in ("trainers", "contest", "latest", "Valencia", "Vals", "", "0")),
         ("train_test", None),
+        ("обучающая_выборка", "train"),
+        ("Тест", "test"),
         ("test2", "test"),
     ],
 )
@@ -111,9 +113,32 @@ def test_folders_of_folders_of_the_same_names_are_parts() -> None:
         refuse_twins(["x", "y"], tree("x/A", "x/B", "y/A", "y/B"), "lot")
 
 
-def test_parts_within_classes() -> None:
-    assert find_class_first(tree("A/train", "A/test", "B/train", "B/test"))
-    assert not find_class_first(tree("A/test", "B/test"))
-    assert not find_class_first(tree("A/train", "A/test"))
-    assert not find_class_first(tree("A", "B"))
-    assert not find_class_first(tree("A/train", "B/front"))
+@pytest.mark.parametrize(
+    ("name", "part", "rest"),
+    [
+        ("A/train/1.jpg", "train", "A/1.jpg"),
+        ("A/x/test_images/1.jpg", "test", "A/x/1.jpg"),
+        ("test/A/1.jpg", "test", "A/1.jpg"),
+        ("тест/1.jpg", "test", "1.jpg"),
+        ("train/1.jpg", None, "train/1.jpg"),
+        ("A/1.jpg", None, "A/1.jpg"),
+        ("Test drive/1.jpg", None, "Test drive/1.jpg"),
+        ("test.jpg", None, "test.jpg"),
+    ],
+)
+def test_parts_beside_and_within_classes(name: str, part: str | None, rest: str) -> None:
+    assert place_in_part(name) == (part, rest)
+
+
+def test_test_folders_are_named_as_those_of_training() -> None:
+    folders = find_classes(tree("Ford/other", "Ford/Focus", "Kia/Rio", "Niva "))
+    for path, label in {
+        "Ford/other/1.jpg": "other",
+        "Kia/other/1.jpg": "Kia/other",
+        "Ford/other/front/1.jpg": "other",
+        "Rio/1.jpg": "Rio",
+        "Niva/1.jpg": "Niva",
+        "Oka/1.jpg": "Oka",
+        "1.jpg": None,
+    }.items():
+        assert folders.find_test_label(path) == label

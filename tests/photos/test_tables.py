@@ -133,6 +133,8 @@ def test_sample_keeps_its_order_and_column_names() -> None:
     assert sample.ids == ("b.jpg", "a.jpg")
     assert sample.columns == ("ID", "x", "category")
     assert sample.fill(["3", "4"]) == [("b.jpg", "", "3"), ("a.jpg", "y", "4")]
+    with pytest.raises(InputError, match=r"s\.csv, row 3: Id is empty"):
+        read_sample(read_table(b"Id,Category\na.jpg,0\n,0\n", "s.csv"))
     with pytest.raises(InputError, match=r"more than once: a\.jpg"):
         read_sample(read_table(b"Id,Category\na.jpg,0\na.jpg,0\n"))
 

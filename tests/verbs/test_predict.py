@@ -185,6 +185,7 @@ def test_the_runs_own_photos_can_be_asked_for_as_a_table(trained, tmp_path):
         ({"form": "table", "sample": "sample.csv"}, "a sample is for a submission"),
         ({"details": "a/../answers.csv"}, "cannot both be"),
         ({"sample": "photos"}, "cannot be read"),
+        ({"sample": "sample.csv", "out": "a/../sample.csv"}, "would replace the sample"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_work(
