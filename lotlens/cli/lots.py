@@ -160,8 +160,9 @@ def _print_audit(found: Any) -> None:
         )
     OUT.print()
     OUT.print(table)
+    errors = "1 error" if found.num_errors == 1 else f"{found.num_errors} errors"
     OUT.print(
-        f"\n{found.num_errors} error{'' if found.num_errors == 1 else 's'}; training leaves out {len(found.dropped)} photos and keeps"
+        f"\n{errors}; training leaves out {len(found.dropped)} photos and keeps"
         f" {len(found.groups)} copies together",
         soft_wrap=True,
     )

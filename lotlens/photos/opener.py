@@ -341,6 +341,8 @@ class Opener:
             )
         elif not self.obstacle and not place.photos() and len(place.zips()) > 1:
             self.obstacle = "its photos lie in several zips: if each is a class, unpack them"
+        elif not self.obstacle and _are_parts([file.name for file in _narrow_down(place).photos()]):
+            self.obstacle = "its folders are parts by their names, and no classes lie in them"
         elif not self.obstacle and folder != str(self.source):
             self.obstacle = (
                 f"all its photos lie in one folder ({Path(folder).name}), and training needs two"
@@ -627,8 +629,10 @@ def _list_others(files: Sequence[File], learnt: Sequence[File]) -> list[File]:
 
 def _are_parts(paths: Sequence[str]) -> bool:
     """Whether all folders of photos are parts by their names: then they are no classes."""
-    tops = {name.split("/")[0] for name in paths}
-    lasts = {name.split("/")[-2] for name in paths}
+    folders = [name.split("/")[:-1] for name in paths]
+    if not folders or not all(folders):
+        return False
+    tops, lasts = ({one[at] for one in folders} for at in (0, -1))
     return any(all(find_part(name) for name in names) for names in (tops, lasts))
 
 

@@ -180,7 +180,7 @@ def test_a_class_may_be_called_train(open_both: Callable[..., Lot]) -> None:
 def test_parts_without_classes_are_no_classes(open_both: Callable[..., Lot]) -> None:
     lot = open_both({**photos("images/train", "images/val"), "labels/train/0.txt": b"0 1 1 1"})
     assert (len(lot.train), len(lot.test)) == (0, 4)
-    assert "no labelled photos" in refuse(lot)
+    assert "its folders are parts by their names, and no classes lie in them" in refuse(lot)
 
 
 def test_several_folders_that_could_be_one_part(tmp_path: Path) -> None:
