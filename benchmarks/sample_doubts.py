@@ -25,6 +25,7 @@ from results import add_row, read_rows, tell
 from lotlens.drawn.lot import draw_lot
 from lotlens.photos.sources import open_lot
 from lotlens.records import Photo
+from lotlens.run import RunFolder
 from lotlens.training.folds import Extras
 from lotlens.verbs.doubts import doubt
 from lotlens.verbs.train import begin_training, complete_training
@@ -45,7 +46,9 @@ def measure(
     own = [*overrides, f"seed={seed}"]
     if not (run / "card.json").is_file():
         extras = Extras(tuple(photo for other in outside for photo in offer(other, work)))
-        begun = begin_training(lot, recipe, own, run, None, resume=run.is_dir(), watch=tell)
+        begun = begin_training(
+            lot, recipe, own, RunFolder(run), None, resume=run.is_dir(), watch=tell
+        )
         complete_training(replace(begun, extras=extras), watch=tell)
     found = doubt(run, watch=tell)
     place = {doubt.photo_id: rank for rank, doubt in enumerate(found.doubts)}

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import itertools
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,12 +34,54 @@ _REASONS = {
 }
 
 
-_UNFINISHED = ".part"
+_UNFINISHED = re.compile(r"(\..{1,60}-[0-9a-f]{8})\.[0-9a-f]{12}\.part", re.DOTALL)
+
+
+def name_hidden(path: Path) -> str:
+    """What names of hidden files beside a path that belong to it begin with.
+
+    They are of no other path, and short enough for what follows, however long its own name is.
+    """
+    mark = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    return f".{path.name[:32]}-{mark}"
+
+
+def name_unfinished(path: Path) -> Path:
+    """A new path beside this one for what is being written and will be renamed to it."""
+    return path.with_name(f"{name_hidden(path)}.{secrets.token_hex(6)}.part")
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is what a killed process left of an `atomic_path`."""
-    return path.name.startswith(".") and path.suffix == _UNFINISHED
+    """Whether a file or folder is one that is being written now, or that a kill left behind."""
+    return _UNFINISHED.fullmatch(path.name) is not None
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what kills have left in a folder and those in it; nobody may be writing there now."""
+    for inside, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            path = Path(inside, name)
+            if is_unfinished(path):
+                _remove(path)
+        folders[:] = [name for name in folders if not is_unfinished(Path(name))]
+
+
+def remove_unfinished_of(path: Path) -> None:
+    """Remove what kills have left of this file or folder; nobody may be writing it now."""
+    own = name_hidden(path)
+    with suppress(OSError):
+        for beside in path.parent.iterdir():
+            found = _UNFINISHED.fullmatch(beside.name)
+            if found is not None and found.group(1) == own:
+                _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 @contextmanager
@@ -58,9 +103,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             or a device, or the block left no file.
     """
     final_path = Path(os.path.realpath(path))
-    # Short enough that a long name of many-byte letters still fits a file system's 255 bytes.
-    name = f".{final_path.name[:32]}.{secrets.token_hex(6)}{_UNFINISHED}"
-    part_path = final_path.with_name(name)
+    part_path = name_unfinished(final_path)
     try:
         if final_path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder", str(final_path))
@@ -74,11 +117,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         if _is_about_another_file(error, part_path, final_path):
             raise
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise OutputError(f"cannot write {path}: {reason}") from error
+        raise OutputError(f"cannot write {path}: {explain(error)}") from error
     finally:
         with suppress(OSError):
             part_path.unlink()
+
+
+def explain(error: OSError) -> str:
+    """Why something could not be written, and what to do."""
+    return _REASONS.get(error.errno or 0, error.strerror or str(error))
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:

@@ -530,6 +530,9 @@ class ModelCard:
             of runs.
         recipe: the resolved recipe, as plain values.
         fingerprint: of the catalog it was trained on.
+        split_sha256: of the split that it was trained with (see `audit.parts.hash_split`); "" in
+            cards of before.
+        answers_sha256: of validation.npz, its answers to the photos held out; "" likewise.
         views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
             a single plain view.
         temperature: logits are divided by it before softmax; fitted on validation.
@@ -570,6 +573,8 @@ class ModelCard:
     engine: str = "torch"
     precision: str = "fp32"
     checked: Mapping[str, Any] = field(default_factory=dict)
+    split_sha256: str = ""
+    answers_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

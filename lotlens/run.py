@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import (
+    explain,
     is_unfinished,
+    remove_unfinished,
     write_bytes_atomically,
     write_rows_atomically,
     write_text_atomically,
 )
+from lotlens.locks import hold
 from lotlens.records import ModelCard
 
 FORMAT_VERSION = 1
@@ -70,6 +74,11 @@ class RunFolder:
     def validation_path(self) -> Path:
         """The chosen model's Predictions on the validation photos."""
         return self.path / "validation.npz"
+
+    @property
+    def photos_path(self) -> Path:
+        """By what the photos that it was trained with are known again."""
+        return self.path / "photos.npz"
 
     @property
     def references_path(self) -> Path:
@@ -155,14 +164,23 @@ class RunFolder:
         return self.path / "checkpoint"
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is something to go on with."""
+        return self.checkpoint_path.is_dir() and any(
+            path.is_file() and not is_unfinished(path) for path in self.checkpoint_path.rglob("*")
+        )
+
+    @property
     def is_unfinished(self) -> bool:
-        """Whether a training began here and did not end."""
-        return self.recipe_path.is_file() and not self.card_path.is_file()
+        """Whether a training began here and did not end: it has no model yet, or no report."""
+        return self.recipe_path.is_file() and (
+            not self.card_path.is_file() or self.checkpoint_path.is_dir()
+        )
 
     @property
     def is_finished(self) -> bool:
         """Whether a training began here and ended."""
-        return self.recipe_path.is_file() and self.card_path.is_file()
+        return self.recipe_path.is_file() and not self.is_unfinished
 
     def check_free(self) -> None:
         """Refuse a folder that `create` would refuse, before there is work to lose.
@@ -172,7 +190,7 @@ class RunFolder:
         """
         path = self.path
         if self.is_unfinished:
-            if self.checkpoint_path.is_dir():
+            if self.has_checkpoint:
                 raise InputError(
                     f"{path} holds a training that was stopped: go on with --resume, or remove it"
                     " or name another folder with --out"
@@ -201,16 +219,50 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"cannot make the run folder {path}: {error.strerror}") from error
+            raise OutputError(f"cannot make the run folder {path}: {explain(error)}") from error
         return run
 
     @classmethod
-    def create_next(cls, parent: Path, stem: str) -> RunFolder:
-        """Make the first free one of parent/stem-1, parent/stem-2, ..."""
-        number = 1
-        while (parent / f"{stem}-{number}").exists():
-            number += 1
-        return cls.create(parent / f"{stem}-{number}")
+    @contextmanager
+    def claim(cls, path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[RunFolder]:
+        """Be the only one who writes to a run folder, which need not be there yet.
+
+        What a killed process left half-written in it is removed.
+
+        Args:
+            path: the folder.
+            what: what is done to it, for others who ask meanwhile.
+            wait_s: how long to wait for one who writes to it.
+
+        Raises:
+            InputError: somebody else writes to it now.
+            OutputError: the folder that it is to lie in cannot be made.
+        """
+        with hold(path, what, wait_s=wait_s):
+            run = cls(path)
+            if run.recipe_path.is_file() or run.card_path.is_file():
+                remove_unfinished(path)
+            yield run
+
+    @classmethod
+    @contextmanager
+    def claim_next(cls, parent: Path, stem: str, what: str) -> Iterator[RunFolder]:
+        """Claim the first free one of parent/stem-1, parent/stem-2, ...
+
+        Raises:
+            OutputError: as `claim`.
+        """
+        with ExitStack() as claimed:
+            for number in itertools.count(1):
+                path = parent / f"{stem}-{number}"
+                if path.exists():
+                    continue
+                with suppress(InputError):  # somebody else begins a run there
+                    run = claimed.enter_context(cls.claim(path, what))
+                    if not path.exists():
+                        break
+                    claimed.close()
+            yield run
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -269,10 +321,26 @@ class RunFolder:
 
         Raises:
             InputError: it holds something else.
+            OutputError: a file cannot be removed.
         """
         if any(self.path.iterdir()) and not self.recipe_path.is_file():
             raise InputError(f"{self.path} is not a run folder; move it away first")
-        shutil.rmtree(self.path)
+        try:
+            # The recipe last: what a kill leaves is still known for a run's, and can be removed.
+            for path in sorted(self.path.iterdir(), key=self.recipe_path.__eq__):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        except OSError as error:
+            raise OutputError(f"cannot remove {error.filename}: {explain(error)}") from error
+        with suppress(OSError):  # of a link to a folder, or one that a disk is mounted at
+            self.path.rmdir()
+
+    def remove_beginning(self) -> None:
+        """Delete the folder of a training that failed, if it holds nothing to go on with."""
+        if self.is_unfinished and not self.has_checkpoint:
+            self.remove()
+        elif not self.recipe_path.is_file():  # which is written first
+            with suppress(OSError):
+                self.path.rmdir()
 
     def remove_checkpoint(self) -> None:
         """Delete the state of the training, which is finished."""
@@ -402,12 +470,14 @@ class RunFolder:
         try:
             yield
         finally:
-            if self.path.is_dir():
-                spent = {
-                    "wall_s": before["wall_s"] + time.perf_counter() - wall_s,
-                    "cpu_s": before["cpu_s"] + _cpu_s() - cpu_s,
-                }
-                self._write_json(self.timing_path, spent)
+            spent = {
+                "wall_s": before["wall_s"] + time.perf_counter() - wall_s,
+                "cpu_s": before["cpu_s"] + _cpu_s() - cpu_s,
+            }
+            # On a full disk, what ended the training is what must be heard of.
+            with suppress(OutputError):
+                if self.path.is_dir():
+                    self._write_json(self.timing_path, spent)
 
     def read_history(self) -> list[dict[str, str]]:
         """One row per epoch; empty if the run had no such stage."""

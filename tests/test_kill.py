@@ -70,8 +70,9 @@ def test_train(small_lot, tiny_recipe, tmp_path, wait_s):
     # where there is something to go on with.
     if not (out / "run" / "card.json").exists():
         recipe = parse_recipe(tiny_recipe)
-        resume = RunFolder(out / "run").checkpoint_path.is_dir()
-        begin_training(small_lot, recipe, (), out / "run", None, resume=resume, watch=None)
+        run = RunFolder(out / "run")
+        resume = run.has_checkpoint
+        begin_training(small_lot, recipe, (), run, None, resume=resume, watch=None)
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.3])

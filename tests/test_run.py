@@ -187,11 +187,14 @@ def test_what_a_killed_training_left_is_cleared_away(tmp_path, finished):
 
 
 def test_the_next_free_name_is_found(tmp_path):
-    assert [RunFolder.create_next(tmp_path, "lot").path.name for _ in range(3)] == [
-        "lot-1",
-        "lot-2",
-        "lot-3",
-    ]
+    (tmp_path / "lot-2").mkdir()
+    with (
+        RunFolder.claim_next(tmp_path, "lot", "train") as first,
+        RunFolder.claim_next(tmp_path, "lot", "train") as second,
+    ):
+        # Neither is there yet, but the first is somebody's already, as the folder of that name is.
+        assert [run.path.name for run in (first, second)] == ["lot-1", "lot-3"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lot-2"]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -251,6 +254,10 @@ def test_a_stopped_training_is_neither_cleared_nor_overwritten(tmp_path):
     assert RunFolder.create(run.path).path == run.path  # nothing was done in it yet
     run.write_recipe({"name": "quick"})
     run.checkpoint_path.mkdir()
+    assert RunFolder.create(run.path).path == run.path  # nor is there anything to go on with
+    run.write_recipe({"name": "quick"})
+    run.checkpoint_path.mkdir()
+    (run.checkpoint_path / "stages.json").write_text("{}")
     with pytest.raises(InputError, match="go on with --resume"):
         RunFolder.create(run.path)
     assert run.read_recipe() == {"name": "quick"}

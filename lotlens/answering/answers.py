@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from lotlens.answering.logits import softmax
 from lotlens.errors import BundleError
-from lotlens.files import atomic_path
+from lotlens.files import write_bytes_atomically
 from lotlens.records import OK, CarClass, Predictions
 
 COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
@@ -132,8 +134,11 @@ def to_rows(predictions: Predictions, temperature: float = 1.0) -> list[dict[str
     return rows
 
 
-def save_predictions(path: Path, predictions: Predictions) -> None:
+def save_predictions(path: Path, predictions: Predictions) -> str:
     """Write predictions as an .npz archive without pickles, whole or not at all.
+
+    Returns:
+        the file's SHA-256, in hex.
 
     Raises:
         OutputError: the file cannot be written.
@@ -151,19 +156,28 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
         arrays["flaws"] = np.array(predictions.flaws, dtype=np.str_)
     if predictions.familiarity is not None:
         arrays["familiarity"] = predictions.familiarity
-    with atomic_path(path) as part_path, part_path.open("xb") as file:
-        np.savez_compressed(file, **arrays)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    data = stream.getvalue()
+    write_bytes_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
 
 
-def load_predictions(path: Path) -> Predictions:
+def load_predictions(path: Path, sha256: str = "") -> Predictions:
     """Read what `save_predictions` wrote; nothing in the file is ever executed.
 
+    Args:
+        path: the file.
+        sha256: what `save_predictions` gave for it; "" where that is not known.
+
     Raises:
-        BundleError: the file is missing, damaged or no file of predictions.
+        BundleError: the file is missing, damaged, no file of predictions, or another one.
     """
     try:
-        # Opened here, since np.load leaves the file open if it turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        data = path.read_bytes()
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+            raise ValueError("they are not those that the model card describes")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             classes = zip(arrays["labels"].tolist(), arrays["names"].tolist(), strict=True)
             return Predictions(
                 tuple(arrays["ids"].tolist()),

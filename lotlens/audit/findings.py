@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Audit:
         num_photos: part ("train", "test") -> photos looked at.
         class_counts: class label -> photos in train that can be read.
         sizes: (width, height) in pixels -> photos of that size, of all that can be read.
+        signs: id of a training photo -> what was seen of it.
     """
 
     findings: tuple[Finding, ...]
@@ -65,6 +66,7 @@ class Audit:
     num_photos: Mapping[str, int]
     class_counts: Mapping[str, int]
     sizes: Mapping[tuple[int, int], int]
+    signs: Mapping[str, Signs] = field(default_factory=dict)
 
     @property
     def num_errors(self) -> int:
@@ -188,6 +190,7 @@ def audit_lot(
         {"train": num_train, "test": len(lot.test)},
         dict(counts),
         Counter(sign.size for sign in signs if sign.status == OK),
+        dict(zip(ids[:num_train], signs, strict=False)),
     )
 
 

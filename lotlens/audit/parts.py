@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 from pathlib import Path
 
 from lotlens.errors import BundleError
@@ -45,6 +47,13 @@ def list_held_out(split: Split) -> list[str]:
 def list_learnt(split: Split) -> list[str]:
     """Ids of the photos that a model, or any of its members, was trained on."""
     return list(dict.fromkeys(id_ for kept, _ in pair_sides(split) for id_ in kept))
+
+
+def hash_split(split: Split) -> str:
+    """SHA-256 (hex) of who is in which part, of the seed and of the photos' fingerprint."""
+    parts = {part: list(ids) for part, ids in split.parts.items() if ids}
+    text = json.dumps([parts, split.seed, split.fingerprint])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_split(path: Path, split: Split) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lotlens.audit.parts import LOCKED, read_split
+from lotlens.audit.known import read_known
+from lotlens.audit.parts import LOCKED
 from lotlens.deliver.model import Model
-from lotlens.deliver.own_data import OwnData, decide_labels
+from lotlens.deliver.own_data import OwnData, decide_labels, read_own_split
 from lotlens.errors import BundleError, InputError
 from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import decisions_path, read_decisions
-from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.fingerprint import fingerprint, trust_stamps
 from lotlens.photos.sources import open_lot
 from lotlens.records import Catalog, Lot, Predictions
 
@@ -71,6 +72,8 @@ def find_asked(
         is_own = data is None or _is_own(model, source)
         decided = model.run.decisions_path if is_own else decisions_path(source)
         decisions = read_decisions(decided)
+        if is_own:
+            trust_stamps(read_known(model.run.photos_path).stamps)
         undecided = open_lot(source, rules=model.label_rules)
         lot = decide_labels(undecided, decisions)
         about, catalog = f"{source}", lot.train
@@ -78,7 +81,7 @@ def find_asked(
         raise InputError(f"{lot.source} holds no labelled photos to judge on")
     if labels is None and fingerprint(catalog) == model.card.fingerprint:
         # Judging on photos that the model has learnt by heart would be a lie.
-        own = OwnData(model, lot, read_split(model.run.split_path), undecided)
+        own = OwnData(model, lot, read_own_split(model), undecided)
         return _ask_locked(own) if locked else _ask_held_out(own)
     if data is None and labels is None:
         raise BundleError(

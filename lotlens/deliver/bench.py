@@ -8,7 +8,6 @@ users will run; it is kept only if it answers as torch did.
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ from lotlens.deliver.parity import Limits, Parity, check_parity
 from lotlens.deliver.quantise import quantise, rank_groups, write_metadata
 from lotlens.drawn.nasty import draw_nasty
 from lotlens.errors import InputError, OutputError, UnreadablePhoto
-from lotlens.files import write_bytes_atomically
+from lotlens.files import explain, name_unfinished, write_bytes_atomically
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decode
 from lotlens.photos.prepare import decode_size
@@ -146,11 +145,11 @@ def draw_made(catalog: Catalog, card: ModelCard, folder: Path) -> Catalog:
 @contextmanager
 def folder_beside(target: Path) -> Iterator[RunFolder]:
     """A hidden folder on the disk of `target`, gone afterwards unless it was moved."""
-    path = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    path = name_unfinished(target)
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}") from error
+        raise OutputError(f"cannot write {target}: {explain(error)}") from error
     try:
         yield RunFolder(path)
     finally:
@@ -166,4 +165,4 @@ def move_in(source: Path, target: Path) -> None:
     try:
         source.rename(target)  # an empty folder in its place is replaced
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}") from error
+        raise OutputError(f"cannot write {target}: {explain(error)}") from error

@@ -7,43 +7,58 @@ there.
 
 from __future__ import annotations
 
-import json
+import glob
+import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lotlens.answering.answers import load_predictions, save_predictions
 from lotlens.errors import BundleError
-from lotlens.files import write_text_atomically
+from lotlens.files import name_hidden
 from lotlens.records import Predictions
-
-_ABOUT = "about.json"
 
 
 class Journal:
     """Pieces of the answers that a file is made of.
 
+    The folder is named by the file and by what is asked, so that pieces of one question never lie
+    among those of another; each piece has the ids of its photos besides. Whoever writes the file
+    holds it (see `locks.hold`), so that there is one journal at a time.
+
     Args:
-        out_path: the file to come; the journal is the folder ".NAME.pieces" beside it.
-        about: all that the answers depend on. What was written about anything else is removed.
+        out_path: the file to come; the journal is a hidden folder beside it.
+        about: all that the answers depend on.
+        ids: of the photos, in the order in which they are answered.
     """
 
-    def __init__(self, out_path: Path, about: str) -> None:
-        self.path = out_path.with_name(f".{out_path.name}.pieces")
-        self._about = {"about": about}
+    def __init__(self, out_path: Path, about: str, ids: Sequence[str]) -> None:
+        mark = hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        self._stem = name_hidden(out_path)
+        self.path = out_path.with_name(f"{self._stem}.{mark}.pieces")
+        self._ids = tuple(ids)
 
     def read(self) -> Iterator[Predictions]:
-        """What is there, in order; a damaged piece and all behind it are left out."""
-        if self._read_about() != self._about:
-            self.remove()
-        number = 0
+        """What is there, in order; a piece that does not fit and all behind it are thrown away.
+
+        So is what was written about anything else.
+        """
+        for path in self.path.parent.glob(f"{glob.escape(self._stem)}.*.pieces"):
+            if path != self.path:
+                shutil.rmtree(path, ignore_errors=True)
+        number = start = 0
         while (path := self._piece_path(number)).is_file():
             try:
                 piece = load_predictions(path)
             except BundleError:
-                return
+                break
+            if not piece.ids or piece.ids != self._ids[start : start + len(piece.ids)]:
+                break
             yield piece
-            number += 1
+            number, start = number + 1, start + len(piece.ids)
+        for path in self.path.glob("*.npz"):
+            if path.name >= self._piece_path(number).name:
+                path.unlink()
 
     def add(self, number: int, piece: Predictions) -> None:
         """Keep the piece of that number, counted from 0.
@@ -51,19 +66,11 @@ class Journal:
         Raises:
             OutputError: it cannot be written.
         """
-        if number == 0:
-            write_text_atomically(self.path / _ABOUT, json.dumps(self._about))
         save_predictions(self._piece_path(number), piece)
 
     def remove(self) -> None:
-        """Delete the folder: the file is written, or its pieces are of no use."""
+        """Delete the folder: the file is written."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _piece_path(self, number: int) -> Path:
         return self.path / f"{number:06}.npz"
-
-    def _read_about(self) -> object:
-        try:
-            return json.loads((self.path / _ABOUT).read_text("utf-8"))
-        except (OSError, ValueError):
-            return None

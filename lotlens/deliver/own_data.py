@@ -7,12 +7,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lotlens.answering.answers import load_predictions
-from lotlens.audit.parts import count_folds, list_held_out, list_learnt, pair_sides, read_split
+from lotlens.audit.known import read_known
+from lotlens.audit.parts import (
+    count_folds,
+    hash_split,
+    list_held_out,
+    list_learnt,
+    pair_sides,
+    read_split,
+)
 from lotlens.deliver.model import Model
 from lotlens.errors import BundleError
 from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import Decision, apply_decisions, decisions_path, read_decisions
-from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.fingerprint import fingerprint, trust_stamps
 from lotlens.photos.sources import open_lot
 from lotlens.records import Catalog, Lot, Predictions, Split
 
@@ -59,7 +67,7 @@ class OwnData:
         Raises:
             BundleError: they are missing or damaged.
         """
-        return load_predictions(self.model.run.validation_path)
+        return read_own_answers(self.model)
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
@@ -96,6 +104,7 @@ def open_own_data(model: Model) -> OwnData:
         InputError: the data cannot be read.
         BundleError: they have changed.
     """
+    trust_stamps(read_known(model.run.photos_path).stamps)
     undecided = open_lot(model.data_path, rules=model.label_rules)
     lot = decide_labels(undecided, read_decisions(model.run.decisions_path))
     if fingerprint(lot.train) != model.card.fingerprint:
@@ -103,7 +112,36 @@ def open_own_data(model: Model) -> OwnData:
             f"the data of {model.run.path}, {lot.source}, have changed since it was trained: its"
             " validation photos are no longer known; put them back, or train anew"
         )
-    return OwnData(model, lot, read_split(model.run.split_path), undecided)
+    return OwnData(model, lot, read_own_split(model), undecided)
+
+
+def read_own_split(model: Model) -> Split:
+    """The split that a run was trained with.
+
+    Raises:
+        BundleError: it is missing, damaged, or another one than the card names.
+    """
+    run = model.run
+    split = read_split(run.split_path)
+    if model.card.split_sha256 not in ("", hash_split(split)):
+        raise BundleError(
+            f"{run.split_path} is not the split that the model of {run.card_path} was trained with:"
+            " photos that it has learnt could be judged; put the file back, or train anew"
+        )
+    return split
+
+
+def read_own_answers(model: Model) -> Predictions:
+    """A run's stored answers to the photos held out of it.
+
+    Raises:
+        BundleError: they are missing, damaged, or others than the card names.
+    """
+    run = model.run
+    try:
+        return load_predictions(run.validation_path, model.card.answers_sha256)
+    except BundleError as error:
+        raise BundleError(f"{error}: answer them anew with  lotlens views {run.path}") from error
 
 
 def decide_labels(lot: Lot, decisions: Sequence[Decision]) -> Lot:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lotlens.audit.parts import pair_sides, read_split
+from lotlens.audit.parts import pair_sides
 from lotlens.deliver.model import Model
-from lotlens.deliver.own_data import OwnData
+from lotlens.deliver.own_data import OwnData, read_own_split
 from lotlens.errors import MissingExtra
 from lotlens.extras import import_vision
 from lotlens.judge.judged import Evaluation, Judged, Subject, judge
@@ -80,7 +80,7 @@ def find_heat_maps(
         return {}
     member_of: dict[str, int] = {}
     if subject.kind == "folds":
-        sides = pair_sides(read_split(model.run.split_path))
+        sides = pair_sides(read_own_split(model))
         member_of = {id_: number for number, (_, ids) in enumerate(sides) for id_ in ids}
     errors = [(e.photo_id, e.predicted.label, e.true.label) for e in judged.errors]
     network, card = bundle.load_bundle(model.run, model.card)

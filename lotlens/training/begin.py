@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from lotlens.audit.findings import Audit
+from lotlens.audit.known import write_known
 from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, list_learnt, read_split, write_split
+from lotlens.audit.signs import Signs
 from lotlens.audit.split import check_split, draw_folds, draw_split
 from lotlens.errors import InputError
 from lotlens.photos.decisions import Decision, write_decisions
@@ -26,13 +28,24 @@ def begin_run(
     recipe: Recipe,
     split: Split,
     usable: Catalog,
+    signs: Mapping[str, Signs],
     decisions: Sequence[Decision],
     num_test: int,
-) -> RunFolder:
-    """Write into a new run folder what the training begins with, and give it back.
+) -> None:
+    """Write into a new run folder what the training begins with.
 
-    The decisions are those that its labels follow: what was decided since is for the next one.
-    How many photos there are to predict is kept for what is said when it is done.
+    Args:
+        run: the folder.
+        data: where the photos lie.
+        recipe: by which it is trained.
+        split: of the photos.
+        usable: the photos.
+        signs: by which they, and others that are learnt, are known again.
+        decisions: that the labels follow: what was decided since is for the next training.
+        num_test: photos to predict, for what is said when it is done.
+
+    Raises:
+        OutputError: a file cannot be written.
     """
     run.write_recipe(recipe.to_dict())
     learnt = set(list_learnt(split))
@@ -42,7 +55,7 @@ def begin_run(
     write_split(run.split_path, split)
     if decisions:
         write_decisions(run.decisions_path, decisions)
-    return run
+    write_known(run.photos_path, signs, usable)
 
 
 def resume_recipe(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lotlens.answering.answers import save_predictions
 from lotlens.answering.views import WHOLE
 from lotlens.audit.findings import Audit
-from lotlens.audit.parts import list_held_out, list_learnt, pair_sides
+from lotlens.audit.parts import hash_split, list_held_out, list_learnt, pair_sides
 from lotlens.audit.split import cluster_photos
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import Sides
@@ -53,6 +53,7 @@ class Training:
         lot: the data.
         split: of its photos.
         found: the audit of them.
+        is_new: whether it begins now, and does not go on with what was there.
         extras: what is learnt beside them.
         schedules: learning-rate schedules of one's own (see `verbs.train.train`).
         num_workers: processes that augment photos while fine-tuning.
@@ -63,6 +64,7 @@ class Training:
     lot: Lot
     split: Split
     found: Audit
+    is_new: bool = True
     extras: Extras = Extras()
     schedules: Mapping[str, Callable[[float], float]] | None = None
     num_workers: int = 0
@@ -133,8 +135,8 @@ def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None
     card, predictions = teach_refusal(
         run, card, network, members, sides, predictions, catalog, watch
     )
-    save_predictions(run.validation_path, predictions)
-    bundle.save_bundle(run, network, card)
+    sha256 = save_predictions(run.validation_path, predictions)
+    bundle.save_bundle(run, network, replace(card, answers_sha256=sha256))
     return Model(run)
 
 
@@ -151,6 +153,7 @@ def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
         feature_levels=recipe.feature_levels,
         recipe=recipe.to_dict(),
         fingerprint=training.split.fingerprint,
+        split_sha256=hash_split(training.split),
         chosen="; ".join(_describe_choice(one, n, many) for n, one in enumerate(trained, 1)),
         commonest_label=find_commonest_label(lot.train.select(list_learnt(training.split))),
         synthetic=is_synthetic(lot.source),

@@ -15,6 +15,7 @@ from lotlens.deliver.own_data import open_own_data
 from lotlens.improve.doubts import REASONS, Evidence, find_doubts, write_doubts
 from lotlens.improve.evidence import audit_own, gather_evidence
 from lotlens.records import Doubt, Tell, Watcher
+from lotlens.run import RunFolder
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,18 @@ def doubt(run: Path | str, *, tell: Tell | None = None, watch: Watcher | None = 
         OutputError: doubts.csv cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
-    own = open_own_data(load(run))
-    if tell is not None:
-        tell(own.lot.reading)
-    model = own.model
-    settled = frozenset(decision.photo_id for decision in own.decisions)
-    evidence, how = gather_evidence(own, found=audit_own(own, watch), watch=watch)
-    doubts = find_doubts(evidence, model.card.classes, settled=settled)
-    write_doubts(model.run.doubts_path, doubts, model.card.classes)
-    answered = np.isfinite(evidence.probabilities).all(axis=1)
-    right = np.nan_to_num(evidence.probabilities).argmax(axis=1) == evidence.targets
-    accuracy = float(right[answered].mean()) if answered.any() else float("nan")
-    num_settled = len(settled & set(evidence.ids))
-    names = {car.label: car.name for car in model.card.classes}
-    return Doubted(doubts, model.run.doubts_path, evidence, accuracy, how, num_settled, names)
+    with RunFolder.claim(Path(run), "doubts"):
+        own = open_own_data(load(run))
+        if tell is not None:
+            tell(own.lot.reading)
+        model = own.model
+        settled = frozenset(decision.photo_id for decision in own.decisions)
+        evidence, how = gather_evidence(own, found=audit_own(own, watch), watch=watch)
+        doubts = find_doubts(evidence, model.card.classes, settled=settled)
+        write_doubts(model.run.doubts_path, doubts, model.card.classes)
+        answered = np.isfinite(evidence.probabilities).all(axis=1)
+        right = np.nan_to_num(evidence.probabilities).argmax(axis=1) == evidence.targets
+        accuracy = float(right[answered].mean()) if answered.any() else float("nan")
+        num_settled = len(settled & set(evidence.ids))
+        names = {car.label: car.name for car in model.card.classes}
+        return Doubted(doubts, model.run.doubts_path, evidence, accuracy, how, num_settled, names)

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lotlens.answering.answers import load_predictions, save_predictions, select_predictions
+from lotlens.answering.answers import save_predictions, select_predictions
 from lotlens.answering.views import WHOLE
-from lotlens.audit.parts import LOCKED, TRAIN, VALIDATION, list_held_out, read_split, write_split
+from lotlens.audit.parts import LOCKED, TRAIN, VALIDATION, hash_split, list_held_out, write_split
 from lotlens.deliver.model import Model, load
-from lotlens.deliver.own_data import OwnData, open_own_data
+from lotlens.deliver.own_data import OwnData, open_own_data, read_own_answers, read_own_split
 from lotlens.errors import BundleError, InputError
 from lotlens.judge.blend import Blend, blend_predictions, try_blend
 from lotlens.judge.gain import describe_gain
@@ -89,10 +89,21 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
         OutputError: a file cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
-    if out is not None:
-        RunFolder(Path(out)).check_free()
     models = [load(run) for run in runs]
     _check_joinable(models)
+    stem = f"{models[0].data_path.stem}-ensemble"
+    claimed = (
+        RunFolder.claim_next(Path("runs"), stem, "ensemble")
+        if out is None
+        else RunFolder.claim(Path(out), "ensemble")
+    )
+    with claimed as folder:
+        folder.check_free()
+        return _build(models, folder)
+
+
+def _build(models: Sequence[Model], folder: RunFolder) -> EnsembleTrial:
+    """As `build_ensemble`, in a folder to which nobody else writes."""
     own = open_own_data(models[0])
     own = replace(own, split=_join_splits(models))
     answers = [_read_answers(model, own.validation.ids) for model in models]
@@ -105,28 +116,25 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     kept = [number for number, share in enumerate(blend.shares) if share]
     for number in kept:
         models[number].build_predictor()  # a damaged bundle is refused before anything is written
-    run, recipe = _begin_run(out, own, [models[number] for number in kept])
+    run, recipe = _begin_run(folder, own, [models[number] for number in kept])
     predictions = replace(blend_predictions(answers, blend.shares), logits=blend.logits)
-    save_predictions(run.validation_path, predictions)
-    card = _join_cards(models, blend, kept, recipe, run)
+    sha256 = save_predictions(run.validation_path, predictions)
+    card = _join_cards(models, blend, kept, recipe, run, own)
     card = calibrate(card, predictions, own.validation)
     targets = align_targets(predictions, own.validation)
-    run.write_card(replace(card, refusal=learn_refusal(predictions, targets, card.temperature)))
+    refusal = learn_refusal(predictions, targets, card.temperature)
+    run.write_card(replace(card, refusal=refusal, answers_sha256=sha256))
     model = Model(run)
     write_anew(replace(own, model=model), predictions)
     return EnsembleTrial(paths, blend, num_photos, model)
 
 
 def _begin_run(
-    out: Path | str | None, own: OwnData, members: Sequence[Model]
+    folder: RunFolder, own: OwnData, members: Sequence[Model]
 ) -> tuple[RunFolder, dict[str, Any]]:
     """The run folder of an ensemble with the bundles of its members, and what is its recipe."""
     data = own.lot.source.resolve()
-    run = (
-        RunFolder.create(Path(out))
-        if out is not None
-        else RunFolder.create_next(Path("runs"), f"{data.stem}-ensemble")
-    )
+    run = RunFolder.create(folder.path)
     recipe = {"name": "ensemble", "runs": [dict(model.card.recipe) for model in members]}
     run.write_recipe(recipe)
     run.write_source(
@@ -149,6 +157,7 @@ def _join_cards(
     kept: Sequence[int],
     recipe: Mapping[str, Any],
     run: RunFolder,
+    own: OwnData,
 ) -> ModelCard:
     """The card of an ensemble, but for what validation's answers say."""
     cards = [models[number].card for number in kept]
@@ -166,6 +175,7 @@ def _join_cards(
         synthetic=any(card.synthetic for card in cards),
         shares=tuple(shares),
         weights_sha256=run.hash_members(len(kept)),
+        split_sha256=hash_split(own.split),
     )
 
 
@@ -215,7 +225,7 @@ def _join_splits(models: Sequence[Model]) -> Split:
     Raises:
         InputError: a run was trained on photos that are held out of another.
     """
-    splits = [read_split(model.run.split_path) for model in models]
+    splits = [read_own_split(model) for model in models]
     for model, split in zip(models, splits, strict=True):
         learnt = set(split.parts.get(TRAIN, ()))
         for other, theirs in zip(models, splits, strict=True):
@@ -243,7 +253,7 @@ def _read_answers(model: Model, ids: Sequence[str]) -> Predictions:
     Raises:
         BundleError: they are missing, or not this run's.
     """
-    stored = load_predictions(model.run.validation_path)
+    stored = read_own_answers(model)
     try:
         chosen = select_predictions(stored, ids)
     except ValueError as error:

@@ -12,6 +12,7 @@ from lotlens.photos.synthetic import is_synthetic
 from lotlens.records import Watcher
 from lotlens.report.language import load_language
 from lotlens.report.run_report import count_training, report_on
+from lotlens.run import RunFolder
 
 
 def evaluate(
@@ -45,25 +46,26 @@ def evaluate(
         OutputError: the report cannot be written.
     """
     language = load_language(lang)
-    model = load(run)
-    asked = find_asked(model, data, labels, photos, locked=locked)
-    predictions = asked.stored or model.answer(asked.catalog, watch=watch)
-    judged = judge(model.card, predictions, asked.catalog, count_training(model))
-    synthetic = is_synthetic(asked.lot.source)
-    report_on(
-        model,
-        judged,
-        asked.catalog,
-        asked.subject,
-        asked.lot.findings,
-        None if report is None else Path(report),
-        synthetic=synthetic,
-        language=language,
-    )
-    evaluation = judged.evaluate(asked.about, synthetic=synthetic)
-    model.run.write_metrics(evaluation.to_dict())
-    if not locked:
-        return evaluation
-    accuracy = evaluation.accuracy
-    times = model.run.add_opening(accuracy.value, accuracy.count)
-    return replace(evaluation, times_opened=times)
+    with RunFolder.claim(Path(run), "evaluate"):
+        model = load(run)
+        asked = find_asked(model, data, labels, photos, locked=locked)
+        predictions = asked.stored or model.answer(asked.catalog, watch=watch)
+        judged = judge(model.card, predictions, asked.catalog, count_training(model))
+        synthetic = is_synthetic(asked.lot.source)
+        report_on(
+            model,
+            judged,
+            asked.catalog,
+            asked.subject,
+            asked.lot.findings,
+            None if report is None else Path(report),
+            synthetic=synthetic,
+            language=language,
+        )
+        evaluation = judged.evaluate(asked.about, synthetic=synthetic)
+        model.run.write_metrics(evaluation.to_dict())
+        if not locked:
+            return evaluation
+        accuracy = evaluation.accuracy
+        times = model.run.add_opening(accuracy.value, accuracy.count)
+        return replace(evaluation, times_opened=times)

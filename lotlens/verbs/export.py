@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -26,8 +26,10 @@ from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.deliver.parity import COLUMNS, EXACT, ROUGH, Limits, Parity
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
-from lotlens.files import write_rows_atomically
+from lotlens.files import remove_unfinished_of, write_rows_atomically
+from lotlens.locks import hold
 from lotlens.records import ModelCard, Watcher
+from lotlens.run import RunFolder
 
 _MOST_CHECKED = 500
 _MOST_CALIBRATED = 128
@@ -102,24 +104,40 @@ def export(
     model = load(run)
     _check_asked(model, engine, precision)
     target = model.run.exports_path / f"{engine}-{precision}" if out is None else Path(out)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target} is already there: remove it, or name another folder with --out")
-    own = open_own_data(model)
-    with tempfile.TemporaryDirectory(prefix="lotlens-") as name:
-        bench, found = _try_out(own, engine, precision, limits, target, Path(name), watch)
-    if found.parity.faults:
-        raise BundleError(
-            f"the {found.card.precision} export for {engine} answers otherwise than"
-            f" {model.run.path}, so nothing was written: {'; '.join(found.parity.faults)}"
-        )
-    checked = {**found.parity.to_dict(), "kept": list(found.kept), "limits": asdict(found.limits)}
-    card = replace(found.card, checked=checked)
-    with folder_beside(target) as folder:
-        bench.write(folder, found.files, card)
-        write_rows_atomically(folder.parity_path, COLUMNS, found.parity.rows)
-        move_in(folder.path, target)
+    with _claim(model.run, target):
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(
+                f"{target} is already there: remove it, or name another folder with --out"
+            )
+        own = open_own_data(model)
+        with folder_beside(target) as scratch:
+            bench, found = _try_out(own, engine, precision, limits, target, scratch.path, watch)
+        if found.parity.faults:
+            raise BundleError(
+                f"the {found.card.precision} export for {engine} answers otherwise than"
+                f" {model.run.path}, so nothing was written: {'; '.join(found.parity.faults)}"
+            )
+        parity = found.parity
+        checked = {**parity.to_dict(), "kept": list(found.kept), "limits": asdict(found.limits)}
+        card = replace(found.card, checked=checked)
+        with folder_beside(target) as folder:
+            bench.write(folder, found.files, card)
+            write_rows_atomically(folder.parity_path, COLUMNS, parity.rows)
+            move_in(folder.path, target)
     size = sum(len(data) for data in found.files)
-    return Exported(target, card, found.parity, found.limits, found.kept, size)
+    return Exported(target, card, parity, found.limits, found.kept, size)
+
+
+@contextmanager
+def _claim(run: RunFolder, target: Path) -> Iterator[None]:
+    """Be the only one who writes to the folder of an export, or to the run that it lies in."""
+    if target.resolve().is_relative_to(run.path.resolve()):
+        with RunFolder.claim(run.path, "export"):
+            yield
+        return
+    with hold(target, "export"):
+        remove_unfinished_of(target)
+        yield
 
 
 def _try_out(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lotlens.answering.answers import order_classes, select_predictions
 from lotlens.audit.parts import LOCKED, count_folds, list_held_out
+from lotlens.audit.signs import scan_photos
 from lotlens.audit.split import check_split
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, decide_labels, open_own_data
@@ -47,6 +49,9 @@ from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
 from lotlens.verbs.train import complete_training
+
+_PATIENCE_S = 3600.0
+"""How long a round that is judged waits for somebody who writes to the run it began with."""
 
 
 @dataclass(frozen=True)
@@ -184,21 +189,35 @@ def improve(
     wishes = _Wishes(offer, hard, anew, rule, most, trust_labels, tell)
     if resume and out is None:
         raise InputError("to go on with a round, name its run folder with --out")
-    stopped = RunFolder(Path(out)) if resume and out is not None else None
-    if stopped is not None and not stopped.is_unfinished:
-        if stopped.rounds_path.is_file():
+    with _claim(run, out) as folder:
+        is_begun = resume and folder.round_path.is_file()
+        if is_begun and folder.rounds_path.is_file():
             raise InputError(f"the round in {out} is finished: see  lotlens rounds {out}")
-        stopped = None
-    if stopped is None and out is not None:
-        RunFolder(Path(out)).check_free()
-    own, plan, lot = _open_round(run, wishes, stopped, watch)
-    if show is not None:
-        show(plan)
-    training = replace(_begin(own, plan, lot, out, stopped, watch), num_workers=num_workers)
-    done = complete_training(training, watch=watch)
-    judgement = _ask_gate(done, own, training, plan, watch)
-    rows = _write_round(done.run, own.model.run, plan, judgement)
+        if resume and not is_begun and folder.has_checkpoint:
+            raise InputError(f"{out} holds no round of improvement: go on with  lotlens train")
+        if not is_begun:
+            folder.check_free()
+        own, plan, lot = _open_round(run, wishes, folder if is_begun else None, watch)
+        if show is not None:
+            show(plan)
+        training = _begin(own, plan, lot, folder, is_new=not is_begun, watch=watch)
+        done = complete_training(replace(training, num_workers=num_workers), watch=watch)
+        judgement = _ask_gate(done, own, training, plan, watch)
+        rows = _write_round(done.run, own.model.run, plan, judgement)
     return Round(done, own.model.run.path, plan.number, judgement, rows)
+
+
+@contextmanager
+def _claim(run: Path | str, out: Path | str | None) -> Iterator[RunFolder]:
+    """The run folder of the candidate, to which nobody else writes."""
+    if out is not None:
+        with RunFolder.claim(Path(out), "improve") as folder:
+            yield folder
+        return
+    parent = Path(run).absolute()
+    stem = f"{parent.name.partition('-round-')[0]}-round"
+    with RunFolder.claim_next(parent.parent, stem, "improve") as folder:
+        yield folder
 
 
 def _open_parent(run: Path | str, wishes: _Wishes) -> OwnData:
@@ -329,8 +348,9 @@ def _begin(
     own: OwnData,
     plan: RoundPlan,
     lot: Lot,
-    out: Path | str | None,
-    stopped: RunFolder | None,
+    folder: RunFolder,
+    *,
+    is_new: bool,
     watch: Watcher | None,
 ) -> Training:
     """All that the candidate's training begins with, in its run folder."""
@@ -339,24 +359,28 @@ def _begin(
     split = follow_decisions(own.split, lot.train, found.dropped)
     split = take_in(read_contradicted(model.run), split, lot.train, found)
     check_split(split, lot.train, found.groups)
-    folder = stopped
-    if folder is None:
-        path = model.run.path.absolute()
-        stem = path.name.partition("-round-")[0]
-        folder = (
-            RunFolder.create(Path(out))
-            if out is not None
-            else RunFolder.create_next(path.parent, f"{stem}-round")
-        )
+    if is_new:
+        RunFolder.create(folder.path)
         num_test = len(lot.test.with_files())
-        begin_run(folder, model.data_path, plan.recipe, split, lot.train, own.decisions, num_test)
+        added = [one.photo for one in plan.additions]
+        signs = {photo.id: sign for photo, sign in zip(added, scan_photos(added), strict=True)}
+        begin_run(
+            folder,
+            model.data_path,
+            plan.recipe,
+            split,
+            lot.train,
+            {**found.signs, **signs},
+            own.decisions,
+            num_test,
+        )
         write_plan(folder, plan)
     extras = Extras(
         tuple(one.photo for one in plan.additions),
         plan.photo_weights or None,
         () if plan.is_anew else _read_starts(model),
     )
-    return Training(folder, plan.recipe, lot, split, found, extras)
+    return Training(folder, plan.recipe, lot, split, found, is_new, extras)
 
 
 def _read_starts(model: Model) -> tuple[Mapping[str, Any], ...]:
@@ -390,21 +414,28 @@ def _ask_gate(
     )
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)
-        for one, share in zip((done, model), shares, strict=True):
-            one.run.add_opening(share, len(catalog))
+        done.run.add_opening(shares[0], len(catalog))
+        with RunFolder.claim(model.run.path, "improve", wait_s=_PATIENCE_S):
+            model.run.add_opening(shares[1], len(catalog))
     return judgement
 
 
 def _write_round(
     folder: RunFolder, parent: RunFolder, plan: RoundPlan, judgement: Judgement
 ) -> tuple[Mapping[str, str], ...]:
-    """Write what the gate said, and the history of rounds into both runs."""
+    """Write what the gate said, and the history of rounds into both runs.
+
+    The candidate's own history comes last: without it the round is not finished.
+    """
     values = plan.to_dict() | {"gate": judgement.to_dict()}
     if folder.round_path.is_file():  # a round that was taken up has lost what was vetted
         values["outside"] = read_round(folder.round_path)["outside"]
     write_round(folder, values)
-    rows = (*read_rounds(parent), describe_round(folder, parent, plan, judgement))
-    for run in (folder, parent):
-        write_rounds(run.rounds_path, rows)
-        draw_rounds(run.rounds_path.with_suffix(".svg"), rows)
+    row = describe_round(folder, parent, plan, judgement)
+    with RunFolder.claim(parent.path, "improve", wait_s=_PATIENCE_S):
+        known = read_rounds(parent)
+        rows = known if row in known else (*known, row)  # it is, after a kill between the two
+        for run in (parent, folder):
+            draw_rounds(run.rounds_path.with_suffix(".svg"), rows)
+            write_rounds(run.rounds_path, rows)
     return rows

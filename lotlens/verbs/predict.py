@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,7 +22,8 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import InputError
-from lotlens.files import write_rows_atomically
+from lotlens.files import remove_unfinished_of, write_rows_atomically
+from lotlens.locks import hold
 from lotlens.photos.fingerprint import fingerprint
 from lotlens.photos.sources import open_lot, open_unlabelled
 from lotlens.photos.tables import read_sample, read_table
@@ -165,10 +167,28 @@ def write_answers(
         require_photos(asked.sample, asked.photo_ids or ())
     if tell is not None:
         tell(asked.reading)
+    with ExitStack() as held:
+        for one in (path, *([] if details is None else [Path(details)])):
+            held.enter_context(hold(one, "predict"))
+            remove_unfinished_of(one)
+        return _write(model, asked, path, form, fill, details, keep, watch)
+
+
+def _write(
+    model: Model,
+    asked: _Asked,
+    path: Path,
+    form: Form,
+    fill: bool,
+    details: Path | str | None,
+    keep: Callable[[list[dict[str, Any]]], object] | None,
+    watch: Watcher | None,
+) -> Written:
+    """Answer, and write the files, which nobody else writes meanwhile."""
     catalog = asked.catalog
     journal = None
     if len(catalog) > _PIECE:
-        journal = Journal(path, _describe_task(model, catalog))
+        journal = Journal(path, _describe_task(model, catalog), catalog.ids)
     predictions = _answer_all(model, catalog, journal, watch)
     tables: dict[Path, _Table] = {}
     if details is not None:
@@ -345,7 +365,7 @@ def _describe_task(model: Model, catalog: Catalog) -> str:
     """All that the answers depend on: the model with its views, and the photos in their order."""
     card = hashlib.sha256(model.run.card_path.read_bytes()).hexdigest()
     ids = hashlib.sha256("\0".join(catalog.ids).encode()).hexdigest()
-    return f"{card} {fingerprint(catalog)} {ids}"
+    return f"{card} {fingerprint(catalog, by_time=True)} {ids}"
 
 
 def _answer_all(

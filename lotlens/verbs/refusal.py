@@ -24,6 +24,7 @@ from lotlens.refusal.gates import (
     learn_refusal,
 )
 from lotlens.refusal.strangers import meet_given, meet_made
+from lotlens.run import RunFolder
 
 
 @dataclass(frozen=True)
@@ -76,31 +77,34 @@ def set_refusal(
         BundleError: the run is damaged, of an older lotlens, or its data have changed.
         OutputError: the card cannot be written.
     """
-    model = load(run)
-    if model.members:
-        raise InputError(f"{run} is an ensemble of runs: set this for its runs, then make it anew")
-    references = model.read_references()
-    if not references:
-        raise BundleError(f"{run} remembers nothing of its training photos: train it again")
-    own = open_own_data(model)
-    answers = own.answers  # read before the slow work, which damaged ones would make vain
-    given: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
-    strangers = _meet_strangers(own, references, given, watch)
-    refusal = learn_refusal(
-        answers,
-        align_targets(answers, own.lot.train),
-        model.card.temperature,
-        strangers,
-        answered=answered,
-        wrong=wrong,
-        cost=cost,
-        gain=gain,
-        coverage=coverage,
-        references_sha256=model.card.refusal.references_sha256 if model.card.refusal else "",
-    )
-    comparison = compare_methods(answers, strangers, model.card.temperature, answered=answered)
-    model.run.write_card(replace(model.card, refusal=refusal))
-    return RefusalChoice(refusal, comparison)
+    with RunFolder.claim(Path(run), "refusal"):
+        model = load(run)
+        if model.members:
+            raise InputError(
+                f"{run} is an ensemble of runs: set this for its runs, then make it anew"
+            )
+        references = model.read_references()
+        if not references:
+            raise BundleError(f"{run} remembers nothing of its training photos: train it again")
+        own = open_own_data(model)
+        answers = own.answers  # read before the slow work, which damaged ones would make vain
+        given: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
+        strangers = _meet_strangers(own, references, given, watch)
+        refusal = learn_refusal(
+            answers,
+            align_targets(answers, own.lot.train),
+            model.card.temperature,
+            strangers,
+            answered=answered,
+            wrong=wrong,
+            cost=cost,
+            gain=gain,
+            coverage=coverage,
+            references_sha256=model.card.refusal.references_sha256 if model.card.refusal else "",
+        )
+        comparison = compare_methods(answers, strangers, model.card.temperature, answered=answered)
+        model.run.write_card(replace(model.card, refusal=refusal))
+        return RefusalChoice(refusal, comparison)
 
 
 def _meet_strangers(

@@ -10,6 +10,7 @@ from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, read_split, writ
 from lotlens.audit.split import check_split
 from lotlens.errors import InputError, LotlensError, MissingExtra, OutputError
 from lotlens.judge.compare import compare_all
+from lotlens.locks import hold
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Split, Watcher
@@ -77,6 +78,19 @@ def run_sweep(
     grid = build_grid(vary, recipe, overrides, num_seeds=num_seeds)
     photos = TrainingData(Path(data), grid.base)
     out = Path("sweeps") / _name(photos.path, grid) if out is None else Path(out)
+    with hold(out, "sweep"):
+        return _run(out, grid, photos, num_seeds, split_path, watch)
+
+
+def _run(
+    out: Path,
+    grid: Grid,
+    photos: TrainingData,
+    num_seeds: int,
+    split_path: Path | str | None,
+    watch: Watcher | None,
+) -> Sweep:
+    """As `run_sweep`, in a folder to which nobody else writes."""
     planned = _plan_runs(out, grid, num_seeds)
     _share_splits(out, grid, photos, split_path, planned, watch)
     runs, tracked = _train_all(out, grid, photos, planned, watch)
@@ -285,7 +299,7 @@ def _check_runs(planned: Sequence[_Planned], splits: Mapping[int, Split | None])
             if folder.path.is_dir() and any(folder.path.iterdir()):
                 mistakes.append(f"{folder.path} is no run folder")
             continue
-        if folder.is_unfinished and not folder.checkpoint_path.is_dir():
+        if folder.is_unfinished and not folder.has_checkpoint:
             continue
         stored = parse_recipe(folder.read_recipe(), source=str(folder.recipe_path))
         if stored != one.recipe:
@@ -317,11 +331,12 @@ def _train(
     variant, folder = planned.variant, planned.folder
     run = SweepRun(variant.label, variant.values, planned.seed, folder.path, FINISHED)
     try:
-        if not folder.card_path.is_file():
-            training = begin_training(
-                photos, planned.recipe, (), folder.path, split_path, resume=True, watch=watch
-            )
-            complete_training(training, watch=watch)
+        with RunFolder.claim(folder.path, "sweep"):
+            if not folder.card_path.is_file():
+                training = begin_training(
+                    photos, planned.recipe, (), folder, split_path, resume=True, watch=watch
+                )
+                complete_training(training, watch=watch)
         card, timing = folder.read_card(), folder.read_timing()
     except MissingExtra:
         raise  # every run would fail alike

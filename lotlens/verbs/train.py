@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lotlens.audit.findings import find_unreadable, write_findings
+from lotlens.audit.findings import Audit, find_unreadable, write_findings
 from lotlens.audit.parts import pair_sides
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData
-from lotlens.errors import BundleError, InputError, LotlensError, Stopped
+from lotlens.errors import BundleError, InputError, LotlensError, OutputError, Stopped
 from lotlens.extras import import_vision
+from lotlens.files import explain
 from lotlens.recipes.loading import resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Split, Tell, Watcher
@@ -131,20 +132,46 @@ def train(
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
     language = load_language(lang)
-    if resume and out is not None:
-        path = data.path if isinstance(data, TrainingData) else Path(data)
-        finished = _find_finished(Path(out), path, recipe, overrides)
-        if finished is not None:
-            return finished
-    begun = begin_training(
-        data, recipe, overrides, out, split_path, resume=resume, tell=tell, watch=watch
-    )
-    training = replace(begun, schedules=schedules, num_workers=num_workers)
-    return complete_training(training, language=language, watch=watch)
+    if resume and out is None:
+        raise InputError("to go on with a training, name its run folder with --out")
+    with _claim(out, Path(data), recipe, overrides) as run:
+        if resume:
+            finished = _find_finished(run, Path(data), recipe, overrides)
+            if finished is not None:
+                return finished
+        begun = begin_training(
+            data, recipe, overrides, run, split_path, resume=resume, tell=tell, watch=watch
+        )
+        training = replace(begun, schedules=schedules, num_workers=num_workers)
+        return complete_training(training, language=language, watch=watch)
+
+
+@contextmanager
+def _claim(
+    out: Path | str | None, data: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+) -> Iterator[RunFolder]:
+    """The run folder of a training, to which nobody else writes; of several processes the first
+    holds it for all.
+
+    Raises:
+        InputError: somebody else writes to it, or several processes were not told which it is.
+    """
+    processes = import_vision("distributed")
+    if out is not None and not processes.is_first():
+        yield RunFolder(Path(out))
+    elif out is not None:
+        with RunFolder.claim(Path(out), "train") as run:
+            yield run
+    elif processes.is_launched():
+        raise InputError("several processes need one run folder: name it with --out")
+    else:
+        stem = f"{data.resolve().stem}-{resolve_recipe(recipe or 'standard', overrides).name}"
+        with RunFolder.claim_next(Path("runs"), stem, "train") as run:
+            yield run
 
 
 def _find_finished(
-    out: Path, data: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+    run: RunFolder, data: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
 ) -> Model | None:
     """The model of a training that ended in this folder, if one did.
 
@@ -156,16 +183,17 @@ def _find_finished(
     processes.join()
 
     def find() -> Model | None:
-        run = RunFolder(out)
         if not run.is_finished:
             return None
-        model = load(out)
+        model = load(run.path)
         if model.members:
-            raise InputError(f"{out} is an ensemble of runs, made by no training: name another one")
+            raise InputError(
+                f"{run.path} is an ensemble of runs, made by no training: name another one"
+            )
         resume_recipe(run, recipe, overrides)
         if data.resolve() != model.data_path:
             raise InputError(
-                f"{out} is finished, and was trained on {model.data_path}, not on {data}: name"
+                f"{run.path} is finished, and was trained on {model.data_path}, not on {data}: name"
                 " another folder with --out to train on these"
             )
         return model
@@ -178,44 +206,46 @@ def begin_training(
     data: Path | str | TrainingData,
     recipe: str | Path | Recipe | None,
     overrides: Sequence[str],
-    out: Path | str | None,
+    run: RunFolder,
     split_path: Path | str | None,
     *,
     resume: bool,
     tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Training:
-    """Open the photos, audit and part them, and make the run folder; or take up the one in `out`.
+    """Open the photos, audit and part them, and make the run folder; or take up what is in it.
 
-    Arguments and errors are those of `train`, but that data may have been opened before.
+    Arguments and errors are those of `train`, but that data may have been opened before, and that
+    the run folder is claimed by the caller.
     """
     processes = import_vision("distributed")
-    if resume and out is None:
-        raise InputError("to go on with a training, name its run folder with --out")
-    if processes.is_launched() and out is None:
-        raise InputError("several processes need one run folder: name it with --out")
     processes.join()
     on_first = processes.on_first
     watch = watch if processes.is_first() else None
-    old = RunFolder(Path(out)) if resume and out is not None else None
-    if old is not None and on_first(lambda: old.is_unfinished):
-        own: Recipe = on_first(partial(resume_recipe, old, recipe, overrides))
-        run, recipe = old, own
-        split_path = run.split_path if run.split_path.is_file() else split_path
+    # One that was stopped before its first checkpoint may lack files, and has nothing to lose.
+    is_old = resume and on_first(lambda: run.is_unfinished and run.has_checkpoint)
+    if is_old and on_first(run.round_path.is_file):
+        raise InputError(
+            f"{run.path} holds a round of improvement: go on with  lotlens improve RUN --out"
+            f" {run.path} --resume"
+        )
+    if is_old:
+        own: Recipe = on_first(partial(resume_recipe, run, recipe, overrides))
+        recipe = own
+        split_path = run.split_path
     else:
-        run, recipe = None, resolve_recipe(recipe or "standard", overrides)
-        if out is not None:
-            on_first(RunFolder(Path(out)).check_free)
+        recipe = resolve_recipe(recipe or "standard", overrides)
+        on_first(run.check_free)
     tell = tell if processes.is_first() else None
-    photos = _open_data(data, recipe, run, tell)
+    photos = _open_data(data, recipe, run if is_old else None, tell)
     found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))
     if tell is not None:
         tell(photos.check(found))
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(find_split, stored, photos.usable, recipe, found))
-    if run is None:
-        run = on_first(partial(_begin, out, photos, recipe, split))
-    return Training(run, recipe, photos.lot, split, found)
+    if not is_old:
+        on_first(partial(_begin, run, photos, recipe, split, found))
+    return Training(run, recipe, photos.lot, split, found, is_new=not is_old)
 
 
 def _open_data(
@@ -231,14 +261,17 @@ def _open_data(
     return TrainingData(Path(data), recipe, decisions_path, tell=tell)
 
 
-def _begin(out: Path | str | None, photos: TrainingData, recipe: Recipe, split: Split) -> RunFolder:
-    run = (
-        RunFolder.create(Path(out))
-        if out is not None
-        else RunFolder.create_next(Path("runs"), f"{photos.path.resolve().stem}-{recipe.name}")
-    )
+def _begin(
+    run: RunFolder, photos: TrainingData, recipe: Recipe, split: Split, found: Audit
+) -> None:
+    RunFolder.create(run.path)
     num_test = len(photos.lot.test.with_files())
-    return begin_run(run, photos.path, recipe, split, photos.usable, photos.decisions, num_test)
+    decisions, usable = photos.decisions, photos.usable
+    try:
+        begin_run(run, photos.path, recipe, split, usable, found.signs, decisions, num_test)
+    except OutputError:
+        run.remove_beginning()
+        raise
 
 
 def complete_training(
@@ -258,31 +291,51 @@ def complete_training(
     is_first, on_first = processes.is_first(), processes.on_first
     watch = watch if is_first else None
     run = training.run
-    with run.keep_time() if is_first else nullcontext():
-        try:
+    with run.keep_time() if is_first else nullcontext(), _keep_what_is_done(training):
+        trained: Sequence[Trained] = ()
+        if on_first(run.card_path.is_file):  # killed while the report was drawn
+            model = Model(run)
+        else:
             trained = train_models(training, watch)
-        except KeyboardInterrupt as stop:
-            raise Stopped(run.path) from stop
-        except BundleError:
-            raise
-        except LotlensError:
-            if is_first:
-                run.remove()
-            raise
-        model: Model = on_first(partial(finish, training, trained, watch))
-    on_first(partial(_report_training, model, training, trained, language))
+            model = on_first(partial(finish, training, trained, watch))
+        on_first(partial(_report_training, model, training, trained, language))
     return model
+
+
+@contextmanager
+def _keep_what_is_done(training: Training) -> Iterator[None]:
+    """However a training ends, what can be gone on with stays, and what was there before it."""
+    run = training.run
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Stopped(run.path) from stop
+    except (LotlensError, OSError) as error:
+        failure = error
+        if isinstance(error, OSError):  # of a library that writes: checkpoints, event files
+            if explain(error) == error.strerror:
+                raise
+            failure = OutputError(f"cannot write to {run.path}: {explain(error)}")
+        if isinstance(failure, OutputError) and run.has_checkpoint:
+            failure = OutputError(
+                f"{failure}. What was trained so far is kept in {run.path}: make room, then go on"
+                f" with  --out {run.path} --resume"
+            )
+        is_first = import_vision("distributed").is_first()
+        if training.is_new and is_first and not isinstance(failure, BundleError):
+            run.remove_beginning()
+        raise failure from error
 
 
 def _report_training(
     model: Model, training: Training, trained: Sequence[Trained], language: Language
 ) -> None:
-    """Write the findings and the report of a training that is done."""
+    """Write the findings and the report of a training that is done; then it has ended."""
     run, found = model.run, training.found
-    run.remove_checkpoint()
     status = {id_: why for one in trained for id_, why in one.status.items()}
     findings = (*found.findings, *find_unreadable(status))
     write_findings(run.findings_path, replace(found, findings=findings))
     lot = replace(training.lot, train=training.usable)
     own = OwnData(model, lot, training.split, lot)
     report_own(own, own.answers, findings, sizes=found.sizes, language=language)
+    run.remove_checkpoint()

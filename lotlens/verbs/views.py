@@ -17,6 +17,7 @@ from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Trial
 from lotlens.records import Watcher
 from lotlens.report.run_report import write_anew
+from lotlens.run import RunFolder
 from lotlens.training.settle import answer_views, settle, teach_refusal
 
 
@@ -70,30 +71,31 @@ def adopt_views(
         OutputError: a file cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
-    model = load(run)
-    if model.members:
-        raise InputError(
-            f"{run} is an ensemble of runs: choose the views of each run, then make it anew"
+    with RunFolder.claim(Path(run), "views"):
+        model = load(run)
+        if model.members:
+            raise InputError(
+                f"{run} is an ensemble of runs: choose the views of each run, then make it anew"
+            )
+        tried = list(VIEWS) if views is None else list(views)
+        names = check_views([WHOLE, *(name for name in tried if name != WHOLE)])
+        own = open_own_data(model)
+        network, card = import_vision("bundle").load_bundle(model.run, model.card)
+        members = list(network.members) if card.members > 1 else [network]
+        if len(members) != len(own.sides):
+            raise BundleError(
+                f"{model.run.split_path} has {len(own.sides)} folds and the model {len(members)}"
+                " members: one of the two is not this run's"
+            )
+        by_view = answer_views(members, card, own.sides, own.validation, names, watch)
+        card, predictions, choice = settle(card, by_view, own.validation)
+        card, predictions = teach_refusal(
+            model.run, card, network, members, own.sides, predictions, own.lot.train, watch
         )
-    tried = list(VIEWS) if views is None else list(views)
-    names = check_views([WHOLE, *(name for name in tried if name != WHOLE)])
-    own = open_own_data(model)
-    network, card = import_vision("bundle").load_bundle(model.run, model.card)
-    members = list(network.members) if card.members > 1 else [network]
-    if len(members) != len(own.sides):
-        raise BundleError(
-            f"{model.run.split_path} has {len(own.sides)} folds and the model {len(members)}"
-            " members: one of the two is not this run's"
-        )
-    by_view = answer_views(members, card, own.sides, own.validation, names, watch)
-    card, predictions, choice = settle(card, by_view, own.validation)
-    card, predictions = teach_refusal(
-        model.run, card, network, members, own.sides, predictions, own.lot.train, watch
-    )
-    save_predictions(model.run.validation_path, predictions)
-    model.run.write_card(card)
-    done = replace(own, model=Model(model.run))
-    write_anew(done, predictions)
-    targets = align_targets(predictions, own.validation)
-    num_photos = int(((targets >= 0) & predictions.answered).sum())
-    return ViewChoice(done.model, model.card.views, choice.trials, num_photos)
+        sha256 = save_predictions(model.run.validation_path, predictions)
+        model.run.write_card(replace(card, answers_sha256=sha256))
+        done = replace(own, model=Model(model.run))
+        write_anew(done, predictions)
+        targets = align_targets(predictions, own.validation)
+        num_photos = int(((targets >= 0) & predictions.answered).sum())
+        return ViewChoice(done.model, model.card.views, choice.trials, num_photos)

@@ -6,6 +6,8 @@ It knows catalogs and tensors, not networks.
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,6 +78,9 @@ def decode_photos(
     pixels: NDArray[np.uint8]
     if int(np.prod(shape)) > _MOST_BYTES_IN_MEMORY and scratch_path is not None:
         with tempfile.TemporaryFile(dir=scratch_path) as file:
+            if hasattr(os, "posix_fallocate"):
+                # Pages of a file with holes, on a full disk, would end the process (SIGBUS).
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
             pixels = np.memmap(file, np.uint8, "w+", shape=shape)
     else:
         pixels = np.empty(shape, np.uint8)

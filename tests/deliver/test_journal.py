@@ -24,17 +24,21 @@ def is_same(one, other):
     )
 
 
+PIECES = [make_piece(number, number + 1) for number in range(12)]
+IDS = [id_ for piece in PIECES for id_ in piece.ids]
+
+
 @pytest.fixture
 def journal(tmp_path):
-    return Journal(tmp_path / "submission.csv", "model and photos")
+    return Journal(tmp_path / "submission.csv", "model and photos", IDS)
 
 
 def test_pieces_come_back_as_they_were(journal, tmp_path):
     assert list(journal.read()) == []
-    pieces = [make_piece(number, number + 1) for number in range(12)]
+    pieces = PIECES
     for number, piece in enumerate(pieces):
         journal.add(number, piece)
-    again = list(Journal(tmp_path / "submission.csv", "model and photos").read())
+    again = list(Journal(tmp_path / "submission.csv", "model and photos", IDS).read())
     assert len(again) == 12
     assert all(map(is_same, again, pieces))
     journal.remove()
@@ -42,33 +46,59 @@ def test_pieces_come_back_as_they_were(journal, tmp_path):
 
 
 def test_pieces_of_another_task_are_removed(journal, tmp_path):
-    journal.add(0, make_piece(0))
-    other = Journal(tmp_path / "submission.csv", "another model")
+    journal.add(0, PIECES[0])
+    other = Journal(tmp_path / "submission.csv", "another model", IDS)
     assert list(other.read()) == []
     assert not journal.path.exists()
 
 
+def test_pieces_of_another_task_never_lie_among_ones_own(journal, tmp_path):
+    """Two that write one file at a time: whoever is last takes up only what is its own."""
+    other = Journal(tmp_path / "submission.csv", "another set", IDS)
+    assert [list(one.read()) for one in (journal, other)] == [[], []]
+    journal.add(0, PIECES[0])
+    other.add(0, make_piece(77, 1))
+    journal.add(1, PIECES[1])
+    other.add(1, make_piece(78, 2))
+    again = Journal(tmp_path / "submission.csv", "model and photos", IDS).read()
+    assert all(is_same(*both) for both in zip(again, PIECES[:2], strict=True))
+
+
+def test_a_piece_of_other_photos_is_thrown_away(journal):
+    journal.add(0, PIECES[0])
+    journal.add(1, make_piece(5, 2))
+    journal.add(2, PIECES[2])
+    assert [piece.ids for piece in journal.read()] == [PIECES[0].ids]
+    assert len(list(journal.path.iterdir())) == 1
+
+
 def test_each_file_has_its_own(journal, tmp_path):
-    journal.add(0, make_piece(0))
-    assert list(Journal(tmp_path / "other.csv", "model and photos").read()) == []
+    journal.add(0, PIECES[0])
+    assert list(Journal(tmp_path / "other.csv", "model and photos", IDS).read()) == []
+    assert len(list(journal.read())) == 1
+
+
+def test_a_name_as_long_as_names_can_be_has_one_too(tmp_path):
+    journal = Journal(tmp_path / ("ф" * 125 + ".csv"), "x" * 10_000, IDS)
+    journal.add(0, PIECES[0])
     assert len(list(journal.read())) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "text"])
 def test_a_damaged_piece_is_answered_anew_and_so_is_what_follows(journal, damage):
     for number in range(4):
-        journal.add(number, make_piece(number))
+        journal.add(number, PIECES[number])
     path = sorted(journal.path.glob("*.npz"))[2]
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:50] if damage == "cut" else b"no archive")
-    assert [piece.ids for piece in journal.read()] == [make_piece(n).ids for n in range(2)]
+    assert [piece.ids for piece in journal.read()] == [piece.ids for piece in PIECES[:2]]
 
 
 def test_what_lies_in_the_way_is_an_error(tmp_path):
-    (tmp_path / ".submission.csv.pieces").write_text("a file")
-    journal = Journal(tmp_path / "submission.csv", "x")
+    journal = Journal(tmp_path / "submission.csv", "x", IDS)
+    journal.path.write_text("a file")
     assert list(journal.read()) == []
     with pytest.raises(OutputError):
         journal.add(0, make_piece(0))

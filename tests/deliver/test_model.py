@@ -46,7 +46,7 @@ def test_a_stopped_prediction_goes_on(run_path, small_lot, tmp_path, small_piece
     with pytest.raises(KeyboardInterrupt):
         lotlens.predict(run_path, photos, out=out, watch=stop_at(19))
     assert not out.exists()
-    assert len(list((tmp_path / ".out.csv.pieces").glob("*.npz"))) == 4
+    assert len(list(tmp_path.glob(".out.csv-*.pieces/*.npz"))) == 4
     told = []
     written = write_answers(
         *(run_path, photos),

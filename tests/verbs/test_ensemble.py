@@ -19,6 +19,7 @@ from lotlens.judge.blend import blend_logits
 from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import OK
+from lotlens.run import RunFolder
 from lotlens.verbs.ensemble import build_ensemble
 from tests.conftest import without_charts, without_lookalikes, write_lot
 
@@ -54,7 +55,13 @@ def plant_answers(model, seed, knows=1.0):
     is_known = np.array([(place[id_] + seed) % 2 == 0 for id_ in stored.ids])
     logits = 4 * knows * is_known[:, None] * np.eye(3)[truth] + rng.normal(size=(len(truth), 3))
     logits[[status != OK for status in stored.status]] = np.nan
-    save_predictions(model.run.validation_path, replace(stored, logits=logits.astype(np.float32)))
+    replace_answers(model.run, replace(stored, logits=logits.astype(np.float32)))
+
+
+def replace_answers(run, predictions):
+    """Others in place of a run's answers, as if it had given them."""
+    sha256 = save_predictions(run.validation_path, predictions)
+    run.write_card(replace(run.read_card(), answers_sha256=sha256))
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +270,10 @@ def test_data_that_changed_or_are_gone_are_refused(copied, lot, tmp_path):
 def test_answers_of_another_run_are_refused(copied, tmp_path):
     stored = load_predictions(copied / "b" / "validation.npz")
     few = select_predictions(stored, stored.ids[:-1])
-    save_predictions(copied / "b" / "validation.npz", few)
+    shutil.copy(copied / "a" / "validation.npz", copied / "b" / "validation.npz")
+    with pytest.raises(BundleError, match="not those that the model card describes"):
+        build_ensemble([copied / "a", copied / "b"], tmp_path / "joined")
+    replace_answers(RunFolder(copied / "b"), few)
     with pytest.raises(BundleError, match="is not of this run's split"):
         build_ensemble([copied / "a", copied / "b"], tmp_path / "joined")
 

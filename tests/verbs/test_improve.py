@@ -215,8 +215,10 @@ def test_a_candidate_that_is_worse_is_rejected_and_the_run_stays(runs, tmp_path,
     def spoil(training, **options):
         model = finish(training, **options)
         stored = load_predictions(model.run.validation_path)
-        save_predictions(model.run.validation_path, replace(stored, logits=-stored.logits))
-        return model
+        spoilt = replace(stored, logits=-stored.logits)
+        sha256 = save_predictions(model.run.validation_path, spoilt)
+        model.run.write_card(replace(model.card, answers_sha256=sha256))
+        return lotlens.load(model.run.path)
 
     monkeypatch.setattr(improving, "complete_training", spoil)
     done = improve(runs / "folds", hard=True, anew=True, out=tmp_path / "candidate")
@@ -297,6 +299,8 @@ def test_what_cannot_be_improved_is_one_clear_error(runs, tmp_path):
         plan_round(runs / "plain", outside=empty)
     (tmp_path / "strange-run").mkdir()
     shutil.copy(runs / "plain" / "recipe.yaml", tmp_path / "strange-run")
+    (tmp_path / "strange-run" / "checkpoint").mkdir()
+    (tmp_path / "strange-run" / "checkpoint" / "stages.json").write_text("{}")
     with pytest.raises(InputError, match="holds no round"):
         improve(runs / "plain", out=tmp_path / "strange-run", resume=True)
     shutil.copytree(runs / "plain", runs / "damaged")

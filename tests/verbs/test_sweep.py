@@ -241,9 +241,9 @@ def test_a_stopped_run_goes_on(small_lot, tiny_recipe, tmp_path, monkeypatch):
     resumed = []
     begin = sweeping.begin_training
 
-    def watch_begin(photos, recipe, overrides, out, split_path, **given):
-        resumed.append(given["resume"] and RunFolder(out).checkpoint_path.is_dir())
-        return begin(photos, recipe, overrides, out, split_path, **given)
+    def watch_begin(photos, recipe, overrides, run, split_path, **given):
+        resumed.append(given["resume"] and run.has_checkpoint)
+        return begin(photos, recipe, overrides, run, split_path, **given)
 
     monkeypatch.setattr(sweeping, "begin_training", watch_begin)
     with pytest.raises(InputError, match="holds a stopped run with another recipe"):

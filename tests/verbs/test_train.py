@@ -15,6 +15,7 @@ from lotlens.errors import InputError, MissingExtra, RecipeError
 from lotlens.extras import import_vision
 from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import parse_recipe
+from lotlens.run import RunFolder
 from lotlens.verbs.train import begin_training
 from lotlens.vision.bundle import load_bundle
 from lotlens.vision.predictor import ClassifierPredictor
@@ -29,7 +30,9 @@ def read_rows(path):
 
 def begin(data, recipe, out, split_path=None):
     """The run folder as a training finds it when it begins, with its split."""
-    return begin_training(data, recipe, (), out, split_path, resume=False, watch=None).run
+    return begin_training(
+        data, recipe, (), RunFolder(out), split_path, resume=False, watch=None
+    ).run
 
 
 def test_a_run_holds_all_that_the_docs_promise(trained, spoilt_lot, tmp_path):
@@ -45,6 +48,7 @@ def test_a_run_holds_all_that_the_docs_promise(trained, spoilt_lot, tmp_path):
         "findings.csv",
         "history.csv",
         "model.safetensors",
+        "photos.npz",
         "recipe.yaml",
         "report.html",
         "source.json",

@@ -12,6 +12,7 @@ from lotlens.answering.answers import load_predictions
 from lotlens.answering.predict import predict_views
 from lotlens.answering.views import VIEWS
 from lotlens.errors import BundleError, InputError
+from lotlens.run import RunFolder
 from lotlens.training import settle
 
 
@@ -102,6 +103,10 @@ def test_views_are_refused_where_the_data_changed_or_the_name_is_unknown(
     shutil.copytree(spoilt_lot, lot)
     shutil.copy(run_path / "split.csv", tmp_path / "hold-out.csv")
     lotlens.split(lot, run_path / "split.csv", num_folds=2)
+    with pytest.raises(BundleError, match="is not the split that the model of"):
+        lotlens.adopt_views(run_path)
+    run = RunFolder(run_path)
+    run.write_card(replace(run.read_card(), split_sha256=""))  # a run of before
     with pytest.raises(BundleError, match="has 2 folds and the model 1 members"):
         lotlens.adopt_views(run_path)
 
