@@ -9,6 +9,7 @@ from pathlib import Path
 from lotlens.errors import BundleError
 from lotlens.files import write_rows_atomically
 from lotlens.records import Split
+from lotlens.texts import restore_cell
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -72,7 +73,8 @@ def read_split(path: Path) -> Split:
     """
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        rows = [[restore_cell(cell) for cell in row] for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BundleError(f"the split {path} cannot be read: {error}; draw it anew") from error
     if len(rows) < 2 or tuple(rows[0]) != _COLUMNS:

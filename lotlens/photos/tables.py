@@ -8,11 +8,12 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lotlens.errors import InputError
 from lotlens.records import Sample
+from lotlens.texts import restore_cell
 
 ID_COLUMNS = ("id", "file", "filename", "file_name", "image", "photo", "path")
 LABEL_COLUMNS = ("category", "label", "class", "model")
@@ -101,10 +102,29 @@ def read_table(
                 padded = cells[: len(columns)] + [""] * (len(columns) - len(cells))
                 rows.append(tuple(padded))
     except csv.Error as error:
-        raise InputError(f"{name}, line {reader.line_num}: {error}") from error
+        reason = str(error)
+        if "field larger" in reason:
+            reason = (
+                f"a cell of more than {csv.field_size_limit():,} letters: is it a table at all?"
+            )
+        raise InputError(f"{name}, line {reader.line_num}: {reason}") from error
     if not rows and not may_lack_rows:
         raise InputError(f"{name} has a header ({', '.join(columns)}) but no rows")
     return Table(name, columns, tuple(rows))
+
+
+def read_own_table(path: Path, *, may_lack_rows: bool = False) -> Table:
+    """Reads a CSV of lotlens (see `files.write_rows_atomically`): cells as they were before.
+
+    It may have passed through a spreadsheet.
+
+    Raises:
+        InputError: see `read_table`.
+    """
+    table = read_table(path, may_lack_rows=may_lack_rows)
+    columns = tuple(restore_cell(cell) for cell in table.columns)
+    rows = tuple(tuple(restore_cell(cell) for cell in row) for row in table.rows)
+    return replace(table, columns=columns, rows=rows)
 
 
 def read_sample(table: Table) -> Sample:
@@ -198,7 +218,10 @@ def _find_separator(header: str) -> str:
     }
 
     def judge(separator: str) -> tuple[int, int]:
-        cells = next(csv.reader([header], delimiter=separator), [])
+        try:
+            cells = next(csv.reader([header], delimiter=separator), [])
+        except csv.Error:  # a cell that is too long; where all are, the reader says so
+            return 0, 0
         return sum(cell.strip().lower() in known for cell in cells), len(cells)
 
     return max(_SEPARATORS, key=judge)

@@ -15,6 +15,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, decide_labels, open_own_data
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
+from lotlens.files import locked
 from lotlens.improve.additions import Addition
 from lotlens.improve.decided import (
     compare_labels,
@@ -403,8 +404,9 @@ def _write_round(
     if folder.round_path.is_file():  # a round that was taken up has lost what was vetted
         values["outside"] = read_round(folder.round_path)["outside"]
     write_round(folder, values)
-    rows = (*read_rounds(parent), describe_round(folder, parent, plan, judgement))
-    for run in (folder, parent):
-        write_rounds(run.rounds_path, rows)
-        draw_rounds(run.rounds_path.with_suffix(".svg"), rows)
+    with locked(parent.rounds_path):  # two rounds that began with it may end together
+        rows = (*read_rounds(parent), describe_round(folder, parent, plan, judgement))
+        for run in (folder, parent):
+            write_rounds(run.rounds_path, rows)
+            draw_rounds(run.rounds_path.with_suffix(".svg"), rows)
     return rows

@@ -344,7 +344,7 @@ def _list_answers(
 def _describe_task(model: Model, catalog: Catalog) -> str:
     """All that the answers depend on: the model with its views, and the photos in their order."""
     card = hashlib.sha256(model.run.card_path.read_bytes()).hexdigest()
-    ids = hashlib.sha256("\0".join(catalog.ids).encode()).hexdigest()
+    ids = hashlib.sha256("\0".join(catalog.ids).encode("utf-8", "surrogatepass")).hexdigest()
     return f"{card} {fingerprint(catalog)} {ids}"
 
 

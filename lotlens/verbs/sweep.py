@@ -9,6 +9,7 @@ from pathlib import Path
 from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, read_split, write_split
 from lotlens.audit.split import check_split
 from lotlens.errors import InputError, LotlensError, MissingExtra, OutputError
+from lotlens.files import locked
 from lotlens.judge.compare import compare_all
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Recipe
@@ -70,7 +71,7 @@ def run_sweep(
     Raises:
         InputError, RecipeError: what was given cannot be used, or does not fit what `out` holds;
             nothing was trained then.
-        OutputError: a table cannot be written.
+        OutputError: a table cannot be written, or another sweep is at work in `out`.
         MissingExtra: lotlens[train] is not installed.
         KeyboardInterrupt: Ctrl-C; runs.csv then has the runs that are finished.
     """
@@ -79,17 +80,19 @@ def run_sweep(
     out = Path("sweeps") / _name(photos.path, grid) if out is None else Path(out)
     planned = _plan_runs(out, grid, num_seeds)
     _share_splits(out, grid, photos, split_path, planned, watch)
-    runs, tracked = _train_all(out, grid, photos, planned, watch)
-    answers = gather(grid, runs, photos.lot.train)
-    summary = summarise(grid, runs, answers)
-    comparisons = compare_all(answers)
-    write_tables(out, grid.keys, summary, comparisons)
-    if summary:
-        draw_sweep(
-            out / "sweep.svg",
-            [(row.variant, row.accuracies, row.accuracy, row.low, row.high) for row in summary],
-            num_photos=min(len(found.ids) for found in answers.values()),
-        )
+    # A second sweep here would train into the same run folders and replace the same tables.
+    with locked(out / "runs.csv", patience_s=0):
+        runs, tracked = _train_all(out, grid, photos, planned, watch)
+        answers = gather(grid, runs, photos.lot.train)
+        summary = summarise(grid, runs, answers)
+        comparisons = compare_all(answers)
+        write_tables(out, grid.keys, summary, comparisons)
+        if summary:
+            draw_sweep(
+                out / "sweep.svg",
+                [(row.variant, row.accuracies, row.accuracy, row.low, row.high) for row in summary],
+                num_photos=min(len(found.ids) for found in answers.values()),
+            )
     conclusion = (*conclude(comparisons), *note_probes(grid, runs))
     return Sweep(out, grid.keys, tuple(runs), summary, comparisons, conclusion, tracked)
 

@@ -3,13 +3,17 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+import lotlens
 from lotlens.errors import InputError, OutputError
 from lotlens.photos import decisions as kept
 from lotlens.photos.decisions import Decision, read_decisions, write_decisions
@@ -118,6 +122,41 @@ def test_tabs_and_threads_do_not_overwrite_each_other(reviewed):
         for thread in threads:
             thread.join()
     assert set(reviewed.read()) == {doubt.photo_id for doubt in reviewed.doubts}
+
+
+_DECIDING = """
+import sys
+from pathlib import Path
+from lotlens.photos.decisions import Decision
+from lotlens.web.decided import Decided
+store = Decided(Path(sys.argv[1]))
+for number in range(60):
+    store.put(Decision(f"{sys.argv[2]}-{number}.jpg", "drop", "", "4", ""))
+"""
+
+
+def test_two_servers_do_not_overwrite_each_other(tmp_path):
+    path = tmp_path / "lot.decisions.csv"
+    environment = {**os.environ, "PYTHONPATH": str(Path(lotlens.__file__).parents[1])}
+    servers = [
+        subprocess.Popen([sys.executable, "-c", _DECIDING, path, name], env=environment)
+        for name in "ab"
+    ]
+    assert [server.wait(timeout=120) for server in servers] == [0, 0]
+    assert len(read_decisions(path)) == 120
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_page_shows_what_another_server_saved(reviewed):
+    one, other = (
+        connect(build_review(reviewed.doubts, reviewed.catalog, reviewed.path)) for _ in range(2)
+    )
+    ids = [doubt.photo_id for doubt in reviewed.doubts]
+    decide(one, ids[0], "drop")
+    assert decide(other, ids[1], "drop").json()["count"] == 2
+    for client in (one, other):
+        shown = client.get("/doubts.json").json()["decisions"]
+        assert [decision["id"] for decision in shown] == ids[:2]
 
 
 def test_what_others_wrote_meanwhile_is_kept(client, reviewed):
