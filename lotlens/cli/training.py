@@ -196,7 +196,8 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool) -> None:
         models = {"models": planned.num_models, "stages": stages}
         print_json({"recipe": values, "photos": photos, **models, **heard.to_dict()})
         return
-    OUT.print(escape(yaml.safe_dump(values, allow_unicode=True, sort_keys=False)), soft_wrap=True)
+    text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+    OUT.print(escape(text, in_one_line=False), soft_wrap=True)
     counts = f"{planned.num_train} photos to train on, {planned.num_validation} to validate"
     many = planned.num_models > 1
     OUT.print(f"{planned.num_models} folds, in the first {counts}" if many else counts)
