@@ -10,7 +10,7 @@ import typer
 
 from lotlens.cli.options import Json, Run
 from lotlens.cli.progress import show_progress
-from lotlens.cli.screen import OUT, Heard, print_json, replace_nan
+from lotlens.cli.screen import OUT, Heard, escape, print_json, replace_nan
 
 
 def predict(
@@ -156,6 +156,6 @@ def _print_export(done: Any) -> None:
         )
     if done.kept:
         OUT.print(f"  in 32 bits     {len(done.kept)} layers that eight bits distort most")
-    OUT.print(f"written       {done.path} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
-    OUT.print(f"photo by photo {done.path / 'parity.csv'}", soft_wrap=True)
-    OUT.print(f"next          lotlens predict {done.path} PHOTOS", soft_wrap=True)
+    OUT.print(f"written       {escape(done.path)} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
+    OUT.print(f"photo by photo {escape(done.path / 'parity.csv')}", soft_wrap=True)
+    OUT.print(f"next          lotlens predict {escape(done.path)} PHOTOS", soft_wrap=True)

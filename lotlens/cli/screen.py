@@ -135,16 +135,16 @@ def build_table(*heads: str) -> Any:
     return SafeTable(*(show(head, in_one_line=True) for head in heads), box=None, pad_edge=False)
 
 
-def escape(text: str, *, in_one_line: bool = True) -> str:
+def escape(text: object, *, in_one_line: bool = True) -> str:
     """What rich would take for markup, as it is; a line feed in it makes no line of its own.
 
     Args:
-        text: any.
+        text: a name, a path, a sentence.
         in_one_line: False for text of several lines, such as a recipe.
     """
     from rich import markup
 
-    return markup.escape(show(text, in_one_line=in_one_line))
+    return markup.escape(show(str(text), in_one_line=in_one_line))
 
 
 def _show(one: Any, *, in_one_line: bool = False) -> Any:

@@ -98,7 +98,9 @@ def _print_trained(model: Any, *, was_finished: bool) -> None:
     if run.report_path.is_file():
         OUT.print(f"report        {escape(str(run.report_path))}", soft_wrap=True)
     else:  # killed while it was drawn
-        OUT.print(f"report        write it with  lotlens evaluate {run.path}", soft_wrap=True)
+        OUT.print(
+            f"report        write it with  lotlens evaluate {escape(run.path)}", soft_wrap=True
+        )
     OUT.print(escape(format_next(model)), soft_wrap=True)
 
 
@@ -173,7 +175,7 @@ def lr_find(
     suggestion = "none" if curve.suggestion is None else f"{curve.suggestion:.1e}"
     OUT.print(f"suggestion    {suggestion}  (good to a factor of two or so)")
     OUT.print(f"note          {escape(curve.note)}", soft_wrap=True)
-    OUT.print(f"plot          {out}")
+    OUT.print(f"plot          {escape(out)}")
 
 
 def _print_plan(planned: Any, heard: Heard, *, as_json: bool) -> None:
@@ -259,6 +261,8 @@ def _print_sweep(done: Any) -> None:
     for sentence in done.conclusion:
         OUT.print(escape(sentence), soft_wrap=True)
     OUT.print(f"\nMLflow    {escape(done.tracking)}", soft_wrap=True)
-    OUT.print(f"tables    {done.path / 'runs.csv'}, summary.csv, comparisons.csv", soft_wrap=True)
+    OUT.print(
+        f"tables    {escape(done.path / 'runs.csv')}, summary.csv, comparisons.csv", soft_wrap=True
+    )
     if done.summary:
-        OUT.print(f"picture   {done.path / 'sweep.svg'}", soft_wrap=True)
+        OUT.print(f"picture   {escape(done.path / 'sweep.svg')}", soft_wrap=True)
