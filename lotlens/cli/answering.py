@@ -11,6 +11,7 @@ import typer
 from lotlens.cli.options import Json, Run
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import OUT, Heard, escape, print_json, replace_nan
+from lotlens.texts import show
 
 
 def predict(
@@ -87,7 +88,7 @@ def _print_written(written: Any, *, has_details: bool) -> None:
     is_told = has_details or written.form == "table"
     OUT.say(f"verdicts: {told}" + ("" if is_told else "  (--details FILE has one for each)"))
     for id_, reason in silent[:10]:
-        OUT.say(f"  no answer for {id_}: {reason}")
+        OUT.say(show(f"  no answer for {id_}: {reason}", in_one_line=True))
     if len(silent) > 10:
         OUT.say(f"  and {len(silent) - 10} more")
     if written.num_filled:

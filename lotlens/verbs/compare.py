@@ -10,6 +10,7 @@ from lotlens.answering.answers import load_predictions, order_classes, select_pr
 from lotlens.deliver.asked import find_asked
 from lotlens.deliver.model import Model, load
 from lotlens.errors import InputError
+from lotlens.files import check_writable
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
 from lotlens.judge.metrics import align_targets
 from lotlens.records import Catalog, Predictions, Watcher
@@ -89,8 +90,12 @@ def compare(
     Raises:
         InputError: classes differ, the photos cannot be used or none is held out by both.
         BundleError: a run is missing or damaged, or its data have changed.
+        OutputError: that it was compared on the locked part cannot be written down.
     """
     one, other = load(first), load(second)
+    if locked:
+        for model in (one, other):
+            check_writable(model.run.openings_path)
     if {car.label for car in one.card.classes} != {car.label for car in other.card.classes}:
         raise InputError(f"{first} and {second} have different classes: nothing to compare")
     if data is None and labels is None and photos is None and not locked:

@@ -13,6 +13,7 @@ from lotlens.audit.parts import LOCKED, TRAIN, VALIDATION, list_held_out, read_s
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.errors import BundleError, InputError
+from lotlens.files import check_writable
 from lotlens.judge.blend import Blend, blend_predictions, try_blend
 from lotlens.judge.gain import describe_gain
 from lotlens.judge.judged import calibrate
@@ -91,6 +92,7 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     """
     if out is not None:
         RunFolder(Path(out)).check_free()
+        check_writable(Path(out) / "card.json")
     models = [load(run) for run in runs]
     _check_joinable(models)
     own = open_own_data(models[0])

@@ -26,7 +26,7 @@ from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.deliver.parity import COLUMNS, EXACT, ROUGH, Limits, Parity
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
-from lotlens.files import write_rows_atomically
+from lotlens.files import check_writable, write_rows_atomically
 from lotlens.records import ModelCard, Watcher
 
 _MOST_CHECKED = 500
@@ -104,6 +104,7 @@ def export(
     target = model.run.exports_path / f"{engine}-{precision}" if out is None else Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is already there: remove it, or name another folder with --out")
+    check_writable(target / "card.json")
     own = open_own_data(model)
     with tempfile.TemporaryDirectory(prefix="lotlens-") as name:
         bench, found = _try_out(own, engine, precision, limits, target, Path(name), watch)

@@ -15,7 +15,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, decide_labels, open_own_data
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
-from lotlens.files import locked
+from lotlens.files import check_writable, locked
 from lotlens.improve.additions import Addition
 from lotlens.improve.decided import (
     compare_labels,
@@ -192,6 +192,8 @@ def improve(
         stopped = None
     if stopped is None and out is not None:
         RunFolder(Path(out)).check_free()
+        check_writable(Path(out) / "card.json")
+    check_writable(RunFolder(Path(run)).rounds_path)
     own, plan, lot = _open_round(run, wishes, stopped, watch)
     if show is not None:
         show(plan)

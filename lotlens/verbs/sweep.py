@@ -9,7 +9,7 @@ from pathlib import Path
 from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, read_split, write_split
 from lotlens.audit.split import check_split
 from lotlens.errors import InputError, LotlensError, MissingExtra, OutputError
-from lotlens.files import locked
+from lotlens.files import check_writable, locked
 from lotlens.judge.compare import compare_all
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Recipe
@@ -78,6 +78,7 @@ def run_sweep(
     grid = build_grid(vary, recipe, overrides, num_seeds=num_seeds)
     photos = TrainingData(Path(data), grid.base)
     out = Path("sweeps") / _name(photos.path, grid) if out is None else Path(out)
+    check_writable(out / "runs.csv")
     planned = _plan_runs(out, grid, num_seeds)
     _share_splits(out, grid, photos, split_path, planned, watch)
     # A second sweep here would train into the same run folders and replace the same tables.

@@ -15,6 +15,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData
 from lotlens.errors import BundleError, InputError, LotlensError, Stopped
 from lotlens.extras import import_vision
+from lotlens.files import check_writable
 from lotlens.recipes.loading import resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Split, Tell, Watcher
@@ -66,6 +67,8 @@ def plan(
     """
     planning = import_vision("planning")
     recipe = resolve_recipe(recipe, overrides)
+    if plot is not None:
+        check_writable(Path(plot))
     photos = TrainingData(Path(data), recipe, tell=tell)
     found = photos.audit(recipe.audit, recipe.lock, watch)
     if tell is not None:
@@ -206,6 +209,9 @@ def begin_training(
         run, recipe = None, resolve_recipe(recipe or "standard", overrides)
         if out is not None:
             on_first(RunFolder(Path(out)).check_free)
+        on_first(partial(check_writable, Path(out or "runs") / "card.json"))
+        if split_path is not None and not Path(split_path).exists():
+            on_first(partial(check_writable, Path(split_path)))
     tell = tell if processes.is_first() else None
     photos = _open_data(data, recipe, run, tell)
     found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))
