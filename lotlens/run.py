@@ -223,11 +223,16 @@ class RunFolder:
             BundleError: no such folder, or it holds no finished model.
         """
         run = cls(path)
-        if not path.is_dir():
-            raise BundleError(f"no run folder at {path}")
         exported = [path / files[0] for files in _EXPORTED.values()]
         weights = (run.weights_path, run.member(0).weights_path, *exported)
-        if not run.card_path.is_file() or not any(file.is_file() for file in weights):
+        try:
+            is_there = path.is_dir()
+            is_whole = run.card_path.is_file() and any(file.is_file() for file in weights)
+        except OSError as error:
+            raise BundleError(f"cannot read {path}: {error.strerror}") from error
+        if not is_there:
+            raise BundleError(f"no run folder at {path}")
+        if not is_whole:
             raise BundleError(
                 f"{path} holds no finished model (card.json and model.safetensors):"
                 " train one with  lotlens train DATA"

@@ -75,7 +75,9 @@ def read_split(path: Path) -> Split:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         rows = [[restore_cell(cell) for cell in row] for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise BundleError(f"the split {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise BundleError(f"the split {path} cannot be read: {error}; draw it anew") from error
     if len(rows) < 2 or tuple(rows[0]) != _COLUMNS:
         raise BundleError(

@@ -37,8 +37,9 @@ def draw_sample(
         InputError: a number is out of range, or the folder holds something else.
         OutputError: it cannot be written.
     """
-    if sheet is not None:
-        check_writable(Path(sheet))
+    for path in (Path(out) / "train.csv", sheet):
+        if path is not None:
+            check_writable(Path(path))
     lot_path = draw_lot(
         Path(out),
         seed=seed,
