@@ -24,6 +24,8 @@ NAME_COLUMNS = ("name", "title", "model")
 SPLIT_COLUMNS = ("split", "part", "subset", "set", "is_valid", "is_test", "is_train", "fold")
 
 _SEPARATORS = ",;\t"
+_MOST_SHOWN = 20  # columns
+_MOST_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def read_table(
             elif any(cell.strip() for cell in cells[len(columns) :]):
                 raise InputError(
                     f"{name}, line {reader.line_num}: {len(cells)} cells, but the header has"
-                    f" {len(columns)} ({', '.join(columns)}): quote cells that hold the separator"
+                    f" {len(columns)} ({list_some(columns, _MOST_SHOWN)}): quote cells that hold"
+                    " the separator"
                 )
             else:
                 padded = cells[: len(columns)] + [""] * (len(columns) - len(cells))
@@ -109,7 +112,7 @@ def read_table(
             )
         raise InputError(f"{name}, line {reader.line_num}: {reason}") from error
     if not rows and not may_lack_rows:
-        raise InputError(f"{name} has a header ({', '.join(columns)}) but no rows")
+        raise InputError(f"{name} has a header ({list_some(columns, _MOST_SHOWN)}) but no rows")
     return Table(name, columns, tuple(rows))
 
 
@@ -175,13 +178,16 @@ def _describe_columns(table: Table) -> str:
             f"its first line ({list_some(table.columns)}) looks like a row: add a line above it"
             " that names the columns, such as Id,Category"
         )
-    return f"it has: {', '.join(table.columns)}"
+    return f"it has: {list_some(table.columns, _MOST_SHOWN)}"
 
 
 def list_some(items: Iterable[str], limit: int = 5) -> str:
-    """The first few items for a message, and how many more there are."""
+    """The first few items for a message, long ones cut, and how many more there are."""
     items = list(items)
-    shown = ", ".join(item if item.isprintable() else repr(item) for item in items[:limit])
+    first = (
+        cut if len(cut := one[:_MOST_LETTERS]) == len(one) else f"{cut}…" for one in items[:limit]
+    )
+    shown = ", ".join(item if item.isprintable() else repr(item) for item in first)
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
 
 
