@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lotlens.errors import InputError
 
@@ -23,6 +24,8 @@ MOST_BODY_BYTES = 64 * 1024
 """Of what is sent with one request; a page's own requests take a few hundred."""
 BODY_PATIENCE_S = 10.0
 """In which all of it must have come."""
+HEAD_PATIENCE_S = 10.0
+"""In which whoever has connected must have asked for something; a little longer at times."""
 MOST_CONNECTIONS = 128
 """At one time; a browser opens six or so. More are told to come later (503)."""
 
@@ -89,7 +92,7 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
     """
     config = uvicorn.Config(
         app,
-        http="h11",  # which bounds the head of a request
+        http=_Impatient,
         log_level="warning",
         access_log=False,
         use_colors=False,
@@ -148,6 +151,27 @@ def guard(
         return make_json({"detail": f"{where}: {first['msg']}".removeprefix(": ")}, 422)
 
 
+class _Impatient(H11Protocol):
+    """h11, which bounds the head of a request, and lets go of those who never end theirs.
+
+    Uvicorn itself waits for the first request for ever, and for the next one if it has begun.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_PATIENCE_S, self._look, None)
+
+    def _look(self, seen: object) -> None:
+        """Close the connection if it waits for a request, and did so the last time."""
+        if self.transport.is_closing():
+            return
+        is_quiet = self.cycle is None or self.cycle.response_complete
+        if is_quiet and self.cycle is seen:
+            self.transport.close()
+        else:
+            self.loop.call_later(HEAD_PATIENCE_S, self._look, self.cycle if is_quiet else self)
+
+
 class _BodyGuard:
     """Reads the body of each request, within bounds, before the application sees the request."""
 
@@ -168,7 +192,9 @@ class _BodyGuard:
             text = f"the request did not come within {BODY_PATIENCE_S:.0f} seconds"
             await _refuse_body(text, 408)(scope, receive, send)
         else:
-            if body is not None:  # else whoever asked has left
+            if body is None:  # whoever asked has left, and hears nothing of this
+                await _refuse_body("the request ended early", 400)(scope, receive, send)
+            else:
                 await self._app(scope, _give_back(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:

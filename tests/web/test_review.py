@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -514,6 +514,7 @@ def test_other_methods_are_refused(client, address, method):
 def address(reviewed, monkeypatch):
     """Of a real server, which waits for a body a moment only."""
     monkeypatch.setattr(server, "BODY_PATIENCE_S", 0.3)
+    monkeypatch.setattr(server, "HEAD_PATIENCE_S", 1.0)
     monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
     app = build_review(reviewed.doubts, reviewed.catalog, reviewed.path)
     servers = []
@@ -555,6 +556,41 @@ def test_who_sends_slowly_or_too_much_is_let_go(address, reviewed):
     assert ask(address, chunked, 5 * chunk).startswith("HTTP/1.1 413")
     assert ask(address, "GET /decisions.json HTTP/1.1").startswith("HTTP/1.1 200")
     assert ask(address, "GET / HTTP/1.1\r\nX: " + "x" * 200_000).startswith("HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"GET /decisions.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
+)
+def test_who_does_not_end_a_question_is_let_go(address, before):
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(before + b"GET / HT")
+        begun_s = time.monotonic()
+        with suppress(ConnectionResetError):
+            while connection.recv(65536):
+                pass
+    assert 0.5 < time.monotonic() - begun_s < 15
+
+
+def test_who_asks_now_and_then_is_kept(address):
+    with socket.create_connection(address, timeout=20) as connection:
+        for _ in range(4):
+            connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                piece = connection.recv(65536)
+                assert piece, "closed"
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 404")
+            time.sleep(0.6)
+
+
+def test_who_leaves_in_the_middle_leaves_no_traceback(address, capfd):
+    head = f"POST /decisions HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nContent-Length: 9\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(f"{head}Origin: http://{address[0]}:{address[1]}\r\n\r\n{{".encode())
+    time.sleep(0.2)
+    assert ask(address, "GET /decisions.json HTTP/1.1").startswith("HTTP/1.1 200")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_more_connections_than_are_borne_are_told_to_come_later(address):
