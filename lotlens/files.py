@@ -47,8 +47,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is what a killed process left of an `atomic_path`."""
-    return path.name.startswith(".") and path.suffix == _UNFINISHED
+    """Whether a file is what a killed process left of an `atomic_path`, or of a lock."""
+    return path.name.startswith(".") and path.suffix in (_UNFINISHED, _LOCK)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from pathlib import Path
 from lotlens.files import locked
 from lotlens.photos.decisions import Decision, read_decisions, write_decisions
 
+_PATIENCE_S = 5.0
+
 
 class Decided:
     """The decisions on the disk, changed one at a time; for many threads.
@@ -50,7 +52,8 @@ class Decided:
         return self._change(photo_id, None)
 
     def _change(self, photo_id: str, decision: Decision | None) -> int:
-        with self._lock, locked(self.path):  # threads wait for each other without asking the disk
+        # Threads wait for each other without asking the disk; a page waits no longer than 10 s.
+        with self._lock, locked(self.path, patience_s=_PATIENCE_S):
             before = read_decisions(self.path)
             decisions = [one for one in before if one.photo_id != photo_id]
             if decision is not None:

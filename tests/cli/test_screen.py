@@ -16,6 +16,7 @@ from lotlens.cli import app as app_module
 from lotlens.cli.app import main
 from lotlens.cli.screen import ERR, OUT, SafeStream, build_table, escape, print_json, safe_streams
 from lotlens.errors import InputError, RecipeError
+from lotlens.records import Reading
 from tests.cli.conftest import run
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egpj\u2066\x08\r\x7f\udcff"
@@ -254,3 +255,9 @@ def test_a_stream_is_what_it_hides(tmp_path):
         assert stream.write("é\x1b") == 2
         stream.flush()
     assert (tmp_path / "a.txt").read_text() == "\\xe9\\x1b"
+
+
+def test_a_reading_is_a_line_for_each_thing(tmp_path):
+    reading = Reading("lot\nerror: x", notes=("a\x1b[2J\nb",))
+    assert str(reading) == "read as       lot\\nerror: x\nnote          a\\x1b[2J\\nb"
+    assert reading.to_dict()["source"] == "lot\nerror: x"
