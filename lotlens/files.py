@@ -1,7 +1,8 @@
 """Files written whole or not at all; it does not know what is in them.
 
 A file is written under a temporary name in its own folder, flushed to the disk and renamed last.
-A process killed half-way leaves the old file, or none, and at worst a hidden `.part` file.
+A process killed half-way leaves the old file, or none, and at worst a hidden `.part` file. Who
+writes is the affair of `locks`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lotlens.errors import OutputError
+from lotlens.texts import dump_json, protect_cell
 
 _REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some, or name another folder",
@@ -117,7 +120,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         if _is_about_another_file(error, part_path, final_path):
             raise
-        raise OutputError(f"cannot write {path}: {explain(error)}") from error
+        raise _tell(path, error) from error
     finally:
         with suppress(OSError):
             part_path.unlink()
@@ -126,6 +129,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def explain(error: OSError) -> str:
     """Why something could not be written, and what to do."""
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before there is work to lose; nothing is left.
+
+    Folders above it that are missing are not made.
+
+    Raises:
+        OutputError: as `atomic_path`, of what can be told beforehand.
+    """
+    try:
+        final_path = Path(os.path.realpath(path))
+        if final_path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        if final_path.exists() and not final_path.is_file():
+            raise OutputError(f"cannot write {path}: it is a device, not a file; name a file")
+        folder = next(one for one in final_path.parents if one.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        missing = final_path.relative_to(folder).parts
+        for name in missing:
+            with suppress(FileNotFoundError):
+                os.lstat(folder / name)  # which fails otherwise where the name is too long
+        if len(missing) > 1 and os.path.lexists(folder / missing[0]):  # a link in a circle
+            raise NotADirectoryError(errno.ENOTDIR, "no folder")
+    except (OSError, ValueError) as error:
+        raise _tell(path, error) from error
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
@@ -149,17 +179,33 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_bytes_atomically(path, text.encode("utf-8", "surrogateescape"))
 
 
+def write_json_atomically(path: Path, values: object) -> None:
+    """Write plain values as JSON in UTF-8, whole or not at all; any text comes back as it was.
+
+    Raises:
+        OutputError: see `atomic_path`.
+    """
+    write_text_atomically(path, dump_json(values) + "\n")
+
+
 def write_rows_atomically(
-    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    is_exact: bool = False,
 ) -> None:
     """Write a CSV file: UTF-8 without BOM, commas, bare line feeds, quotes only where needed.
 
-    None and NaN become empty cells.
+    None and NaN become empty cells. Cells are protected from spreadsheets (`texts.protect_cell`),
+    which who reads the file takes back (`photos.tables.read_table`, `texts.restore_cell`).
 
     Args:
         path: the file's final name.
         columns: the header.
         rows: as many values each as there are columns.
+        is_exact: cells are written as they are, for a program that compares them; file names that
+            were no valid UTF-8 on the disk come out as the bytes they had there.
 
     Raises:
         OutputError: see `atomic_path`.
@@ -173,11 +219,20 @@ def write_rows_atomically(
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in itertools.chain([columns], rows):
             values = [_show(value) for value in row]
+            if not is_exact:
+                values = [protect_cell(value) for value in values]
             (quoting if any("\r" in value for value in values) else usual).writerow(values)
 
 
 def _show(value: object) -> str:
     return "" if value is None or value != value else str(value)  # noqa: PLR0124  (NaN alone does)
+
+
+def _tell(path: Path, error: OSError | ValueError) -> OutputError:
+    """Why a file cannot be written, and what to do."""
+    if isinstance(error, ValueError):
+        return OutputError(f"cannot write {str(path)!r}: it is no name for a file; name another")
+    return OutputError(f"cannot write {path}: {explain(error)}")
 
 
 def _is_about_another_file(error: OSError, *paths: Path) -> bool:

@@ -8,9 +8,11 @@ locks nothing.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -20,6 +22,7 @@ from lotlens.errors import InputError, OutputError
 from lotlens.files import explain, name_hidden
 
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
@@ -27,7 +30,8 @@ def hold(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Be the only one who writes to a file or folder, which need not be there yet.
 
     Where the folder that it lies in cannot be written to, nothing is locked: what lies there is
-    then as safe as whoever made it so wanted.
+    then as safe as whoever made it so wanted. On a disk that knows no locks the lock lies in this
+    machine's folder of temporary files, and keeps out programs of this machine.
 
     Args:
         path: the file or folder.
@@ -40,38 +44,51 @@ def hold(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """
     final_path = Path(os.path.realpath(path))
     lock_path = final_path.with_name(f"{name_hidden(final_path)}.lock")
-    with ExitStack() as made:
-        made.enter_context(_make_parent(lock_path, path))
-        with _lock(lock_path, path, what, wait_s):
-            yield
+    with _make_parent(lock_path, path), ExitStack() as held:
+        try:
+            lock_path = _lock(lock_path, wait_s, held)
+        except TimeoutError:
+            raise InputError(
+                f"{path} is being written by another lotlens{_read_holder(lock_path)}: wait until"
+                " that is done, or name another with --out"
+            ) from None
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise OutputError(f"cannot write {path}: {explain(error)}") from error
+        else:
+            with suppress(OSError):
+                lock_path.write_text(_describe_holder(what), "utf-8")
+        yield
 
 
-@contextmanager
-def _lock(lock_path: Path, path: Path, what: str, wait_s: float) -> Iterator[None]:
-    from filelock import FileLock, Timeout  # slow to import for what only reads
+def _lock(lock_path: Path, wait_s: float, held: ExitStack) -> Path:
+    """Lock a file until the stack is left; gives the file that it was.
+
+    Raises:
+        TimeoutError: somebody else holds it.
+        OSError: it cannot be made.
+    """
+    from filelock import FileLock  # slow to import for what only reads
 
     lock = FileLock(lock_path, timeout=wait_s, thread_local=False)
     try:
         lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"{path} is being written by another lotlens{_read_holder(lock_path)}: wait until that"
-            " is done, or name another with --out"
-        ) from None
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise OutputError(f"cannot write {path}: {explain(error)}") from error
-        yield
-        return
-    try:
-        with suppress(OSError):
-            lock_path.write_text(_describe_holder(what), "utf-8")
-        yield
-    finally:
-        # Gone before it is released: whoever opened it meanwhile sees that and opens the next one.
-        with suppress(OSError):
-            lock_path.unlink()
-        lock.release()
+        if error.errno not in _NO_LOCKS:
+            raise
+        mark = hashlib.sha256(os.fsencode(lock_path)).hexdigest()[:16]
+        lock_path = Path(tempfile.gettempdir()) / f"lotlens-{mark}.lock"
+        lock = FileLock(lock_path, timeout=wait_s, thread_local=False)
+        lock.acquire()
+    held.callback(lock.release)
+    # Gone before it is released: whoever opened it meanwhile sees that and opens the next one.
+    held.callback(_remove, lock_path)
+    return lock_path
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lotlens.texts import show
+
 Targets = NDArray[np.int64]
 
 Fit = Literal["pad", "stretch", "crop"]
@@ -254,7 +256,8 @@ class Reading:
     obstacle: str = ""
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<14}{text}" for name, text in self._list_lines())
+        lines = self._list_lines()
+        return "\n".join(f"{name:<14}{show(text, in_one_line=True)}" for name, text in lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

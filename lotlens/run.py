@@ -22,14 +22,19 @@ from lotlens.files import (
     is_unfinished,
     remove_unfinished,
     write_bytes_atomically,
+    write_json_atomically,
     write_rows_atomically,
     write_text_atomically,
 )
 from lotlens.locks import hold
 from lotlens.records import ModelCard
+from lotlens.texts import restore_cell
 
 FORMAT_VERSION = 1
 """Version of the bundle: what card.json and the weights hold."""
+
+PATIENCE_S = 3600.0
+"""How long one who has done all of the work waits to write it down in a run that others hold."""
 
 _EXPORTED = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 """Engine -> the files of a network that was exported for it."""
@@ -272,11 +277,16 @@ class RunFolder:
             BundleError: no such folder, or it holds no finished model.
         """
         run = cls(path)
-        if not path.is_dir():
-            raise BundleError(f"no run folder at {path}")
         exported = [path / files[0] for files in _EXPORTED.values()]
         weights = (run.weights_path, run.member(0).weights_path, *exported)
-        if not run.card_path.is_file() or not any(file.is_file() for file in weights):
+        try:
+            is_there = path.is_dir()
+            is_whole = run.card_path.is_file() and any(file.is_file() for file in weights)
+        except OSError as error:
+            raise BundleError(f"cannot read {path}: {error.strerror}") from error
+        if not is_there:
+            raise BundleError(f"no run folder at {path}")
+        if not is_whole:
             raise BundleError(
                 f"{path} holds no finished model (card.json and model.safetensors):"
                 " train one with  lotlens train DATA"
@@ -492,7 +502,14 @@ class RunFolder:
         write_rows_atomically(path, columns, [[row.get(c, "") for c in columns] for row in rows])
 
     def add_opening(self, accuracy: float, num_photos: int) -> int:
-        """Write down that the locked part was judged on; returns how often it was so far."""
+        """Write down that the locked part was judged on; returns how often it was so far.
+
+        Who asks for this holds the run (see `claim`).
+
+        Raises:
+            BundleError: locked-openings.csv is damaged.
+            OutputError: it cannot be written.
+        """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         values = {"time": now, "accuracy": f"{accuracy:.4f}", "photos": num_photos}
         rows: list[Mapping[str, Any]] = [*self._read_table(self.openings_path), values]
@@ -500,24 +517,35 @@ class RunFolder:
         return len(rows)
 
     def _read_table(self, path: Path) -> list[dict[str, str]]:
-        if not path.is_file():
+        """Rows as `write_table` wrote them; none without the file.
+
+        Raises:
+            BundleError: it cannot be read, or is damaged.
+        """
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [[restore_cell(cell) for cell in row] for row in csv.reader(file)]
+        except FileNotFoundError:
             return []
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        except OSError as error:
+            raise BundleError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, csv.Error) as error:
+            raise BundleError(f"{path} is damaged: {error}") from error
+        return [dict(zip(rows[0], row, strict=False)) for row in rows[1:] if row]
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
             values = json.loads(path.read_text("utf-8"))
         except OSError as error:
             raise BundleError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"{path} is damaged: {error}") from error
         if not isinstance(values, dict):
             raise BundleError(f"{path} is damaged: it must hold a JSON object")
         return values
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
-        write_text_atomically(path, json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+        write_json_atomically(path, values)
 
 
 def hash_files(files: Sequence[bytes]) -> str:

@@ -14,13 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lotlens import files
 from lotlens.errors import OutputError
 from lotlens.files import (
     atomic_path,
+    check_writable,
     write_bytes_atomically,
     write_rows_atomically,
     write_text_atomically,
 )
+from lotlens.texts import restore_cell
+
+ROOT = str(Path(files.__file__).parents[1])
 
 
 def names(folder):
@@ -155,14 +160,71 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(tmp_path):
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+tricky = st.text(
+    st.sampled_from("'=+-@\t\r\n\\udcf0.1e \udcff\ud800") | st.characters(exclude_characters="\x00")
+)
 
 
 @given(rows=st.lists(st.tuples(texts, texts), max_size=5))
-def test_any_rows_come_back_as_they_went_in(tmp_path_factory, rows):
+def test_any_exact_rows_come_back_as_they_went_in(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("rows") / "a.csv"
-    write_rows_atomically(path, ("Id", "Имя"), rows)
+    write_rows_atomically(path, ("Id", "Имя"), rows, is_exact=True)
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [["Id", "Имя"], *(list(row) for row in rows)]
+
+
+@given(rows=st.lists(st.tuples(tricky, tricky), max_size=5))
+def test_any_other_rows_are_no_formulas_and_come_back_too(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("rows") / "a.csv"
+    write_rows_atomically(path, ("Id", "=Имя"), rows)
+    with path.open(encoding="utf-8", newline="") as file:
+        read = list(csv.reader(file))
+    assert [[restore_cell(cell) for cell in row] for row in read] == [
+        ["Id", "=Имя"],
+        *(list(row) for row in rows),
+    ]
+    assert not [cell for row in read for cell in row if cell[:1] in tuple("=@\t\r")]
+
+
+# --- before the work -----------------------------------------------------------------------------
+
+
+def test_what_can_be_written_is_not_touched_beforehand(tmp_path):
+    (tmp_path / "old.csv").write_text("old")
+    for path in (tmp_path / "old.csv", tmp_path / "a.csv", tmp_path / "new" / "folder" / "a.csv"):
+        check_writable(path)
+    assert names(tmp_path) == ["old.csv"]
+    assert (tmp_path / "old.csv").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (".", "it is a folder"),
+        ("file/a.csv", "part of the path is a file"),
+        ("x" * 300, "the name is too long"),
+        ("new/" + "x" * 300 + "/a.csv", "the name is too long"),
+        ("loop/a.csv", "part of the path is a file"),
+        ("a\0b", "no name for a file"),
+        (os.devnull, "a device"),
+    ],
+)
+def test_what_cannot_be_written_is_told_beforehand(tmp_path, name, words):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OutputError, match=words) as caught:
+        check_writable(tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+    assert names(tmp_path) == ["file", "loop"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_beforehand(tmp_path, monkeypatch):
+    def fail(**where):
+        raise PermissionError(errno.EACCES, "Permission denied", str(where["dir"]))
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", fail)
+    with pytest.raises(OutputError, match="permission denied; name a folder that you may write to"):
+        check_writable(tmp_path / "new" / "a.csv")
 
 
 def test_what_is_not_there_is_an_empty_cell(tmp_path):

@@ -1,6 +1,7 @@
 """A run folder is finished or it is not, and never anything between."""
 
 import json
+import threading
 from dataclasses import asdict, replace
 from datetime import datetime
 
@@ -228,6 +229,36 @@ def test_openings_are_added_up(finished):
     times = [datetime.fromisoformat(row.partition(",")[0]) for row in rows]
     assert times == sorted(times)
     assert all(time.tzinfo for time in times)
+
+
+def test_openings_of_several_at_once_all_count(finished):
+    openers = [threading.Thread(target=finished.add_opening, args=(0.5, 20)) for _ in range(12)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join()
+    assert len(finished.openings_path.read_text("utf-8").splitlines()) == 13
+
+
+def test_damaged_tables_and_deep_files_are_told(finished):
+    finished.openings_path.write_bytes(b"time,accuracy\n\xff\xfe\n")
+    with pytest.raises(BundleError, match=r"locked-openings.csv is damaged"):
+        finished.add_opening(0.5, 20)
+    finished.openings_path.write_text("x" * 200_000)
+    with pytest.raises(BundleError, match=r"locked-openings.csv is damaged"):
+        finished.add_opening(0.5, 20)
+    finished.source_path.write_text("[" * 200_000)
+    with pytest.raises(BundleError, match=r"source.json is damaged"):
+        finished.read_source()
+
+
+def test_names_that_are_no_utf_8_come_back(finished):
+    values = {"data": "/photos/\udcff\udc80 лот", "runs": ["\x1b[31m", "\u202e"]}
+    finished.write_source(values)
+    assert finished.read_source() == values
+    finished.source_path.read_text("utf-8")
+    finished.write_recipe({"backbone": "timm:x@/\udcff.safetensors"})
+    assert finished.read_recipe() == {"backbone": "timm:x@/\udcff.safetensors"}
 
 
 def test_source_and_recipe_come_back(finished):

@@ -11,6 +11,7 @@ from pathlib import Path
 from lotlens.errors import BundleError
 from lotlens.files import write_rows_atomically
 from lotlens.records import Split
+from lotlens.texts import restore_cell
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -81,8 +82,11 @@ def read_split(path: Path) -> Split:
     """
     try:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        rows = [[restore_cell(cell) for cell in row] for row in reader]
+    except OSError as error:
+        raise BundleError(f"the split {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise BundleError(f"the split {path} cannot be read: {error}; draw it anew") from error
     if len(rows) < 2 or tuple(rows[0]) != _COLUMNS:
         raise BundleError(

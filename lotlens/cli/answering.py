@@ -10,7 +10,8 @@ import typer
 
 from lotlens.cli.options import Json, Run
 from lotlens.cli.progress import show_progress
-from lotlens.cli.screen import OUT, Heard, print_json, replace_nan
+from lotlens.cli.screen import OUT, Heard, escape, print_json, replace_nan
+from lotlens.texts import show
 
 
 def predict(
@@ -87,7 +88,7 @@ def _print_written(written: Any, *, has_details: bool) -> None:
     is_told = has_details or written.form == "table"
     OUT.say(f"verdicts: {told}" + ("" if is_told else "  (--details FILE has one for each)"))
     for id_, reason in silent[:10]:
-        OUT.say(f"  no answer for {id_}: {reason}")
+        OUT.say(show(f"  no answer for {id_}: {reason}", in_one_line=True))
     if len(silent) > 10:
         OUT.say(f"  and {len(silent) - 10} more")
     if written.num_filled:
@@ -156,6 +157,6 @@ def _print_export(done: Any) -> None:
         )
     if done.kept:
         OUT.print(f"  in 32 bits     {len(done.kept)} layers that eight bits distort most")
-    OUT.print(f"written       {done.path} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
-    OUT.print(f"photo by photo {done.path / 'parity.csv'}", soft_wrap=True)
-    OUT.print(f"next          lotlens predict {done.path} PHOTOS", soft_wrap=True)
+    OUT.print(f"written       {escape(done.path)} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
+    OUT.print(f"photo by photo {escape(done.path / 'parity.csv')}", soft_wrap=True)
+    OUT.print(f"next          lotlens predict {escape(done.path)} PHOTOS", soft_wrap=True)

@@ -91,9 +91,9 @@ def doubts(
             f" ({doubt.probability:.2f}); {', '.join(doubt.reasons)}",
             soft_wrap=True,
         )
-    OUT.print(f"table          {found.path}", soft_wrap=True)
+    OUT.print(f"table          {escape(found.path)}", soft_wrap=True)
     if found.doubts:
-        OUT.print(f"next           lotlens review {run}", soft_wrap=True)
+        OUT.print(f"next           lotlens review {escape(run)}", soft_wrap=True)
 
 
 def improve(
@@ -146,9 +146,9 @@ def improve(
         _print_round_plan(plan)
     else:
         OUT.print(f"gate          {escape(done.judgement.sentence)}", soft_wrap=True)
-        OUT.print(f"candidate     {done.model.run.path}", soft_wrap=True)
-        OUT.print(f"rounds        {done.model.run.rounds_path}", soft_wrap=True)
-        OUT.print(f"use           {done.best}", soft_wrap=True)
+        OUT.print(f"candidate     {escape(done.model.run.path)}", soft_wrap=True)
+        OUT.print(f"rounds        {escape(done.model.run.rounds_path)}", soft_wrap=True)
+        OUT.print(f"use           {escape(done.best)}", soft_wrap=True)
 
 
 def rounds(run: Run, as_json: Json = False) -> None:
@@ -161,7 +161,7 @@ def rounds(run: Run, as_json: Json = False) -> None:
         return
     if not rows:
         OUT.print(
-            f"no round of improvement yet: begin one with  lotlens improve {run} --hard",
+            f"no round of improvement yet: begin one with  lotlens improve {escape(run)} --hard",
             soft_wrap=True,
         )
         return
@@ -181,7 +181,7 @@ def rounds(run: Run, as_json: Json = False) -> None:
             "accepted" if row["Accepted"] == "yes" else "rejected",
         )
     OUT.print(table)
-    OUT.print(f"picture       {run / 'rounds.svg'}", soft_wrap=True)
+    OUT.print(f"picture       {escape(run / 'rounds.svg')}", soft_wrap=True)
 
 
 def review(
@@ -211,14 +211,14 @@ def review(
                 soft_wrap=True,
             )
         OUT.print(f"doubts     {page.num_doubts}")
-        OUT.print(f"page       {page.address}", soft_wrap=True)
+        OUT.print(f"page       {escape(page.address)}", soft_wrap=True)
         OUT.print("Ctrl-C ends it; every decision is saved as it is taken.")
         sys.stdout.flush()  # a program that waits for the address reads it through a pipe
         if not no_browser and _has_screen():
             webbrowser.open(page.address)
 
     path = serve_review(run, host=host, port=port, lang=lang, ready=tell)
-    OUT.print(f"decisions  {path}", soft_wrap=True)
+    OUT.print(f"decisions  {escape(path)}", soft_wrap=True)
 
 
 def _has_screen() -> bool:

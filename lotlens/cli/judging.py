@@ -58,7 +58,7 @@ def evaluate(
             " its results makes them too good[/bold]",
             soft_wrap=True,
         )
-    OUT.print(f"\nreport  {report or run / 'report.html'}")
+    OUT.print(f"\nreport  {escape(report or run / 'report.html')}")
 
 
 def compare(
@@ -105,7 +105,7 @@ def views(
         return
     _print_view_trials(choice)
     OUT.print(f"\n{format_views(choice.model)}; before: {', '.join(choice.before)}")
-    OUT.print(f"report        {choice.model.run.report_path}")
+    OUT.print(f"report        {escape(choice.model.run.report_path)}")
 
 
 def ensemble(
@@ -192,7 +192,7 @@ def _print_refusal(chosen: Any, answered: float, run: Path) -> None:
             soft_wrap=True,
         )
     OUT.print(f"one model     is named with a probability above {chosen.refusal.sure:.2f}")
-    OUT.print(f"card          {run / 'card.json'}")
+    OUT.print(f"card          {escape(run / 'card.json')}")
 
 
 def _print_view_trials(choice: Any) -> None:
@@ -257,7 +257,7 @@ def _print_ensemble_trial(trial: Any) -> None:
         return
     OUT.print(f"against the best run alone, {describe_gain(blend.gain)}", soft_wrap=True)
     OUT.print(f"adopted       each photo is answered {trial.model.num_answers} times")
-    OUT.print(f"run           {trial.model.run.path}")
+    OUT.print(f"run           {escape(trial.model.run.path)}")
     OUT.print(escape(format_next(trial.model)), soft_wrap=True)
 
 

@@ -43,9 +43,9 @@ def demo(
         return
     print_evaluation(done.evaluation)
     OUT.print(f"\nchosen        {escape(done.model.card.chosen)}", soft_wrap=True)
-    OUT.print(f"model         {done.model.run.path}")
-    OUT.print(f"report        {done.model.run.report_path}")
-    OUT.print(f"submission    {done.submission_path}")
+    OUT.print(f"model         {escape(done.model.run.path)}")
+    OUT.print(f"report        {escape(done.model.run.report_path)}")
+    OUT.print(f"submission    {escape(done.submission_path)}")
     OUT.print("The sample lot is drawn, not photographed: these figures say nothing of real cars.")
 
 
@@ -72,7 +72,7 @@ def sample(
             overwrite=overwrite,
             watch=watch,
         )
-    OUT.print(f"{num_train} training and {num_test} test photos in {out} (synthetic)")
+    OUT.print(f"{num_train} training and {num_test} test photos in {escape(out)} (synthetic)")
 
 
 def audit(
@@ -97,7 +97,9 @@ def audit(
         print_json({**found.to_dict(), **heard.to_dict()})
     else:
         _print_audit(found)
-        OUT.print(f"\nfindings  {out / 'findings.csv'}\npictures  {out / 'findings.html'}")
+        OUT.print(
+            f"\nfindings  {escape(out / 'findings.csv')}\npictures  {escape(out / 'findings.html')}"
+        )
     if strict and found.num_errors:
         raise typer.Exit(1)
 
@@ -136,7 +138,7 @@ def split(
         return
     for part, size in sizes.items():
         OUT.print(f"{part:<12} {size} photos")
-    OUT.print(f"written to   {out}")
+    OUT.print(f"written to   {escape(out)}")
 
 
 def _print_audit(found: Any) -> None:

@@ -104,7 +104,7 @@ def _show_bars() -> Iterator[Any]:
             bars.start()
         for name, (so_far, whole) in latest.items():
             if name not in tasks:
-                tasks[name] = bars.add_task(name, total=whole)
+                tasks[name] = bars.add_task(escape(name), total=whole)
             elif so_far < bars.tasks[tasks[name]].completed:
                 bars.reset(tasks[name])  # the same work of the next stage, of a sweep's next run
             bars.update(tasks[name], completed=so_far, total=whole)

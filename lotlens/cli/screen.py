@@ -1,12 +1,74 @@
-"""What is written to the screen, and how: text, tables, JSON; it knows no command."""
+"""What is written to the screen, and how: text, tables, JSON; it knows no command.
+
+All of it passes one filter (`texts.show`), since names of photos, classes and members of zips are
+strangers' text: a terminal obeys none of it. rich's own colours alone go past it.
+"""
 
 from __future__ import annotations
 
-import json
+import io
 import math
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
+
+from lotlens.texts import dump_json, show
+
+
+class SafeStream:
+    """A text stream that writes nothing a terminal would obey, and never fails for a letter.
+
+    Args:
+        stream: where it writes to. What it cannot encode becomes an escape, if it can be told so.
+
+    Attributes:
+        rich_proxied_file: the stream itself, to which rich writes under this name.
+    """
+
+    encoding = "utf-8"  # it takes any text; so click does not look for a stream behind it
+
+    def __init__(self, stream: Any) -> None:
+        self.rich_proxied_file = stream
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        self.rich_proxied_file.write(show(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+class _Innermost:
+    """The stream behind all that proxy one of `sys` at the time; nothing's where there is none."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        stream = getattr(sys, self._name)
+        while hasattr(stream, "rich_proxied_file"):
+            stream = stream.rich_proxied_file
+        return getattr(io.StringIO() if stream is None else stream, name)
+
+
+@contextmanager
+def safe_streams() -> Iterator[None]:
+    """Whatever is printed inside, by whomever, passes the filter; warnings and tracebacks too."""
+    before = sys.stdout, sys.stderr
+    # A program without a terminal may have neither.
+    sys.stdout, sys.stderr = (None if one is None else SafeStream(one) for one in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 class Screen:
@@ -19,18 +81,19 @@ class Screen:
     def console(self) -> Any:
         from rich.console import Console
 
-        if self._stderr:
-            return Console(stderr=True, highlight=False)
+        # rich writes its colours and bars past the filter, even while it proxies a stream itself.
+        file: Any = _Innermost("stderr" if self._stderr else "stdout")
         # Tables that nobody's screen limits are read by programs, or later on a wider one.
-        return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+        width = None if self._stderr or file.isatty() else 160
+        return Console(file=file, highlight=False, width=width)
 
     def print(self, *what: Any, **options: Any) -> None:
         """With rich's markup, and wrapped at the screen's width."""
-        self.console.print(*what, **options)
+        self.console.print(*(_show(one) for one in what), **options)
 
     def say(self, text: str) -> None:
         """As it is."""
-        print(text, file=sys.stderr if self._stderr else sys.stdout, flush=self._stderr)
+        print(show(text), file=sys.stderr if self._stderr else sys.stdout, flush=self._stderr)
 
 
 OUT, ERR = Screen(stderr=False), Screen(stderr=True)
@@ -65,14 +128,27 @@ def build_table(*heads: str) -> Any:
     """A plain table with these heads."""
     from rich.table import Table
 
-    return Table(*heads, box=None, pad_edge=False)
+    class SafeTable(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(_show(cell, in_one_line=True) for cell in cells), **options)
+
+    return SafeTable(*(show(head, in_one_line=True) for head in heads), box=None, pad_edge=False)
 
 
-def escape(text: str) -> str:
-    """What rich would take for markup, as it is."""
+def escape(text: object, *, in_one_line: bool = True) -> str:
+    """What rich would take for markup, as it is; a line feed in it makes no line of its own.
+
+    Args:
+        text: a name, a path, a sentence.
+        in_one_line: False for text of several lines, such as a recipe.
+    """
     from rich import markup
 
-    return markup.escape(text)
+    return markup.escape(show(str(text), in_one_line=in_one_line))
+
+
+def _show(one: Any, *, in_one_line: bool = False) -> Any:
+    return show(one, in_one_line=in_one_line) if isinstance(one, str) else one
 
 
 def replace_nan(value: Any) -> Any:
@@ -82,8 +158,9 @@ def replace_nan(value: Any) -> Any:
 
 def print_json(values: Any) -> None:
     """Write values as JSON."""
-    # Plain print: a console would wrap long lines and break them.
-    sys.stdout.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+    encoding = getattr(_Innermost("stdout"), "encoding", None) or "utf-8"
+    # A console would wrap long lines and break them.
+    OUT.say(dump_json(values, encoding=encoding))
 
 
 def format_metric(metric: Any) -> str:

@@ -98,7 +98,9 @@ def _print_trained(model: Any, *, was_finished: bool) -> None:
     if run.report_path.is_file():
         OUT.print(f"report        {escape(str(run.report_path))}", soft_wrap=True)
     else:  # killed while it was drawn
-        OUT.print(f"report        write it with  lotlens evaluate {run.path}", soft_wrap=True)
+        OUT.print(
+            f"report        write it with  lotlens evaluate {escape(run.path)}", soft_wrap=True
+        )
     OUT.print(escape(format_next(model)), soft_wrap=True)
 
 
@@ -173,7 +175,7 @@ def lr_find(
     suggestion = "none" if curve.suggestion is None else f"{curve.suggestion:.1e}"
     OUT.print(f"suggestion    {suggestion}  (good to a factor of two or so)")
     OUT.print(f"note          {escape(curve.note)}", soft_wrap=True)
-    OUT.print(f"plot          {out}")
+    OUT.print(f"plot          {escape(out)}")
 
 
 def _print_plan(planned: Any, heard: Heard, *, as_json: bool) -> None:
@@ -196,7 +198,8 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool) -> None:
         models = {"models": planned.num_models, "stages": stages}
         print_json({"recipe": values, "photos": photos, **models, **heard.to_dict()})
         return
-    OUT.print(escape(yaml.safe_dump(values, allow_unicode=True, sort_keys=False)), soft_wrap=True)
+    text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
+    OUT.print(escape(text, in_one_line=False), soft_wrap=True)
     counts = f"{planned.num_train} photos to train on, {planned.num_validation} to validate"
     many = planned.num_models > 1
     OUT.print(f"{planned.num_models} folds, in the first {counts}" if many else counts)
@@ -258,6 +261,8 @@ def _print_sweep(done: Any) -> None:
     for sentence in done.conclusion:
         OUT.print(escape(sentence), soft_wrap=True)
     OUT.print(f"\nMLflow    {escape(done.tracking)}", soft_wrap=True)
-    OUT.print(f"tables    {done.path / 'runs.csv'}, summary.csv, comparisons.csv", soft_wrap=True)
+    OUT.print(
+        f"tables    {escape(done.path / 'runs.csv')}, summary.csv, comparisons.csv", soft_wrap=True
+    )
     if done.summary:
-        OUT.print(f"picture   {done.path / 'sweep.svg'}", soft_wrap=True)
+        OUT.print(f"picture   {escape(done.path / 'sweep.svg')}", soft_wrap=True)

@@ -154,10 +154,12 @@ def build_submission(
 def write_submission(path: Path, submission: Submission) -> None:
     """Write a submission as CSV: UTF-8, commas, bare line feeds, whole or not at all.
 
+    Cells are exactly as they are, since a program compares them.
+
     Raises:
         OutputError: the file cannot be written.
     """
-    write_rows_atomically(path, submission.columns, submission.rows)
+    write_rows_atomically(path, submission.columns, submission.rows, is_exact=True)
 
 
 def _count(items: Sequence[object], noun: str) -> str:

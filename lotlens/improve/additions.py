@@ -18,7 +18,7 @@ from lotlens.files import write_rows_atomically
 from lotlens.improve.outside import Vetted
 from lotlens.intervals import measure_share
 from lotlens.judge.metrics import ClassScore
-from lotlens.photos.tables import list_some, read_table, require_columns
+from lotlens.photos.tables import list_some, read_own_table, require_columns
 from lotlens.records import CarClass, Locator, Metric, Photo
 
 MOST_WEIGHT = 2.0
@@ -233,7 +233,7 @@ def read_additions(path: Path, classes: Sequence[CarClass]) -> tuple[Addition, .
     Raises:
         InputError: there is no such file, or it is not one of additions.
     """
-    table = read_table(path) if _has_rows(path) else None
+    table = read_own_table(path) if _has_rows(path) else None
     if table is None:
         return ()
     places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})

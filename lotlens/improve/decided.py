@@ -10,7 +10,7 @@ from lotlens.audit.findings import Audit
 from lotlens.audit.parts import LOCKED, TRAIN
 from lotlens.audit.split import cluster_photos
 from lotlens.photos.fingerprint import fingerprint
-from lotlens.photos.tables import read_table, require_columns
+from lotlens.photos.tables import read_own_table, require_columns
 from lotlens.records import Catalog, Split
 from lotlens.run import RunFolder
 
@@ -36,7 +36,7 @@ def read_contradicted(run: RunFolder) -> frozenset[str]:
     """Training photos that a run left out or grouped since a copy of theirs had another label."""
     if not run.findings_path.is_file():
         return frozenset()
-    table = read_table(run.findings_path, may_lack_rows=True)
+    table = read_own_table(run.findings_path, may_lack_rows=True)
     places = require_columns(table, Id=("id",), Part=("part",), Check=("check",))
     rows = [[row[place] for place in places] for row in table.rows]
     return frozenset(id_ for id_, part, check in rows if (part, check) == ("train", LABEL_CONFLICT))

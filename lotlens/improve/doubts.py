@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
-from lotlens.photos.tables import read_table, require_columns
+from lotlens.photos.tables import read_own_table, require_columns
 from lotlens.records import CarClass, Doubt
 
 REASONS: Mapping[str, str] = {
@@ -327,7 +327,7 @@ def read_doubts(path: Path) -> tuple[Doubt, ...]:
     Raises:
         InputError: there is no such file, or it is not one of doubts.
     """
-    table = read_table(path, may_lack_rows=True)
+    table = read_own_table(path, may_lack_rows=True)
     places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})
     doubts = []
     for number, row in enumerate(table.rows, start=2):

@@ -8,7 +8,7 @@ from pathlib import Path
 from lotlens.files import write_rows_atomically
 from lotlens.improve.gate import Judgement
 from lotlens.improve.plan import RoundPlan
-from lotlens.photos.tables import read_table, require_columns
+from lotlens.photos.tables import read_own_table, require_columns
 from lotlens.run import RunFolder
 
 _COLUMNS = (
@@ -25,7 +25,7 @@ def read_rounds(run: RunFolder) -> tuple[Mapping[str, str], ...]:
     """
     if not run.rounds_path.is_file():
         return ()
-    table = read_table(run.rounds_path)
+    table = read_own_table(run.rounds_path)
     places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})
     return tuple(
         dict(zip(_COLUMNS, (row[place] for place in places), strict=True)) for row in table.rows

@@ -15,12 +15,12 @@ from typing import Any
 
 from lotlens.deliver.model import Model
 from lotlens.errors import BundleError, InputError
-from lotlens.files import write_rows_atomically, write_text_atomically
+from lotlens.files import write_json_atomically, write_rows_atomically
 from lotlens.improve.additions import Addition, read_additions, write_additions
 from lotlens.improve.gate import Rule
 from lotlens.improve.outside import write_vetted
 from lotlens.improve.vetting import Vetting
-from lotlens.photos.tables import list_some, read_table, require_columns
+from lotlens.photos.tables import list_some, read_own_table, require_columns
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Cosine, Finetune, Recipe, Size
 from lotlens.run import RunFolder
@@ -181,8 +181,7 @@ def write_round(folder: RunFolder, values: Mapping[str, Any]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = json.dumps(values, ensure_ascii=False, indent=2) + "\n"
-    write_text_atomically(folder.round_path, text)
+    write_json_atomically(folder.round_path, values)
 
 
 def read_round(path: Path) -> dict[str, Any]:
@@ -195,7 +194,7 @@ def read_round(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text("utf-8"))
         if not isinstance(values["round"], int) or not isinstance(values["base_recipe"], dict):
             raise ValueError("not a round")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(
             f"{path} is damaged ({error!r}): restore it, or use another run"
         ) from error
@@ -217,7 +216,7 @@ def read_base(model: Model) -> Recipe:
 def _read_weights(path: Path) -> dict[str, float]:
     if path.read_bytes().count(b"\n") <= 1:
         return {}
-    table = read_table(path)
+    table = read_own_table(path)
     places = require_columns(table, id=("id",), weight=("weight",))
     try:
         return {row[places[0]]: float(row[places[1]]) for row in table.rows}

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
 from lotlens.photos.labels import tidy_label
-from lotlens.photos.tables import list_some, read_table, require_columns
+from lotlens.photos.tables import list_some, read_own_table, require_columns
 from lotlens.records import Finding, Lot, Photo
 
 Verdict = Literal["keep", "relabel", "drop", "not a car"]
@@ -76,7 +76,7 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
     """
     if not os.path.lexists(path):
         return ()
-    table = read_table(path, may_lack_rows=True)
+    table = read_own_table(path, may_lack_rows=True)
     places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})
     decisions: dict[str, Decision] = {}
     for number, row in enumerate(table.rows, start=2):

@@ -288,7 +288,11 @@ def restore_name(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        name = os.fsencode(name).decode("cp866")
+        raw = os.fsencode(name)
+        try:
+            name = raw.decode()  # where the system's own encoding is ASCII
+        except UnicodeDecodeError:
+            name = raw.decode("cp866")
     return unicodedata.normalize("NFC", name)
 
 

@@ -8,11 +8,12 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lotlens.errors import InputError
 from lotlens.records import Sample
+from lotlens.texts import restore_cell
 
 ID_COLUMNS = ("id", "file", "filename", "file_name", "image", "photo", "path")
 LABEL_COLUMNS = ("category", "label", "class", "model")
@@ -23,6 +24,8 @@ NAME_COLUMNS = ("name", "title", "model")
 SPLIT_COLUMNS = ("split", "part", "subset", "set", "is_valid", "is_test", "is_train", "fold")
 
 _SEPARATORS = ",;\t"
+_MOST_SHOWN = 20  # columns
+_MOST_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,36 @@ def read_table(
             elif any(cell.strip() for cell in cells[len(columns) :]):
                 raise InputError(
                     f"{name}, line {reader.line_num}: {len(cells)} cells, but the header has"
-                    f" {len(columns)} ({', '.join(columns)}): quote cells that hold the separator"
+                    f" {len(columns)} ({list_some(columns, _MOST_SHOWN)}): quote cells that hold"
+                    " the separator"
                 )
             else:
                 padded = cells[: len(columns)] + [""] * (len(columns) - len(cells))
                 rows.append(tuple(padded))
     except csv.Error as error:
-        raise InputError(f"{name}, line {reader.line_num}: {error}") from error
+        reason = str(error)
+        if "field larger" in reason:
+            reason = (
+                f"a cell of more than {csv.field_size_limit():,} letters: is it a table at all?"
+            )
+        raise InputError(f"{name}, line {reader.line_num}: {reason}") from error
     if not rows and not may_lack_rows:
-        raise InputError(f"{name} has a header ({', '.join(columns)}) but no rows")
+        raise InputError(f"{name} has a header ({list_some(columns, _MOST_SHOWN)}) but no rows")
     return Table(name, columns, tuple(rows))
+
+
+def read_own_table(path: Path, *, may_lack_rows: bool = False) -> Table:
+    """Reads a CSV of lotlens (see `files.write_rows_atomically`): cells as they were before.
+
+    It may have passed through a spreadsheet.
+
+    Raises:
+        InputError: see `read_table`.
+    """
+    table = read_table(path, may_lack_rows=may_lack_rows)
+    columns = tuple(restore_cell(cell) for cell in table.columns)
+    rows = tuple(tuple(restore_cell(cell) for cell in row) for row in table.rows)
+    return replace(table, columns=columns, rows=rows)
 
 
 def read_sample(table: Table) -> Sample:
@@ -155,13 +178,16 @@ def _describe_columns(table: Table) -> str:
             f"its first line ({list_some(table.columns)}) looks like a row: add a line above it"
             " that names the columns, such as Id,Category"
         )
-    return f"it has: {', '.join(table.columns)}"
+    return f"it has: {list_some(table.columns, _MOST_SHOWN)}"
 
 
 def list_some(items: Iterable[str], limit: int = 5) -> str:
-    """The first few items for a message, and how many more there are."""
+    """The first few items for a message, long ones cut, and how many more there are."""
     items = list(items)
-    shown = ", ".join(item if item.isprintable() else repr(item) for item in items[:limit])
+    first = (
+        cut if len(cut := one[:_MOST_LETTERS]) == len(one) else f"{cut}…" for one in items[:limit]
+    )
+    shown = ", ".join(item if item.isprintable() else repr(item) for item in first)
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
 
 
@@ -198,7 +224,10 @@ def _find_separator(header: str) -> str:
     }
 
     def judge(separator: str) -> tuple[int, int]:
-        cells = next(csv.reader([header], delimiter=separator), [])
+        try:
+            cells = next(csv.reader([header], delimiter=separator), [])
+        except csv.Error:  # a cell that is too long; where all are, the reader says so
+            return 0, 0
         return sum(cell.strip().lower() in known for cell in cells), len(cells)
 
     return max(_SEPARATORS, key=judge)

@@ -20,6 +20,7 @@ from lotlens.photos.archives import PhotoReader
 from lotlens.records import Catalog, Finding, Lot
 from lotlens.report.pictures import read_thumbnail
 from lotlens.report.templates import render_page
+from lotlens.texts import show
 
 _THUMBNAIL_SIZE = (200, 150)
 _MOST_FINDINGS = 40  # per check
@@ -124,7 +125,8 @@ def write_findings_page(path: Path, audit: Audit, lot: Lot, *, synthetic: bool) 
         commonest_size=sizes[0][1] if sizes else 0,
         extremes=[by_area[0], by_area[-1]] if by_area else [],
     )
-    write_text_atomically(path, page)
+    # Names in it could turn the direction of what follows; the page itself has no such signs.
+    write_text_atomically(path, show(page))
 
 
 def _conclude(audit: Audit, sections: Sequence[_Section]) -> str:

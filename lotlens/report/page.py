@@ -33,6 +33,7 @@ from lotlens.report.language import ENGLISH, Language, mark
 from lotlens.report.pictures import Album
 from lotlens.report.showing import Showing, lay_out_matrix
 from lotlens.report.templates import make_svg_uri, render_page
+from lotlens.texts import show
 
 _MOST_CLASS_ROWS = 40
 _MOST_FINDINGS = 20
@@ -158,7 +159,8 @@ def write_report(
         findings=_group_findings(background.findings),
         facts=_list_facts(judged.card, language),
     )
-    write_text_atomically(path, page)
+    # Names in it could turn the direction of what follows; the page itself has no such signs.
+    write_text_atomically(path, show(page))
 
 
 def _fill_figures(judged: Judged, language: Language) -> dict[str, Any]:

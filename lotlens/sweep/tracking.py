@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lotlens.errors import OutputError
+from lotlens.errors import InputError, OutputError
+from lotlens.locks import hold
 from lotlens.run import RunFolder
 
 _RUN_TAG = "lotlens.run"
@@ -22,6 +23,7 @@ _FINISHED = "FINISHED"
 _LONGEST_VALUE = 500
 _MOST_PARAMS = 100
 _MOST_METRICS = 1000
+_PATIENCE_S = 300.0  # a new store takes half a minute to be made on a slow disk
 _NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
@@ -80,9 +82,15 @@ def log_run(
         if mlflow is None:
             return False
         try:
-            store_path.parent.mkdir(parents=True, exist_ok=True)
-            client = mlflow.MlflowClient(tracking_uri=_store_uri(store_path))
-            return _log(client, mlflow.entities, experiment, store_path, run, tags, params, figures)
+            # Of two that log a run at once each would find that it is not there.
+            with hold(store_path, "sweep", wait_s=_PATIENCE_S):
+                client = mlflow.MlflowClient(tracking_uri=_store_uri(store_path))
+                entities = mlflow.entities
+                return _log(client, entities, experiment, store_path, run, tags, params, figures)
+        except OutputError:
+            raise
+        except InputError as error:  # somebody else holds it
+            raise OutputError(str(error)) from error
         except Exception as error:
             # MLflow lets errors of SQLAlchemy and Alembic through, which are no part of ours.
             reason = (str(error).strip().splitlines() or [repr(error)])[0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lotlens.audit.findings import Audit, audit_lot, write_findings
+from lotlens.files import check_writable
 from lotlens.photos.labelled import open_data
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.loading import resolve_recipe
@@ -41,6 +42,9 @@ def run_audit(
         OutputError: a file cannot be written.
     """
     recipe = resolve_recipe(recipe, overrides)
+    if out is not None:
+        check_writable(Path(out) / "findings.csv")
+        check_writable(Path(out) / "findings.html")
     lot = open_data(Path(data), rules=read_rules(recipe))
     if tell is not None:
         tell(lot.reading)

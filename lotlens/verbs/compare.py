@@ -10,9 +10,11 @@ from lotlens.answering.answers import load_predictions, order_classes, select_pr
 from lotlens.deliver.asked import find_asked
 from lotlens.deliver.model import Model, load
 from lotlens.errors import InputError
+from lotlens.files import check_writable
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
 from lotlens.judge.metrics import align_targets
 from lotlens.records import Catalog, Predictions, Watcher
+from lotlens.run import PATIENCE_S, RunFolder
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,12 @@ def compare(
     Raises:
         InputError: classes differ, the photos cannot be used or none is held out by both.
         BundleError: a run is missing or damaged, or its data have changed.
+        OutputError: that it was compared on the locked part cannot be written down.
     """
     one, other = load(first), load(second)
+    if locked:
+        for model in (one, other):
+            check_writable(model.run.openings_path)
     if {car.label for car in one.card.classes} != {car.label for car in other.card.classes}:
         raise InputError(f"{first} and {second} have different classes: nothing to compare")
     if data is None and labels is None and photos is None and not locked:
@@ -108,7 +114,8 @@ def compare(
     compared = _compare_answers((one, other), answers, catalog, asked[0].about)
     if locked:
         for model, share in ((one, compared.result.first), (other, compared.result.second)):
-            model.run.add_opening(share, compared.result.pair.num_photos)
+            with RunFolder.claim(model.run.path, "compare", wait_s=PATIENCE_S):
+                model.run.add_opening(share, compared.result.pair.num_photos)
     return compared
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from lotlens.deliver.model import Model
 from lotlens.drawn.lot import draw_lot
 from lotlens.extras import import_vision
+from lotlens.files import check_writable
 from lotlens.judge.judged import Evaluation
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Watcher, watch_part
@@ -59,6 +60,8 @@ def demonstrate(
     """
     import_vision("stages")
     out = Path(out)
+    for name in ("submission.csv", "details.csv", "lot/train.csv", "run/card.json"):
+        check_writable(out / name)
     lot_path = draw_lot(
         out / "lot",
         seed=seed,

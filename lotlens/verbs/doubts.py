@@ -12,6 +12,7 @@ import numpy as np
 
 from lotlens.deliver.model import load
 from lotlens.deliver.own_data import open_own_data
+from lotlens.files import check_writable
 from lotlens.improve.doubts import REASONS, Evidence, find_doubts, write_doubts
 from lotlens.improve.evidence import audit_own, gather_evidence
 from lotlens.records import Doubt, Tell, Watcher
@@ -79,10 +80,11 @@ def doubt(run: Path | str, *, tell: Tell | None = None, watch: Watcher | None = 
         MissingExtra: lotlens[train] is not installed.
     """
     with RunFolder.claim(Path(run), "doubts"):
-        own = open_own_data(load(run))
+        model = load(run)
+        check_writable(model.run.doubts_path)
+        own = open_own_data(model)
         if tell is not None:
             tell(own.lot.reading)
-        model = own.model
         settled = frozenset(decision.photo_id for decision in own.decisions)
         evidence, how = gather_evidence(own, found=audit_own(own, watch), watch=watch)
         doubts = find_doubts(evidence, model.card.classes, settled=settled)

@@ -13,6 +13,7 @@ from lotlens.audit.parts import LOCKED, TRAIN, VALIDATION, hash_split, list_held
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, open_own_data, read_own_answers, read_own_split
 from lotlens.errors import BundleError, InputError
+from lotlens.files import check_writable
 from lotlens.judge.blend import Blend, blend_predictions, try_blend
 from lotlens.judge.gain import describe_gain
 from lotlens.judge.judged import calibrate
@@ -99,6 +100,7 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     )
     with claimed as folder:
         folder.check_free()
+        check_writable(folder.card_path)
         return _build(models, folder)
 
 

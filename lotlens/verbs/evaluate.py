@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lotlens.deliver.asked import find_asked
 from lotlens.deliver.model import load
+from lotlens.files import check_writable
 from lotlens.judge.judged import Evaluation, judge
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.records import Watcher
@@ -48,6 +49,10 @@ def evaluate(
     language = load_language(lang)
     with RunFolder.claim(Path(run), "evaluate"):
         model = load(run)
+        report = model.run.report_path if report is None else Path(report)
+        openings = (model.run.openings_path,) if locked else ()
+        for path in (report, model.run.metrics_path, *openings):
+            check_writable(path)
         asked = find_asked(model, data, labels, photos, locked=locked)
         predictions = asked.stored or model.answer(asked.catalog, watch=watch)
         judged = judge(model.card, predictions, asked.catalog, count_training(model))
@@ -58,7 +63,7 @@ def evaluate(
             asked.catalog,
             asked.subject,
             asked.lot.findings,
-            None if report is None else Path(report),
+            report,
             synthetic=synthetic,
             language=language,
         )

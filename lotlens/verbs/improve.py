@@ -17,6 +17,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, decide_labels, open_own_data
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
+from lotlens.files import check_writable
 from lotlens.improve.additions import Addition
 from lotlens.improve.decided import (
     compare_labels,
@@ -44,14 +45,11 @@ from lotlens.photos.decisions import read_decisions
 from lotlens.photos.sources import check_trainable
 from lotlens.records import Lot, Tell, Watcher
 from lotlens.report.round_plot import draw_rounds
-from lotlens.run import RunFolder
+from lotlens.run import PATIENCE_S, RunFolder
 from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
 from lotlens.verbs.train import complete_training
-
-_PATIENCE_S = 3600.0
-"""How long a round that is judged waits for somebody who writes to the run it began with."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +195,8 @@ def improve(
             raise InputError(f"{out} holds no round of improvement: go on with  lotlens train")
         if not is_begun:
             folder.check_free()
+        for path in (folder.card_path, RunFolder(Path(run)).rounds_path):
+            check_writable(path)
         own, plan, lot = _open_round(run, wishes, folder if is_begun else None, watch)
         if show is not None:
             show(plan)
@@ -415,7 +415,7 @@ def _ask_gate(
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)
         done.run.add_opening(shares[0], len(catalog))
-        with RunFolder.claim(model.run.path, "improve", wait_s=_PATIENCE_S):
+        with RunFolder.claim(model.run.path, "improve", wait_s=PATIENCE_S):
             model.run.add_opening(shares[1], len(catalog))
     return judgement
 
@@ -432,7 +432,7 @@ def _write_round(
         values["outside"] = read_round(folder.round_path)["outside"]
     write_round(folder, values)
     row = describe_round(folder, parent, plan, judgement)
-    with RunFolder.claim(parent.path, "improve", wait_s=_PATIENCE_S):
+    with RunFolder.claim(parent.path, "improve", wait_s=PATIENCE_S):
         known = read_rounds(parent)
         rows = known if row in known else (*known, row)  # it is, after a kill between the two
         for run in (parent, folder):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lotlens.audit.parts import pair_sides
 from lotlens.audit.split import cluster_photos
 from lotlens.extras import import_vision
+from lotlens.files import check_writable
 from lotlens.recipes.loading import resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Watcher
@@ -50,6 +51,8 @@ def find_rate(
     """
     stages, rate_finder = import_vision("stages"), import_vision("rate_finder")
     recipe = resolve_recipe(recipe, overrides)
+    if out is not None:
+        check_writable(Path(out))
     photos = TrainingData(Path(data), recipe)
     found = photos.audit(recipe.audit, recipe.lock, watch)
     split = find_split(None, photos.usable, recipe, found)

@@ -22,7 +22,7 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import InputError
-from lotlens.files import remove_unfinished_of, write_rows_atomically
+from lotlens.files import check_writable, remove_unfinished_of, write_rows_atomically
 from lotlens.locks import hold
 from lotlens.photos.fingerprint import fingerprint
 from lotlens.photos.sources import open_lot, open_unlabelled
@@ -155,10 +155,14 @@ def write_answers(
     The other arguments and errors are those of `predict`; `keep` is given the rows of all photos,
     some at a time and in order.
     """
+    for one in (out, details):
+        if one is not None:
+            check_writable(Path(one))
     model = load(run)
     asked = _open(model, photos, sample)
     form = _choose_form(form, asked, is_sample_given=sample is not None, fill=fill)
     path = Path(_OUT[form] if out is None else out)
+    check_writable(path)
     if details is not None and Path(details).resolve() == path.resolve():
         raise InputError(f"the answers and their details cannot both be {path}: name two files")
     if sample is not None and Path(sample).resolve() == path.resolve():

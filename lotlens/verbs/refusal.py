@@ -10,6 +10,7 @@ from typing import Any
 from lotlens.deliver.model import list_paths, load
 from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.errors import BundleError, InputError
+from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.sources import open_photos
 from lotlens.records import Refusal, Watcher, watch_part
@@ -86,6 +87,7 @@ def set_refusal(
         references = model.read_references()
         if not references:
             raise BundleError(f"{run} remembers nothing of its training photos: train it again")
+        check_writable(model.run.card_path)
         own = open_own_data(model)
         answers = own.answers  # read before the slow work, which damaged ones would make vain
         given: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}

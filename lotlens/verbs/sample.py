@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lotlens.drawn.lot import draw_contact_sheet, draw_lot
+from lotlens.files import check_writable
 from lotlens.records import Watcher, watch_part
 
 
@@ -36,6 +37,9 @@ def draw_sample(
         InputError: a number is out of range, or the folder holds something else.
         OutputError: it cannot be written.
     """
+    for path in (Path(out) / "train.csv", sheet):
+        if path is not None:
+            check_writable(Path(path))
     lot_path = draw_lot(
         Path(out),
         seed=seed,

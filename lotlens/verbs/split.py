@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lotlens.audit.parts import write_split
+from lotlens.files import check_writable
 from lotlens.recipes.loading import load_recipe
 from lotlens.records import Split, Tell, Watcher
 from lotlens.training.begin import draw_parts
@@ -41,6 +42,7 @@ def split(
         InputError, RecipeError: what was given cannot be used.
         OutputError: the file cannot be written.
     """
+    check_writable(Path(out))
     recipe = load_recipe("standard", overrides).model_copy(
         update={"validation": validation, "lock": lock, "seed": seed}
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, read_split, write_split
 from lotlens.audit.split import check_split
 from lotlens.errors import InputError, LotlensError, MissingExtra, OutputError
+from lotlens.files import check_writable
 from lotlens.judge.compare import compare_all
 from lotlens.locks import hold
 from lotlens.recipes.loading import parse_recipe
@@ -71,13 +72,14 @@ def run_sweep(
     Raises:
         InputError, RecipeError: what was given cannot be used, or does not fit what `out` holds;
             nothing was trained then.
-        OutputError: a table cannot be written.
+        OutputError: a table cannot be written, or another sweep is at work in `out`.
         MissingExtra: lotlens[train] is not installed.
         KeyboardInterrupt: Ctrl-C; runs.csv then has the runs that are finished.
     """
     grid = build_grid(vary, recipe, overrides, num_seeds=num_seeds)
     photos = TrainingData(Path(data), grid.base)
     out = Path("sweeps") / _name(photos.path, grid) if out is None else Path(out)
+    check_writable(out / "runs.csv")
     with hold(out, "sweep"):
         return _run(out, grid, photos, num_seeds, split_path, watch)
 

@@ -15,7 +15,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData
 from lotlens.errors import BundleError, InputError, LotlensError, OutputError, Stopped
 from lotlens.extras import import_vision
-from lotlens.files import explain
+from lotlens.files import check_writable, explain
 from lotlens.recipes.loading import resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Split, Tell, Watcher
@@ -67,6 +67,8 @@ def plan(
     """
     planning = import_vision("planning")
     recipe = resolve_recipe(recipe, overrides)
+    if plot is not None:
+        check_writable(Path(plot))
     photos = TrainingData(Path(data), recipe, tell=tell)
     found = photos.audit(recipe.audit, recipe.lock, watch)
     if tell is not None:
@@ -236,6 +238,9 @@ def begin_training(
     else:
         recipe = resolve_recipe(recipe or "standard", overrides)
         on_first(run.check_free)
+        on_first(partial(check_writable, run.card_path))
+        if split_path is not None and not Path(split_path).exists():
+            on_first(partial(check_writable, Path(split_path)))
     tell = tell if processes.is_first() else None
     photos = _open_data(data, recipe, run if is_old else None, tell)
     found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))

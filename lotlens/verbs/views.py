@@ -13,6 +13,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import open_own_data
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
+from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Trial
 from lotlens.records import Watcher
@@ -77,6 +78,7 @@ def adopt_views(
             raise InputError(
                 f"{run} is an ensemble of runs: choose the views of each run, then make it anew"
             )
+        check_writable(model.run.card_path)
         tried = list(VIEWS) if views is None else list(views)
         names = check_views([WHOLE, *(name for name in tried if name != WHOLE)])
         own = open_own_data(model)

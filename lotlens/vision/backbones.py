@@ -151,10 +151,10 @@ def _load_file(model: nn.Module, path: Path, network: str) -> None:
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         try:
-            return load_file(path)
+            return load(path.read_bytes())  # `load_file` refuses names that are no UTF-8
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is not a readable safetensors file: {error}") from error
     if path.suffix not in (".pth", ".pt", ".bin"):

@@ -11,16 +11,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from lotlens.errors import InputError, LotlensError, UnreadablePhoto
 from lotlens.improve.doubts import REASONS
@@ -32,7 +32,7 @@ from lotlens.records import Catalog, Doubt, Photo
 from lotlens.report.language import ENGLISH, Language, install
 from lotlens.report.pictures import THUMBNAIL_SIZE, draw_thumbnail
 from lotlens.web.decided import Decided
-from lotlens.web.server import HEADERS, make_json, refuse
+from lotlens.web.server import guard, make_json
 
 PHOTO_SIZE = (1600, 1200)
 """The most pixels (width, height) of the large photo; it is never enlarged."""
@@ -46,8 +46,15 @@ _STATIC = {
 }
 _MOST_LETTERS = 4096
 
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=_MOST_LETTERS)]
-_Next = Callable[[Request], Awaitable[Response]]
+
+def _read_text(value: object) -> str:
+    """Text of a request; pydantic's own refuses halves of characters, which names may hold."""
+    if not isinstance(value, str) or not 1 <= len(value) <= _MOST_LETTERS:
+        raise ValueError(f"must be text of 1 to {_MOST_LETTERS} letters")
+    return value
+
+
+_Text = Annotated[Any, AfterValidator(_read_text)]
 
 
 class Unfit(LotlensError):
@@ -264,19 +271,12 @@ def build_review(
     static = {name: resources.files("lotlens.web").joinpath(name).read_bytes() for name in _STATIC}
     app = FastAPI(title="lotlens review", docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: _Next) -> Response:
-        refused = refuse(request, is_open_to_network)
-        response = await call_next(request) if refused is None else refused
-        for name, value in HEADERS.items():
-            response.headers[name] = value
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response
+    guard(app, is_open_to_network=is_open_to_network)
 
     @app.exception_handler(LotlensError)
     def explain(request: Request, error: Exception) -> Response:
         del request
-        return JSONResponse({"detail": str(error)}, 422 if isinstance(error, Unfit) else 500)
+        return make_json({"detail": str(error)}, 422 if isinstance(error, Unfit) else 500)
 
     @app.get("/")
     def get_page() -> Response:

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lotlens.errors import InputError
+from lotlens.files import write_rows_atomically
 from lotlens.photos.labels import tidy_label
 from lotlens.photos.tables import (
     ID_COLUMNS,
     LABEL_COLUMNS,
     list_some,
+    read_own_table,
     read_sample,
     read_table,
     require_columns,
@@ -101,6 +103,32 @@ def test_quoted_cells_hold_separators_and_line_breaks() -> None:
 )
 def test_what_cannot_be_read_is_named(data: bytes, words: str) -> None:
     assert words in refuse(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"x" * 200_000 + b"\n1\n", b'"' + b"x" * 200_000, b"id,label\n1," + b"x" * 200_000],
+)
+def test_cells_of_any_length_are_told_in_a_line(data: bytes) -> None:
+    with pytest.raises(InputError, match="a cell of more than 131,072 letters") as caught:
+        read_table(data, "t.csv")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("data", [b"x" * 131_072 + b"\n1\n", b",".join([b"xx"] * 60_000) + b"\n"])
+def test_a_long_header_makes_no_long_message(data: bytes) -> None:
+    with pytest.raises(InputError) as caught:
+        require_columns(read_table(data, "t.csv"), id=("id",))
+    assert len(str(caught.value)) < 400
+
+
+def test_what_lotlens_wrote_is_read_as_it_was(tmp_path: Path) -> None:
+    rows = [("=1+1", "-1.5"), ("'=1", "\udcff"), ("a", "\\udcff"), ("+7 912", "@x")]
+    write_rows_atomically(tmp_path / "a.csv", ("=Id", "Label"), rows)
+    table = read_own_table(tmp_path / "a.csv")
+    assert table.columns == ("=Id", "Label")
+    assert table.rows == tuple(rows)
+    assert read_table(tmp_path / "a.csv").rows[0] == ("'=1+1", "-1.5")
 
 
 def test_paths_are_named(tmp_path: Path) -> None:

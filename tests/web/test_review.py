@@ -3,18 +3,28 @@
 import io
 import json
 import os
+import socket
+import subprocess
+import sys
 import threading
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+import lotlens
 from lotlens.errors import InputError, OutputError
 from lotlens.photos import decisions as kept
 from lotlens.photos.decisions import Decision, read_decisions, write_decisions
 from lotlens.records import Catalog, Locator, Photo
-from lotlens.web import decided
+from lotlens.web import decided, server
 from lotlens.web.decided import Decided
 from lotlens.web.review import build_review, make_key, pick_examples
 from lotlens.web.server import is_loopback, name_address, open_socket
@@ -118,6 +128,41 @@ def test_tabs_and_threads_do_not_overwrite_each_other(reviewed):
         for thread in threads:
             thread.join()
     assert set(reviewed.read()) == {doubt.photo_id for doubt in reviewed.doubts}
+
+
+_DECIDING = """
+import sys
+from pathlib import Path
+from lotlens.photos.decisions import Decision
+from lotlens.web.decided import Decided
+store = Decided(Path(sys.argv[1]))
+for number in range(60):
+    store.put(Decision(f"{sys.argv[2]}-{number}.jpg", "drop", "", "4", ""))
+"""
+
+
+def test_two_servers_do_not_overwrite_each_other(tmp_path):
+    path = tmp_path / "lot.decisions.csv"
+    environment = {**os.environ, "PYTHONPATH": str(Path(lotlens.__file__).parents[1])}
+    servers = [
+        subprocess.Popen([sys.executable, "-c", _DECIDING, path, name], env=environment)
+        for name in "ab"
+    ]
+    assert [server.wait(timeout=120) for server in servers] == [0, 0]
+    assert len(read_decisions(path)) == 120
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_page_shows_what_another_server_saved(reviewed):
+    one, other = (
+        connect(build_review(reviewed.doubts, reviewed.catalog, reviewed.path)) for _ in range(2)
+    )
+    ids = [doubt.photo_id for doubt in reviewed.doubts]
+    decide(one, ids[0], "drop")
+    assert decide(other, ids[1], "drop").json()["count"] == 2
+    for client in (one, other):
+        shown = client.get("/doubts.json").json()["decisions"]
+        assert [decision["id"] for decision in shown] == ids[:2]
 
 
 def test_what_others_wrote_meanwhile_is_kept(client, reviewed):
@@ -364,6 +409,198 @@ def test_the_page_names_nothing_from_elsewhere(client):
         assert "http:" not in text
         assert "https:" not in text
         assert "style=" not in text
+
+
+# --- what is no request ---------------------------------------------------------------------------
+
+JSON = {"Content-Type": "application/json"}
+ADDRESSES = ("/decisions", "/decisions/take-back")
+
+
+def post(client, address, body):
+    return client.post(address, content=body, headers=JSON)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"NaN",
+        b'{"id": NaN, "verdict": "keep"}',
+        b'{"id": "x", "verdict": Infinity}',
+        b'{"id": "x", "verdict": "\\ud800"}',
+        b'{"id": "\\ud800", "verdict": "\\udcff"}',
+        b'{"id": "x", "\\ud800": 1}',
+        b'{"id": 1e999}',
+        b'{"id": {"a": []}}',
+        b"{",
+        b"",
+        b"\xff\xfe",
+        b"[" * 60_000,
+        b"1" * 5_000,
+    ],
+)
+def test_what_is_no_request_is_told_in_a_line_of_json(client, reviewed, address, body):
+    answer = post(client, address, body)
+    assert answer.status_code in (400, 422), answer.text
+    detail = answer.json()["detail"]
+    assert isinstance(detail, str)
+    assert len(detail.splitlines()) == 1
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert not reviewed.path.exists()
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+_entries = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", "verdict", "label"), _values))
+
+
+@given(address=st.sampled_from(ADDRESSES), body=_values | _entries)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_body_is_an_error_of_the_server(client, address, body):
+    answer = post(client, address, json.dumps(body))
+    assert answer.status_code in (200, 400, 422), answer.text
+    if answer.status_code == 200:  # nothing was there to be taken back
+        assert answer.json() == {"count": 0}
+
+
+def test_a_photo_whose_name_is_no_utf_8_can_be_decided_on(reviewed):
+    name = "\udcff.jpg"
+    photo = replace(reviewed.catalog.photos[0], id=name)
+    catalog = Catalog((photo, *reviewed.catalog.photos[1:]), reviewed.catalog.classes)
+    doubts = (replace(reviewed.doubts[0], photo_id=name),)
+    client = connect(build_review(doubts, catalog, reviewed.path))
+    answer = post(client, "/decisions", json.dumps({"id": name, "verdict": "drop"}))
+    assert answer.status_code == 200
+    assert reviewed.read() == {name: ("drop", "")}
+    assert client.get("/decisions.json").json()["decisions"][0]["id"] == name
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_of_any_size_is_not_taken_in(client, reviewed, is_chunked):
+    sent = []
+
+    def pour():
+        for _ in range(1000):
+            sent.append(1)
+            yield b" " * 10_000
+
+    answer = post(client, "/decisions", pour() if is_chunked else b" " * 10_000_000)
+    assert answer.status_code == 413
+    assert answer.json() == {"detail": "the request is too big: 65,536 bytes at most"}
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert not reviewed.path.exists()
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "9" * 5000])
+def test_a_strange_length_is_no_error_of_the_server(client, length):
+    headers = JSON | {"Content-Length": length}
+    body = b'{"id": "x"}'
+    answer = client.post("/decisions/take-back", content=body, headers=headers)
+    assert answer.status_code in (200, 413)
+
+
+@pytest.mark.parametrize("address", ["/decisions", "/nothing", "/static/review.js"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
+def test_other_methods_are_refused(client, address, method):
+    assert client.request(method, address).status_code in (404, 405)
+
+
+@pytest.fixture
+def address(reviewed, monkeypatch):
+    """Of a real server, which waits for a body a moment only."""
+    monkeypatch.setattr(server, "BODY_PATIENCE_S", 0.3)
+    monkeypatch.setattr(server, "HEAD_PATIENCE_S", 1.0)
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
+    app = build_review(reviewed.doubts, reviewed.catalog, reviewed.path)
+    servers = []
+    monkeypatch.setattr(uvicorn.Server, "run", _note_run(servers, uvicorn.Server.run))
+    listener = open_socket("127.0.0.1", 0)
+    address = listener.getsockname()
+    thread = threading.Thread(target=server.serve, args=(app, listener))
+    thread.start()
+    yield address
+    servers[0].should_exit = True
+    thread.join(20)
+
+
+def _note_run(servers, real):
+    def run(self, sockets):
+        servers.append(self)
+        real(self, sockets=sockets)
+
+    return run
+
+
+def ask(address, head, body=b""):
+    """What a server answers to a request of this head, after which nothing more comes."""
+    with socket.create_connection(address, timeout=20) as connection:
+        own = f"Host: 127.0.0.1:{address[1]}\r\nOrigin: http://127.0.0.1:{address[1]}\r\n"
+        connection.sendall(f"{head}\r\n{own}\r\n".encode() + body)
+        return connection.recv(65536).decode()
+
+
+def test_who_sends_slowly_or_too_much_is_let_go(address, reviewed):
+    begun_s = time.monotonic()
+    slow = "POST /decisions HTTP/1.1\r\nContent-Length: 50"
+    assert ask(address, slow, b"{").startswith("HTTP/1.1 408")
+    assert time.monotonic() - begun_s < 10
+    big = "POST /decisions HTTP/1.1\r\nContent-Length: 99999999999"
+    assert ask(address, big).startswith("HTTP/1.1 413")
+    chunked = "POST /decisions HTTP/1.1\r\nTransfer-Encoding: chunked"
+    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+    assert ask(address, chunked, 5 * chunk).startswith("HTTP/1.1 413")
+    assert ask(address, "GET /decisions.json HTTP/1.1").startswith("HTTP/1.1 200")
+    assert ask(address, "GET / HTTP/1.1\r\nX: " + "x" * 200_000).startswith("HTTP/1.1 400")
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"GET /decisions.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
+)
+def test_who_does_not_end_a_question_is_let_go(address, before):
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(before + b"GET / HT")
+        begun_s = time.monotonic()
+        with suppress(ConnectionResetError):
+            while connection.recv(65536):
+                pass
+    assert 0.5 < time.monotonic() - begun_s < 15
+
+
+def test_who_asks_now_and_then_is_kept(address):
+    with socket.create_connection(address, timeout=20) as connection:
+        for _ in range(4):
+            connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                piece = connection.recv(65536)
+                assert piece, "closed"
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 404")
+            time.sleep(0.6)
+
+
+def test_who_leaves_in_the_middle_leaves_no_traceback(address, capfd):
+    head = f"POST /decisions HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nContent-Length: 9\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(f"{head}Origin: http://{address[0]}:{address[1]}\r\n\r\n{{".encode())
+    time.sleep(0.2)
+    assert ask(address, "GET /decisions.json HTTP/1.1").startswith("HTTP/1.1 200")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_more_connections_than_are_borne_are_told_to_come_later(address):
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(socket.create_connection(address))
+        assert ask(address, "GET / HTTP/1.1").startswith("HTTP/1.1 503")
+    deadline_s = time.monotonic() + 20
+    while not ask(address, "GET / HTTP/1.1").startswith("HTTP/1.1 200"):
+        assert time.monotonic() < deadline_s
 
 
 # --- the socket ----------------------------------------------------------------------------------
