@@ -26,6 +26,8 @@ def check_whole(path):
         assert len({len(row) for row in rows}) == 1
     elif path.suffix == ".html":
         assert path.read_text("utf-8").rstrip().endswith("</html>")
+    elif path.suffix == ".svg":
+        assert path.read_text("utf-8").rstrip().endswith("</svg>")
     elif path.suffix == ".safetensors":
         assert load_file(path)
     elif path.suffix == ".npz":

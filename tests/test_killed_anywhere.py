@@ -13,7 +13,6 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -83,6 +82,7 @@ class Killer:
 
     def start(self, arguments, kill_at=0):
         below = str(self.folder.resolve())
+        self._said.unlink(missing_ok=True)
         given = [below, self._count, kill_at, *arguments]
         return fork(COMMAND, *given, said_path=self._said)
 
@@ -259,9 +259,13 @@ def post(address, entry):
         json.dumps(entry).encode(),
         {"Content-Type": "application/json", "Origin": address.rstrip("/")},
     )
-    with suppress(OSError, urllib.error.URLError), urllib.request.urlopen(request, timeout=30) as a:
-        return a.status == 200
-    return False
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError as error:
+        raise AssertionError(error.read()) from error
+    except OSError:  # killed
+        return False
 
 
 def test_review(finished, tmp_path):

@@ -232,7 +232,11 @@ def test_openings_are_added_up(finished):
 
 
 def test_openings_of_several_at_once_all_count(finished):
-    openers = [threading.Thread(target=finished.add_opening, args=(0.5, 20)) for _ in range(12)]
+    def add():
+        with RunFolder.claim(finished.path, "compare", wait_s=60):
+            finished.add_opening(0.5, 20)
+
+    openers = [threading.Thread(target=add) for _ in range(12)]
     for opener in openers:
         opener.start()
     for opener in openers:

@@ -304,6 +304,7 @@ def complete_training(
             trained = train_models(training, watch)
             model = on_first(partial(finish, training, trained, watch))
         on_first(partial(_report_training, model, training, trained, language))
+    on_first(run.remove_checkpoint)  # last of all: now the training has ended
     return model
 
 
@@ -335,7 +336,7 @@ def _keep_what_is_done(training: Training) -> Iterator[None]:
 def _report_training(
     model: Model, training: Training, trained: Sequence[Trained], language: Language
 ) -> None:
-    """Write the findings and the report of a training that is done; then it has ended."""
+    """Write the findings and the report of a training that is done."""
     run, found = model.run, training.found
     status = {id_: why for one in trained for id_, why in one.status.items()}
     findings = (*found.findings, *find_unreadable(status))
@@ -343,4 +344,3 @@ def _report_training(
     lot = replace(training.lot, train=training.usable)
     own = OwnData(model, lot, training.split, lot)
     report_own(own, own.answers, findings, sizes=found.sizes, language=language)
-    run.remove_checkpoint()
