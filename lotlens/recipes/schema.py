@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from lotlens.records import MOST_FOLDS, Fit, ImageSpec, Interpolation
+from lotlens.records import MOST_FOLDS, MOST_LEVELS, Fit, ImageSpec, Interpolation
 
 
 class _Part(BaseModel):
@@ -433,7 +433,7 @@ class Recipe(_Part):
     description: str = ""
     seed: int = Field(0, ge=0, lt=2**31)
     backbone: str = "lite0"
-    feature_levels: int = Field(1, ge=1, le=5)
+    feature_levels: int = Field(1, ge=1, le=MOST_LEVELS)
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)
     folds: int = Field(0, ge=0, le=MOST_FOLDS)

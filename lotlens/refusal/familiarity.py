@@ -16,6 +16,7 @@ rest.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from lotlens.records import (
     Predictions,
     Predictor,
 )
+from lotlens.values import load_arrays
 
 NUM_NEIGHBOURS = 5
 _ENOUGH, _PER_CLASS, _MOST = 500, 10, 2000
@@ -271,19 +273,20 @@ def decode_references(data: bytes, num_members: int, source: str) -> tuple[Refer
         BundleError: they are damaged, or not what they should be.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            found = tuple(
-                _check_reference(*(arrays[f"{name}-{number}"] for name in _ARRAYS))
-                for number in range(num_members)
-            )
+        arrays = load_arrays(io.BytesIO(data))
+        found = tuple(
+            _check_reference(*(arrays[f"{name}-{number}"] for name in _ARRAYS))
+            for number in range(num_members)
+        )
     except (
         OSError,
         EOFError,
         KeyError,
         ValueError,
         TypeError,
-        AttributeError,
-        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
@@ -303,7 +306,8 @@ def _check_reference(
 ) -> Reference:
     num_features = means.shape[1] if means.ndim == 2 else -1
     fits = (
-        means.size > 0
+        all(a.dtype.kind == "f" for a in (means, directions, variances, rest, neighbours))
+        and means.size > 0
         and directions.ndim == neighbours.ndim == 2
         and directions.shape == (len(variances), num_features)
         and neighbours.shape[1] == num_features
