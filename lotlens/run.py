@@ -355,8 +355,8 @@ class RunFolder:
         """
         if not isinstance(engine, str) or engine not in _EXPORTED:
             raise BundleError(
-                f"{self.card_path} names an engine {show(engine)} that this lotlens does not know: it"
-                " is damaged, or of a newer lotlens; install a newer one"
+                f"{self.card_path} names an engine {show(engine)} that this lotlens does not know:"
+                " it is damaged, or of a newer lotlens; install a newer one"
             )
         return tuple(self.path / name for name in _EXPORTED[engine])
 

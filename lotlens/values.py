@@ -18,6 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lotlens.errors import shorten
+
 if TYPE_CHECKING:
     import yaml
 
@@ -205,12 +207,6 @@ def _build_yaml_loader() -> type[yaml.SafeLoader]:
             f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"), list(first)
         )
     return Loader
-
-
-def shorten(text: str, most: int = 500) -> str:
-    """Text for a message: cut where it is long, and signs that a screen might obey made visible."""
-    cut = text if len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in cut)
 
 
 def show(value: object) -> str:

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lotlens.errors import shorten
 from lotlens.values import (
     MOST_JSON_BYTES,
     MOST_YAML_BYTES,
@@ -22,7 +23,6 @@ from lotlens.values import (
     read_list,
     read_number,
     read_whole,
-    shorten,
     show,
 )
 

@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from lotlens.errors import BundleError, InputError
+from lotlens.errors import BundleError, InputError, shorten
 from lotlens.files import write_bytes_atomically
 from lotlens.recipes.schema import Head
 from lotlens.records import ModelCard
 from lotlens.run import RunFolder
-from lotlens.values import shorten, show
+from lotlens.values import show
 from lotlens.vision.classifier import Classifier, Ensemble, Network, build_classifier
 
 
