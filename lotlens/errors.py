@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-
 MOST_SHOWN = 20
 """Mistakes of a recipe that a message shows."""
 

@@ -16,7 +16,6 @@ from lotlens.recipes.mistakes import describe_mistake, is_echo, suggest
 from lotlens.recipes.schema import OPTIMISERS, Finetune, Recipe, from_name
 from lotlens.values import MOST_YAML_BYTES, parse_yaml, show
 
-
 _EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,9}")
 
 
