@@ -23,6 +23,7 @@ MOST_SHOWN = 20
 """Mistakes of a recipe that a message shows."""
 
 _LONGEST = 500
+_LONGEST_WHOLE = 12_000
 
 
 def shorten(text: str, most: int = _LONGEST) -> str:
@@ -32,7 +33,14 @@ def shorten(text: str, most: int = _LONGEST) -> str:
 
 
 class LotlensError(Exception):
-    """Base of every error a user can mend. The message says what, where, the value, what to do."""
+    """Base of every error a user can mend. The message says what, where, the value, what to do.
+
+    However much a file holds that is quoted in it, it is cut before it fills a screen.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        is_long = len(message) > _LONGEST_WHOLE
+        super().__init__(f"{message[:_LONGEST_WHOLE]}…" if is_long else message)
 
 
 class InputError(LotlensError):

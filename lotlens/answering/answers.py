@@ -183,6 +183,9 @@ def load_predictions(path: Path) -> Predictions:
         raise BundleError(f"the predictions {path} cannot be read: {error}") from error
 
 
+_FLOATS = (np.float16, np.float32)
+
+
 def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
     """Predictions of the arrays that `save_predictions` writes.
 
@@ -199,7 +202,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
             raise ValueError(f"{name} must differ from one another")
     for name in {"logits", "features", "familiarity"} & set(arrays):
         array = arrays[name]
-        if array.ndim != 2 or len(array) != len(ids) or array.dtype.kind != "f":
+        if array.ndim != 2 or len(array) != len(ids) or array.dtype not in _FLOATS:
             raise ValueError(f"{name} must be a table of numbers with a row for each of the photos")
     logits = arrays["logits"]
     if logits.shape[1] != len(labels):

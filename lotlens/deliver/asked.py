@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lotlens.audit.parts import LOCKED, read_split
+from lotlens.audit.parts import LOCKED
 from lotlens.deliver.model import Model
-from lotlens.deliver.own_data import OwnData, decide_labels
+from lotlens.deliver.own_data import OwnData, decide_labels, read_own_split
 from lotlens.errors import BundleError, InputError
 from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import decisions_path, read_decisions
@@ -78,7 +78,7 @@ def find_asked(
         raise InputError(f"{lot.source} holds no labelled photos to judge on")
     if labels is None and fingerprint(catalog) == model.card.fingerprint:
         # Judging on photos that the model has learnt by heart would be a lie.
-        own = OwnData(model, lot, read_split(model.run.split_path), undecided)
+        own = OwnData(model, lot, read_own_split(model, lot), undecided)
         return _ask_locked(own) if locked else _ask_held_out(own)
     if data is None and labels is None:
         raise BundleError(

@@ -7,9 +7,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lotlens.answering.answers import load_predictions
-from lotlens.audit.parts import count_folds, list_held_out, list_learnt, pair_sides, read_split
+from lotlens.audit.parts import (
+    FOLD,
+    LOCKED,
+    TRAIN,
+    VALIDATION,
+    count_folds,
+    list_held_out,
+    list_learnt,
+    pair_sides,
+    read_split,
+)
 from lotlens.deliver.model import Model
-from lotlens.errors import BundleError
+from lotlens.errors import BundleError, shorten
 from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import Decision, apply_decisions, decisions_path, read_decisions
 from lotlens.photos.fingerprint import fingerprint
@@ -57,9 +67,16 @@ class OwnData:
         """The run's stored answers to the photos held out of it.
 
         Raises:
-            BundleError: they are missing or damaged.
+            BundleError: they are missing or damaged, or are of other photos or classes.
         """
-        return load_predictions(self.model.run.validation_path)
+        path = self.model.run.validation_path
+        found = load_predictions(path)
+        if found.classes != self.model.card.classes or set(found.ids) != set(self.validation.ids):
+            raise BundleError(
+                f"the predictions {path} are not of the photos held out of this run, or of other"
+                " classes: the files of the run do not belong together"
+            )
+        return found
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
@@ -103,7 +120,33 @@ def open_own_data(model: Model) -> OwnData:
             f"the data of {model.run.path}, {lot.source}, have changed since it was trained: its"
             " validation photos are no longer known; put them back, or train anew"
         )
-    return OwnData(model, lot, read_split(model.run.split_path), undecided)
+    return OwnData(model, lot, read_own_split(model, lot), undecided)
+
+
+def read_own_split(model: Model, lot: Lot) -> Split:
+    """The split that a run was trained on.
+
+    Args:
+        model: the run.
+        lot: its data, as they were.
+
+    Raises:
+        BundleError: it is missing or damaged, or is that of another run.
+    """
+    path = model.run.split_path
+    split = read_split(path)
+    folds = [f"{FOLD}{number}" for number in range(1, count_folds(split) + 1)]
+    needed = set(folds) if len(folds) > 1 else {TRAIN, VALIDATION}
+    if set(split.parts) - {LOCKED} != needed:
+        told = shorten(", ".join(split.parts), 200)
+        raise BundleError(f"the split {path} is damaged: no run is trained on the parts {told}")
+    judged = {*list_held_out(split), *split.parts.get(LOCKED, ())}
+    if split.fingerprint != model.card.fingerprint or not judged <= set(lot.train.ids):
+        raise BundleError(
+            f"the split {path} is of other photos than the run was trained on: the files of the run"
+            " do not belong together"
+        )
+    return split
 
 
 def decide_labels(lot: Lot, decisions: Sequence[Decision]) -> Lot:

@@ -305,6 +305,8 @@ def _check_reference(
     neighbours: NDArray[np.float16],
 ) -> Reference:
     num_features = means.shape[1] if means.ndim == 2 else -1
+    with np.errstate(over="ignore"):
+        wide = neighbours.astype(np.float32)
     fits = (
         all(a.dtype.kind == "f" for a in (means, directions, variances, rest, neighbours))
         and means.size > 0
@@ -314,13 +316,13 @@ def _check_reference(
         and len(neighbours) > 0
         and variances.ndim == 1
         and rest.shape == ()
-        and all(np.isfinite(a).all() for a in (means, directions, variances, rest, neighbours))
+        and all(np.isfinite(a).all() for a in (means, directions, variances, rest, wide))
         and float(rest) > 0
         and bool((variances > 0).all())
     )
     if not fits:
         raise ValueError("its arrays have other shapes or values than they should")
-    return Reference(means, directions, variances, float(rest), neighbours.astype(np.float32))
+    return Reference(means, directions, variances, float(rest), wide)
 
 
 def _normalise(features: FloatArray) -> FloatArray:
