@@ -65,5 +65,5 @@ class Journal:
     def _read_about(self) -> object:
         try:
             return json.loads((self.path / _ABOUT).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
