@@ -19,9 +19,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+MOST_SHOWN = 20
+"""Mistakes of a recipe that a message shows."""
+
+_LONGEST = 500
+_LONGEST_WHOLE = 12_000
+
+
+def shorten(text: str, most: int = _LONGEST) -> str:
+    """Text for a message: cut where it is long, and signs that a screen might obey made visible."""
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in cut)
+
 
 class LotlensError(Exception):
-    """Base of every error a user can mend. The message says what, where, the value, what to do."""
+    """Base of every error a user can mend. The message says what, where, the value, what to do.
+
+    However much a file holds that is quoted in it, it is cut before it fills a screen.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        is_long = len(message) > _LONGEST_WHOLE
+        super().__init__(f"{message[:_LONGEST_WHOLE]}…" if is_long else message)
 
 
 class InputError(LotlensError):
@@ -32,17 +51,20 @@ class RecipeError(InputError):
     """A recipe holds mistakes.
 
     Attributes:
-        mistakes: one sentence per mistake, in the order of the recipe.
+        mistakes: one sentence per mistake, in the order of the recipe; the message shows the first
+            few.
     """
 
     def __init__(self, source: str, mistakes: Sequence[str]) -> None:
-        self.mistakes: tuple[str, ...] = tuple(mistakes)
-        head = f"recipe {source}: "
+        self.mistakes: tuple[str, ...] = tuple(map(shorten, mistakes))
+        head = f"recipe {shorten(source)}: "
         if len(self.mistakes) == 1:
             super().__init__(head + self.mistakes[0])
         else:
-            lines = "".join(f"\n  - {mistake}" for mistake in self.mistakes)
-            super().__init__(f"{head}{len(self.mistakes)} mistakes{lines}")
+            lines = "".join(f"\n  - {mistake}" for mistake in self.mistakes[:MOST_SHOWN])
+            more = len(self.mistakes) - MOST_SHOWN
+            lines += f"\n  and {more:,} more" if more > 0 else ""
+            super().__init__(f"{head}{len(self.mistakes):,} mistakes{lines}")
 
 
 class UnreadablePhoto(LotlensError):

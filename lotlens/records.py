@@ -1,20 +1,37 @@
 """The frozen types that pass between rooms; they know numpy and the standard library alone.
 
+Those that are stored check what they are read from: a file may be damaged, or made by anybody.
+
 Ids are never row numbers. Axes are named where arrays are made: N photos, K classes, F features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.texts import show
+from lotlens.values import (
+    quote,
+    read_count,
+    read_fields,
+    read_flag,
+    read_hash,
+    read_list,
+    read_mapping,
+    read_name,
+    read_number,
+    read_text,
+    read_whole,
+    read_word,
+    require_fields,
+)
 
 Targets = NDArray[np.int64]
 
@@ -29,6 +46,21 @@ FAMILIARITIES = METHODS[1:]
 
 MOST_FOLDS = 50
 """Each fold is a training, and a member of the ensemble that must be kept and asked."""
+
+MOST_CLASSES = 20_000
+"""Ten times as many as there are models of cars in the largest set of photos of them."""
+
+MOST_LEVELS = 5
+"""Levels of a backbone that a head may see."""
+
+ENGINES = ("torch", "onnx", "openvino")
+"""What a model may be for."""
+
+_MOST_PIXELS = 4096
+_TEMPERATURES = (1e-3, 1e3)
+"""Twice as far either way, in powers of ten, as a temperature is fitted."""
+_MOST_METRICS = 100
+_MOST_VIEWS = 20
 
 OK = "ok"
 """The status of a photo that was read and predicted. Any other status is the reason it was not."""
@@ -92,6 +124,17 @@ class CarClass:
     def shown(self) -> str:
         """Both, where they differ: "4 Niva"."""
         return self.name if self.name == self.label else f"{self.label} {self.name}"
+
+    @classmethod
+    def from_dict(cls, values: Any) -> CarClass:
+        """From plain values.
+
+        Raises:
+            ValueError: they are not a class's.
+        """
+        read = read_fields(values, {"label": read_name, "name": read_name})
+        require_fields(read, ("label", "name"))
+        return cls(**read)
 
 
 @dataclass(frozen=True)
@@ -399,6 +442,28 @@ class ImageSpec:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     interpolation: Interpolation = "bicubic"
 
+    @classmethod
+    def from_dict(cls, values: Any) -> ImageSpec:
+        """From plain values.
+
+        Raises:
+            ValueError: they describe no preprocessing.
+        """
+        read_side = partial(read_whole, least=1, most=_MOST_PIXELS)
+        read_mean = partial(read_number, least=0.0, most=1.0)
+        read_std = partial(read_number, least=1e-3, most=1e3)
+        readers: Mapping[str, Callable[[Any], Any]] = {
+            "height": read_side,
+            "width": read_side,
+            "fit": partial(read_word, words=get_args(Fit)),
+            "mean": partial(read_list, read=read_mean, least=3, most=3),
+            "std": partial(read_list, read=read_std, least=3, most=3),
+            "interpolation": partial(read_word, words=get_args(Interpolation)),
+        }
+        read = read_fields(values, readers)
+        require_fields(read, readers)
+        return cls(**read)
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -420,6 +485,24 @@ class Metric:
         """Plain values, ready for JSON, under a name that is known."""
         return {"value": self.value, "low": self.low, "high": self.high, "count": self.count}
 
+    @classmethod
+    def from_dict(cls, values: Any) -> Metric:
+        """From plain values with the name among them.
+
+        Raises:
+            ValueError: they are not a metric's.
+        """
+        readers: Mapping[str, Callable[[Any], Any]] = {
+            "name": read_name,
+            "value": read_number,
+            "low": read_number,
+            "high": read_number,
+            "count": read_count,
+        }
+        read = read_fields(values, readers)
+        require_fields(read, readers)
+        return cls(**read)
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -440,22 +523,30 @@ class Gate:
     strangers: Metric | None = None
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Gate:
+    def from_dict(cls, values: Any) -> Gate:
         """From plain values.
 
         Raises:
-            KeyError, TypeError, ValueError: they are not a gate's.
+            ValueError: they are not a gate's.
         """
-        if values["refuses"] not in ("unknown", "not a car") or values["method"] not in METHODS:
-            raise ValueError(f"no gate of this lotlens: {values!r}")
-        strangers = values.get("strangers")
-        return cls(
-            values["refuses"],
-            values["method"],
-            _read_number(values["threshold"]),
-            _read_metric(values["known"]),
-            None if strangers is None else _read_metric(strangers),
-        )
+        readers: Mapping[str, Callable[[Any], Any]] = {
+            "refuses": partial(read_word, words=("unknown", "not a car")),
+            "method": partial(read_word, words=METHODS),
+            "threshold": read_number,
+            "known": _read_share,
+            "strangers": lambda value: None if value is None else _read_share(value),
+        }
+        read = read_fields(values, readers)
+        require_fields(read, set(readers) - {"strangers"})
+        return cls(**read)
+
+
+def _read_share(values: Any) -> Metric:
+    """A metric that is a share of photos."""
+    metric = Metric.from_dict(values)
+    for value in (metric.value, metric.low, metric.high):
+        read_number(value, 0.0, 1.0)
+    return metric
 
 
 @dataclass(frozen=True)
@@ -482,40 +573,25 @@ class Refusal:
     references_sha256: str = ""
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Refusal:
+    def from_dict(cls, values: Any) -> Refusal:
         """From plain values; unknown keys are ignored.
 
         Raises:
-            KeyError, TypeError, ValueError: they are not a refusal's.
+            ValueError: they are not a refusal's.
         """
-        for key in ("gates", "tolerated"):
-            if not isinstance(values[key], (list, tuple)):
-                raise TypeError(f"{key} must be a list, not {values[key]!r}")
-        if not all(isinstance(flaw, str) for flaw in values["tolerated"]):
-            raise TypeError(f"tolerated must hold names, not {values['tolerated']!r}")
-        return cls(
-            tuple(Gate.from_dict(gate) for gate in values["gates"]),
-            _read_number(values["coverage"], most=1.0),
-            _read_number(values["candidate"], most=1.0),
-            _read_number(values["sure"], most=1.0),
-            tuple(values["tolerated"]),
-            int(_read_number(values["num_photos"])),
-            str(values["references_sha256"]),
-        )
-
-
-def _read_number(value: Any, most: float = float("inf")) -> float:
-    """A finite number; not negative and at most `most`, where that is given."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise TypeError(f"must be a number, not {value!r}")
-    if most != float("inf") and not 0 <= value <= most:
-        raise ValueError(f"must be within 0 to {most:g}, not {value!r}")
-    return float(value)
-
-
-def _read_metric(values: Mapping[str, Any]) -> Metric:
-    value, low, high = (_read_number(values[key], most=1.0) for key in ("value", "low", "high"))
-    return Metric(str(values["name"]), value, low, high, int(_read_number(values["count"])))
+        read_share = partial(read_number, least=0.0, most=1.0)
+        readers: Mapping[str, Callable[[Any], Any]] = {
+            "gates": partial(read_list, read=Gate.from_dict, least=0, most=2 * len(METHODS)),
+            "coverage": read_share,
+            "candidate": read_share,
+            "sure": read_share,
+            "tolerated": partial(read_list, read=read_name, least=0, most=_MOST_VIEWS),
+            "num_photos": read_count,
+            "references_sha256": read_hash,
+        }
+        read = read_fields(values, readers)
+        require_fields(read, readers)
+        return cls(**read)
 
 
 @dataclass(frozen=True)
@@ -584,25 +660,63 @@ class ModelCard:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
+    def from_dict(cls, values: Any) -> ModelCard:
         """The inverse of `to_dict`; unknown keys are ignored, so newer cards still load.
 
+        Whether the names of views, backbone and head are known is for those to say who know them.
+
         Raises:
-            KeyError, TypeError: a needed key is missing or of the wrong shape.
+            ValueError: a needed key is missing, or a value is not what it should be.
         """
-        known = {f.name for f in fields(cls)}
-        plain = {key: value for key, value in values.items() if key in known}
-        image = dict(plain["image"])
-        for key in ("mean", "std"):
-            image[key] = tuple(float(v) for v in image[key])
-        plain["image"] = ImageSpec(**image)
-        plain["classes"] = tuple(CarClass(**car) for car in plain["classes"])
-        plain["metrics"] = tuple(Metric(**metric) for metric in plain.get("metrics", ()))
-        plain["views"] = tuple(plain.get("views", ("whole",)))
-        plain["shares"] = tuple(plain.get("shares", ()))
-        if plain.get("refusal") is not None:
-            plain["refusal"] = Refusal.from_dict(plain["refusal"])
-        return cls(**plain)
+        read = read_fields(values, _CARD_READERS)
+        require_fields(read, _NEEDED)
+        card = cls(**read)
+        labels = card.labels
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise ValueError(f"classes: the label {quote(twice)} is there twice")
+        if len(set(card.views)) < len(card.views):
+            raise ValueError("views: one is named twice")
+        if card.commonest_label not in ("", *labels):
+            raise ValueError(f"commonest_label: {quote(card.commonest_label)} is no class")
+        return card
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the classes, in their order."""
+        return tuple(car.label for car in self.classes)
+
+
+_CARD_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "format_version": partial(read_whole, least=1, most=1_000),
+    "lotlens_version": read_text,
+    "classes": partial(read_list, read=CarClass.from_dict, least=1, most=MOST_CLASSES),
+    "image": ImageSpec.from_dict,
+    "backbone": read_name,
+    "recipe": read_mapping,
+    "fingerprint": read_hash,
+    "feature_levels": partial(read_whole, least=1, most=MOST_LEVELS),
+    "head": read_mapping,
+    "members": partial(read_whole, least=1, most=MOST_FOLDS),
+    "views": partial(read_list, read=read_name, least=1, most=_MOST_VIEWS),
+    "temperature": partial(read_number, least=_TEMPERATURES[0], most=_TEMPERATURES[1]),
+    "commonest_label": read_text,
+    "chosen": read_text,
+    "metrics": partial(read_list, read=Metric.from_dict, least=0, most=_MOST_METRICS),
+    "weights_sha256": read_hash,
+    "split_sha256": read_hash,
+    "answers_sha256": read_hash,
+    "synthetic": read_flag,
+    "shares": partial(read_list, read=read_number, least=0, most=MOST_FOLDS),
+    "refusal": lambda value: None if value is None else Refusal.from_dict(value),
+    "engine": partial(read_word, words=ENGINES),
+    "precision": partial(read_word, words=("fp32", "int8")),
+    "checked": read_mapping,
+}
+_NEEDED = (
+    *("format_version", "lotlens_version", "classes", "image", "backbone"),
+    *("recipe", "fingerprint"),
+)
 
 
 class Watcher(Protocol):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import itertools
-import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import (
@@ -29,15 +29,38 @@ from lotlens.files import (
 from lotlens.locks import hold
 from lotlens.records import ModelCard
 from lotlens.texts import restore_cell
+from lotlens.values import (
+    MOST_JSON_BYTES,
+    parse_json,
+    parse_yaml,
+    quote,
+    read_count,
+    read_fields,
+    read_mapping,
+    read_name,
+    read_named,
+    read_number,
+    read_text,
+    require_fields,
+)
 
 FORMAT_VERSION = 1
 """Version of the bundle: what card.json and the weights hold."""
 
 PATIENCE_S = 3600.0
 """How long one who has done all of the work waits to write it down in a run that others hold."""
+MOST_MODEL_BYTES = 2_000_000_000
+"""The largest file of a network, or of what it remembers, that is read."""
+
+MOST_TABLE_BYTES = 100_000_000
+"""The largest table of a run that is read."""
 
 _EXPORTED = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 """Engine -> the files of a network that was exported for it."""
+
+Escaping = Literal["strict", "surrogateescape"]
+_LONGEST_NAME = 100
+"""Bytes of a run folder's name before its number; most disks take 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -254,9 +277,12 @@ class RunFolder:
     def claim_next(cls, parent: Path, stem: str, what: str) -> Iterator[RunFolder]:
         """Claim the first free one of parent/stem-1, parent/stem-2, ...
 
+        What no folder can be called is left out of the stem: it never leads out of `parent`.
+
         Raises:
             OutputError: as `claim`.
         """
+        stem = plain_name(stem)
         with ExitStack() as claimed:
             for number in itertools.count(1):
                 path = parent / f"{stem}-{number}"
@@ -364,15 +390,16 @@ class RunFolder:
         """
         values = self._read_json(self.card_path)
         version = values.get("format_version")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if not isinstance(version, int) or isinstance(version, bool) or version > FORMAT_VERSION:
             raise BundleError(
-                f"{self.card_path} is of format {version!r}, this lotlens reads up to"
+                f"{self.card_path} is of format {quote(version)}, this lotlens reads up to"
                 f" {FORMAT_VERSION}: install a newer lotlens"
             )
-        try:
+        engine = values.get("engine", "torch")
+        if engine != "torch":
+            self.exported_paths(engine)
+        with _blame(self.card_path):
             return ModelCard.from_dict(values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"{self.card_path} is damaged: {error!r}") from error
 
     def read_references(self, sha256: str) -> bytes:
         """The file with what the model remembers, which the card vouches for.
@@ -380,10 +407,7 @@ class RunFolder:
         Raises:
             BundleError: it is missing, or not the file that the card describes.
         """
-        try:
-            data = self.references_path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"cannot read {self.references_path}: {error.strerror}") from error
+        data = _read_bytes(self.references_path)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise BundleError(
                 f"{self.references_path} is not the file that {self.card_path} describes (its"
@@ -391,16 +415,24 @@ class RunFolder:
             )
         return data
 
+    def read_weights(self) -> bytes:
+        """The file with the weights.
+
+        Raises:
+            BundleError: it cannot be read, or is larger than `MOST_MODEL_BYTES`.
+        """
+        return _read_bytes(self.weights_path)
+
     def exported_paths(self, engine: str) -> tuple[Path, ...]:
         """The files of a network that was exported for an engine.
 
         Raises:
             BundleError: no engine of this lotlens.
         """
-        if engine not in _EXPORTED:
+        if not isinstance(engine, str) or engine not in _EXPORTED:
             raise BundleError(
-                f"{self.card_path} names an engine {engine!r} that this lotlens does not know: it"
-                " is damaged, or of a newer lotlens; install a newer one"
+                f"{self.card_path} names an engine {quote(engine)} that this lotlens does not know:"
+                " it is damaged, or of a newer lotlens; install a newer one"
             )
         return tuple(self.path / name for name in _EXPORTED[engine])
 
@@ -429,12 +461,16 @@ class RunFolder:
         self._write_json(self.card_path, card.to_dict())
 
     def read_source(self) -> dict[str, Any]:
-        """What `write_source` stored: plain values.
+        """What `write_source` stored: plain values, "data" always among them.
 
         Raises:
             BundleError: it is missing or damaged.
         """
-        return self._read_json(self.source_path)
+        values = self._read_json(self.source_path, errors="surrogateescape")
+        with _blame(self.source_path):
+            known = read_fields(values, _SOURCE_READERS)
+            require_fields(known, ("data",))
+        return values | known
 
     def write_source(self, values: Mapping[str, Any]) -> None:
         self._write_json(self.source_path, values)
@@ -445,18 +481,12 @@ class RunFolder:
         Raises:
             BundleError: it is missing or damaged.
         """
-        import yaml  # slow to import, and answering does without
-
-        try:
-            values = yaml.safe_load(self.recipe_path.read_text("utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise BundleError(f"cannot read {self.recipe_path}: {error}") from error
-        if not isinstance(values, dict):
-            raise BundleError(f"{self.recipe_path} is damaged: it must hold a mapping")
-        return values
+        data = _read_bytes(self.recipe_path, MOST_JSON_BYTES)
+        with _blame(self.recipe_path):
+            return read_mapping(parse_yaml(data.decode("utf-8")))
 
     def write_recipe(self, values: Mapping[str, Any]) -> None:
-        import yaml
+        import yaml  # slow to import, and answering does without
 
         text = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False)
         write_text_atomically(self.recipe_path, text)
@@ -470,7 +500,11 @@ class RunFolder:
         "wall_s", and "cpu_s" of all threads and of the processes that augmented photos.
         """
         stored = self._read_json(self.timing_path) if self.timing_path.is_file() else {}
-        return {key: float(stored.get(key, 0.0)) for key in ("wall_s", "cpu_s")}
+        with _blame(self.timing_path):
+            return {
+                key: read_named(key, _read_seconds, stored.get(key, 0.0))
+                for key in ("wall_s", "cpu_s")
+            }
 
     @contextmanager
     def keep_time(self) -> Iterator[None]:
@@ -522,27 +556,25 @@ class RunFolder:
         Raises:
             BundleError: it cannot be read, or is damaged.
         """
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = [[restore_cell(cell) for cell in row] for row in csv.reader(file)]
-        except FileNotFoundError:
+        if not path.is_file():
             return []
-        except OSError as error:
-            raise BundleError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, csv.Error) as error:
-            raise BundleError(f"{path} is damaged: {error}") from error
-        return [dict(zip(rows[0], row, strict=False)) for row in rows[1:] if row]
-
-    def _read_json(self, path: Path) -> dict[str, Any]:
+        text = _read_bytes(path, MOST_TABLE_BYTES).decode("utf-8", "surrogateescape")
         try:
-            values = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise BundleError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
+            rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+        except csv.Error as error:
             raise BundleError(f"{path} is damaged: {error}") from error
-        if not isinstance(values, dict):
-            raise BundleError(f"{path} is damaged: it must hold a JSON object")
-        return values
+        columns = rows[0] if rows else []
+        for number, row in enumerate(rows, start=1):
+            if len(row) != len(columns):
+                raise BundleError(
+                    f"{path} is damaged: row {number} has {len(row)} cells, and the header"
+                    f" {len(columns)}"
+                )
+        rows = [[restore_cell(cell) for cell in row] for row in rows]
+        return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+    def _read_json(self, path: Path, errors: Escaping = "strict") -> dict[str, Any]:
+        return read_object(path, errors=errors)
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
         write_json_atomically(path, values)
@@ -556,11 +588,72 @@ def hash_files(files: Sequence[bytes]) -> str:
     return total.hexdigest()
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_object(path: Path, *, errors: Escaping = "strict") -> dict[str, Any]:
+    """A JSON file of a run: an object.
+
+    Args:
+        path: the file.
+        errors: "surrogateescape" where it holds names of files, which may be no UTF-8.
+
+    Raises:
+        BundleError: it is missing or damaged, or longer than `MOST_JSON_BYTES`.
+    """
+    data = _read_bytes(path, MOST_JSON_BYTES)
+    with _blame(path):
+        return read_mapping(parse_json(data, errors=errors))
+
+
+def plain_name(text: str) -> str:
+    """Text as the beginning of a file's name, which leads nowhere and which any disk takes."""
+    kept = "".join("-" if c in _UNFIT or not c.isprintable() else c for c in text)
+    cut = kept.encode("utf-8", "replace")[:_LONGEST_NAME].decode("utf-8", "ignore")
+    return cut.strip(". ") or "run"
+
+
+_UNFIT = frozenset('/\\:*?"<>|')
+"""What is no letter of a file's name on one system or another."""
+
+
+@contextmanager
+def _blame(path: Path) -> Iterator[None]:
+    """Say of a file that it is damaged, where its values are not what they should be."""
     try:
+        yield
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged: {error}") from error
+
+
+def _read_bytes(path: Path, most: int = MOST_MODEL_BYTES) -> bytes:
+    try:
+        # A pipe would keep us waiting for ever, and a device never end.
+        if path.exists() and not path.is_file():
+            raise BundleError(f"cannot read {path}: it is not a plain file")
+        size = path.stat().st_size
+        if size > most:
+            raise BundleError(
+                f"{path} is damaged: it has {size:,} bytes, and {most:,} at most are read"
+            )
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_seconds(value: Any) -> float:
+    return read_number(value, 0.0, 1e12)
+
+
+def _read_counts(value: Any) -> dict[str, int]:
+    return {
+        key: read_named(quote(key), read_count, one) for key, one in read_mapping(value).items()
+    }
+
+
+_SOURCE_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "data": read_name,
+    "lotlens_version": read_text,
+    "photos": _read_counts,
+    "test": read_count,
+}
 
 
 def _cpu_s() -> float:

@@ -1,6 +1,7 @@
 """A run folder is finished or it is not, and never anything between."""
 
 import json
+import os
 import threading
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -9,8 +10,8 @@ import pytest
 
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import atomic_path
-from lotlens.records import CarClass, Gate, ImageSpec, Metric, ModelCard, Refusal
-from lotlens.run import FORMAT_VERSION, RunFolder
+from lotlens.records import MOST_CLASSES, CarClass, Gate, ImageSpec, Metric, ModelCard, Refusal
+from lotlens.run import FORMAT_VERSION, MOST_MODEL_BYTES, RunFolder
 
 SHARE = Metric("share", 0.5, 0.4, 0.6, 10)
 CARD = ModelCard(
@@ -36,6 +37,8 @@ CARD = ModelCard(
 )
 REFUSAL = asdict(CARD.refusal)
 GATE = asdict(CARD.refusal.gates[0])
+IMAGE = asdict(CARD.image)
+METRIC = asdict(CARD.metrics[0])
 
 
 @pytest.fixture
@@ -109,13 +112,175 @@ def test_what_is_remembered_is_vouched_for(finished):
         {"refusal": REFUSAL | {"tolerated": [1]}},
         {"refusal": REFUSAL | {"num_photos": "many"}},
         {"refusal": REFUSAL | {"num_photos": float("inf")}},
+        {"refusal": REFUSAL | {"references_sha256": "no hash"}},
+        {"format_version": True},
+        {"format_version": 0},
+        *({"temperature": t} for t in (-1, 0, "1", None, True, [1], 1e-9, 1e9, 10**400)),
+        *({"temperature": float(t)} for t in ("nan", "inf", "-inf")),
+        {"classes": []},
+        {"classes": {}},
+        {"classes": [{"label": "0", "name": "a"}, {"label": "0", "name": "b"}]},
+        {"classes": [{"label": "", "name": "a"}]},
+        {"classes": [{"label": "0", "name": ""}]},
+        {"classes": [{"label": 0, "name": "a"}]},
+        {"classes": ["a", "b"]},
+        {"classes": [{"label": str(n), "name": "a"} for n in range(MOST_CLASSES + 1)]},
+        *(
+            {"image": IMAGE | change}
+            for change in (
+                {"height": 0},
+                {"height": -192},
+                {"height": 10**9},
+                {"height": 192.0},
+                {"height": "192"},
+                {"width": True},
+                {"width": 10**400},
+                {"fit": "squeeze"},
+                {"fit": ["pad"]},
+                {"interpolation": None},
+                {"mean": [0.5]},
+                {"mean": [0.5] * 4},
+                {"mean": 0.5},
+                {"mean": "0.5"},
+                {"mean": [0.5, 0.5, "0.5"]},
+                {"mean": [0.5, 0.5, float("nan")]},
+                {"mean": [0.5, 0.5, 128.0]},
+                {"std": [0.5, 0.5, 0]},
+                {"std": [0.5, 0.5, -0.5]},
+                {"std": [0.5, 0.5, 1e-30]},
+                {"std": [0.5, 0.5, float("inf")]},
+            )
+        ),
+        *({"backbone": b} for b in ("", 5, None, ["lite0"], "lite\u00000")),
+        *({"recipe": r} for r in (None, 5, "quick", [])),
+        *({"fingerprint": f} for f in (None, 5, "../abc", "A" * 64, "a" * 65)),
+        *({"weights_sha256": f} for f in (None, 5, "xyz")),
+        *({"feature_levels": n} for n in (0, -1, 6, "2", 2.0, None, True)),
+        *({"members": n} for n in (0, 51, "2", 2.0, None, True)),
+        *({"head": h} for h in (None, 5, "linear", [])),
+        *({"views": v} for v in ([], "whole", ["whole", "whole"], [1], [""], {})),
+        *({"commonest_label": c} for c in ("2", 5, None)),
+        {"chosen": None},
+        *({"metrics": [METRIC | change]} for change in ({"value": "0.5"}, {"count": -1})),
+        *({"metrics": [METRIC | change]} for change in ({"name": ""}, {"low": float("nan")})),
+        {"metrics": [METRIC] * 1000},
+        {"synthetic": "no"},
+        {"synthetic": 1},
+        {"shares": ["0.5", "0.5"]},
+        {"shares": [float("inf")]},
+        *({"engine": e} for e in ("tensorrt", None, ["onnx"], {})),
+        {"precision": "fp4"},
+        {"checked": []},
     ],
 )
 def test_damaged_cards_are_bundle_errors(finished, change):
     values = json.loads(finished.card_path.read_text("utf-8"))
     finished.card_path.write_text(json.dumps(values | change))
-    with pytest.raises(BundleError):
+    with pytest.raises(BundleError, match=r"card\.json") as caught:
         finished.read_card()
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("key", ["format_version", "classes", "image", "backbone", "fingerprint"])
+def test_cards_without_what_is_needed_are_refused(finished, key):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    del values[key]
+    finished.card_path.write_text(json.dumps(values))
+    with pytest.raises(BundleError, match=r"card\.json"):
+        finished.read_card()
+
+
+@pytest.mark.parametrize("key", list(IMAGE))
+def test_cards_without_a_part_of_the_preprocessing_are_refused(finished, key):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    del values["image"][key]
+    finished.card_path.write_text(json.dumps(values))
+    with pytest.raises(BundleError, match=f"image: {key} is missing"):
+        finished.read_card()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b'{"data": ""}',
+        b'{"data": 5}',
+        b'{"data": null}',
+        b'{"data": "a\\u0000b"}',
+        b'{"data": "a", "test": -1}',
+        b'{"data": "a", "test": "many"}',
+        b'{"data": "a", "photos": 5}',
+        b'{"data": "a", "photos": {"0": "many"}}',
+        b'{"data": "a", "photos": {"0": NaN}}',
+        b'{"data": "a", "data": "b"}',
+    ],
+)
+def test_damaged_sources_are_bundle_errors(finished, content):
+    finished.source_path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"source\.json is damaged"):
+        finished.read_source()
+
+
+def test_sources_may_be_called_by_any_bytes(finished):
+    name = os.fsdecode(b"/data/\xff\xfe")
+    finished.write_source({"data": name})
+    assert finished.read_source() == {"data": name}
+
+
+@pytest.mark.parametrize("content", [b'{"wall_s": "1"}', b'{"cpu_s": -1}', b'{"wall_s": 1e999}'])
+def test_damaged_timings_are_bundle_errors(finished, content):
+    finished.timing_path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"timing\.json is damaged"):
+        finished.read_timing()
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1\n", b"a\n1,2\n", b'a\n"1', b"a\n" + b"x" * 200_000])
+def test_damaged_histories_are_bundle_errors(finished, content):
+    finished.history_path.write_bytes(content)
+    with pytest.raises(BundleError, match=r"history\.csv is damaged"):
+        finished.read_history()
+
+
+def test_files_that_no_run_has_so_large_are_not_read(finished):
+    with finished.weights_path.open("wb") as file:
+        file.truncate(MOST_MODEL_BYTES + 1)
+    with pytest.raises(BundleError, match="2,000,000,000 at most"):
+        finished.read_weights()
+    with finished.card_path.open("wb") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(BundleError, match="16,000,000 at most"):
+        finished.read_card()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_are_not_waited_for(finished):
+    finished.card_path.unlink()
+    os.mkfifo(finished.card_path)
+    with pytest.raises(BundleError, match="not a plain file"):
+        finished.read_card()
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("cars-quick", "cars-quick"),
+        ("../../cars", "-..-cars"),
+        ("/etc/cars", "-etc-cars"),
+        ("..", "run"),
+        ("", "run"),
+        (".hidden", "hidden"),
+        ("a\\b:c\0d\n", "a-b-c-d-"),
+        ("машины", "машины"),
+        ("я" * 300, "я" * 50),
+        ("a" * 300, "a" * 100),
+        ("\udcff", "-"),
+    ],
+)
+def test_a_runs_name_never_leads_out_of_its_folder(tmp_path, stem, name):
+    run = RunFolder.create_next(tmp_path / "runs", stem)
+    assert run.path == tmp_path / "runs" / f"{name}-1"
+    assert RunFolder.create_next(tmp_path / "runs", stem).path.name == f"{name}-2"
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"null"])
@@ -298,5 +463,5 @@ def test_a_stopped_training_is_neither_cleared_nor_overwritten(tmp_path):
     assert run.read_recipe() == {"name": "quick"}
     run.remove_checkpoint()
     run.recipe_path.write_text("- 1")
-    with pytest.raises(BundleError, match="must hold a mapping"):
+    with pytest.raises(BundleError, match="must be a mapping"):
         run.read_recipe()

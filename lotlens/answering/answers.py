@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lotlens.answering.logits import softmax
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
 from lotlens.records import OK, CarClass, Predictions
+from lotlens.values import load_arrays
 
 COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
 """Of `to_rows`."""
@@ -174,28 +176,61 @@ def load_predictions(path: Path, sha256: str = "") -> Predictions:
         BundleError: the file is missing, damaged, no file of predictions, or another one.
     """
     try:
-        data = path.read_bytes()
-        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            raise ValueError("they are not those that the model card describes")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            classes = zip(arrays["labels"].tolist(), arrays["names"].tolist(), strict=True)
-            return Predictions(
-                tuple(arrays["ids"].tolist()),
-                arrays["logits"],
-                arrays.get("features"),
-                tuple(arrays["status"].tolist()),
-                tuple(CarClass(label, name) for label, name in classes),
-                tuple(map(str, arrays["flaws"].tolist())) if "flaws" in arrays else None,
-                np.asarray(arrays["familiarity"], np.float32) if "familiarity" in arrays else None,
-            )
+        if not path.is_file():  # a pipe would keep us waiting for ever
+            raise ValueError("no such file")
+        with path.open("rb") as file:
+            if sha256 and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise ValueError("they are not those that the model card describes")
+            file.seek(0)
+            return _check_arrays(load_arrays(file))
     except (
         OSError,
         EOFError,
         KeyError,
         ValueError,
         TypeError,
-        AttributeError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
         raise BundleError(f"the predictions {path} cannot be read: {error}") from error
+
+
+_FLOATS = (np.float16, np.float32)
+
+
+def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
+    """Predictions of the arrays that `save_predictions` writes.
+
+    Raises:
+        KeyError, ValueError: they are others, or do not belong together.
+    """
+    names = ("labels", "names", "ids", "status", *(["flaws"] if "flaws" in arrays else []))
+    for name in names:
+        if arrays[name].ndim != 1 or arrays[name].dtype.kind != "U":
+            raise ValueError(f"{name} must be a row of texts")
+    labels, ids = arrays["labels"].tolist(), tuple(arrays["ids"].tolist())
+    for name, values in (("labels", labels), ("ids", ids)):
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name} must differ from one another")
+    for name in {"logits", "features", "familiarity"} & set(arrays):
+        array = arrays[name]
+        if array.ndim != 2 or len(array) != len(ids) or array.dtype not in _FLOATS:
+            raise ValueError(f"{name} must be a table of numbers with a row for each of the photos")
+    logits = arrays["logits"]
+    if logits.shape[1] != len(labels):
+        raise ValueError(f"{logits.shape[1]} columns of logits for {len(labels)} classes")
+    predictions = Predictions(
+        ids,
+        logits,
+        arrays.get("features"),
+        tuple(arrays["status"].tolist()),
+        tuple(CarClass(*both) for both in zip(labels, arrays["names"].tolist(), strict=True)),
+        tuple(arrays["flaws"].tolist()) if "flaws" in arrays else None,
+        np.asarray(arrays["familiarity"], np.float32) if "familiarity" in arrays else None,
+    )
+    if not np.isfinite(logits[predictions.answered]).all():
+        raise ValueError("photos that were answered have logits that are no numbers")
+    return predictions

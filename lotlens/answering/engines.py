@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lotlens.errors import BundleError
+from lotlens.answering.protobuf import check_self_contained
+from lotlens.errors import BundleError, shorten
 from lotlens.extras import import_extra
 from lotlens.records import FloatArray, ModelCard
 from lotlens.threads import map_ahead
@@ -99,8 +101,12 @@ def open_onnx(model: bytes, *, num_streams: int = 1) -> Engine:
         num_streams: threads that will call it; with 1 each call takes all cores.
 
     Raises:
-        BundleError: it is no such network.
+        BundleError: it is no such network, or it leads to other files.
     """
+    try:
+        check_self_contained(model)
+    except ValueError as error:
+        raise BundleError(f"ONNX Runtime cannot use the network: {error}") from error
     silence_onnxruntime()
     import onnxruntime
 
@@ -109,6 +115,8 @@ def open_onnx(model: bytes, *, num_streams: int = 1) -> Engine:
     options.intra_op_num_threads = 1 if num_streams > 1 else 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # It has a format of its own, which was not looked through.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # Threads that spin after an answer take the cores from what comes next: numpy's took 40 ms
     # instead of 2 to measure how familiar a photo is.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -123,7 +131,12 @@ def open_onnx(model: bytes, *, num_streams: int = 1) -> Engine:
     _check_names([i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
 
     def answer(batch: FloatArray) -> Answers:
-        logits, features = session.run(OUTPUTS, {INPUT: np.ascontiguousarray(batch)})
+        try:
+            logits, features = session.run(OUTPUTS, {INPUT: np.ascontiguousarray(batch)})
+        except Exception as error:
+            raise BundleError(
+                f"ONNX Runtime cannot use the network: {_first_line(error)}"
+            ) from error
         return logits, features
 
     return Engine(answer, num_streams)
@@ -142,6 +155,7 @@ def open_openvino(model: bytes, weights: bytes, *, num_streams: int = 1) -> Engi
         MissingExtra: openvino is not installed.
     """
     openvino = import_extra("openvino", "openvino")
+    _check_xml(model)
     settings: dict[str, Any] = {
         "NUM_STREAMS": num_streams,
         # Left alone, it computes in bfloat16 where the CPU can, and answers otherwise than checked.
@@ -194,6 +208,20 @@ def convert_to_openvino(model: bytes, metadata: Mapping[str, str]) -> tuple[byte
         return target.read_bytes(), target.with_suffix(".bin").read_bytes()
 
 
+def _check_xml(model: bytes) -> None:
+    """Make sure that a network is plain XML: OpenVINO reads ONNX and others in its place too.
+
+    Raises:
+        BundleError: it is something else, or has entities, which may name other files.
+    """
+    if not model.lstrip()[:5].startswith((b"<?xml", b"<net")) or b"\0" in model:
+        raise BundleError("OpenVINO cannot use the network: it is no XML file of OpenVINO")
+    if re.search(rb"<!\s*(?:doctype|entity)", model, re.IGNORECASE):
+        raise BundleError(
+            "OpenVINO cannot use the network: its XML has entities, which are not read"
+        )
+
+
 def _check_names(inputs: list[str], outputs: list[str]) -> None:
     if inputs != [INPUT] or sorted(outputs) != sorted(OUTPUTS):
         raise BundleError(
@@ -203,4 +231,4 @@ def _check_names(inputs: list[str], outputs: list[str]) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return shorten((str(error).strip().splitlines() or [type(error).__name__])[0])

@@ -20,6 +20,7 @@ from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
 from lotlens.photos.fingerprint import Stamp, list_stamps
 from lotlens.records import OK, Catalog
+from lotlens.values import load_arrays
 
 _DIGEST = 32  # bytes of a SHA-256
 
@@ -75,15 +76,16 @@ def read_known(path: Path) -> KnownPhotos:
     Raises:
         BundleError: it is damaged.
     """
-    if not path.exists():
+    if not path.is_file():
         return KnownPhotos({}, ())
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            ids, status, paths = (_unpack(arrays[name]) for name in ("ids", "status", "paths"))
-            digests = _shape(arrays["digests"], np.uint8, len(ids), _DIGEST)
-            hashes = _shape(arrays["hashes"], np.float16, len(ids), HASH_SIDE, HASH_SIDE)
-            sizes = _shape(arrays["sizes"], np.int64, len(ids), 2).tolist()
-            stamps = _shape(arrays["stamps"], np.int64, len(paths), 3).tolist()
+        with path.open("rb") as file:
+            arrays = load_arrays(file)
+        ids, status, paths = (_unpack(arrays[name]) for name in ("ids", "status", "paths"))
+        digests = _shape(arrays["digests"], np.uint8, len(ids), _DIGEST)
+        hashes = _shape(arrays["hashes"], np.float16, len(ids), HASH_SIDE, HASH_SIDE)
+        sizes = _shape(arrays["sizes"], np.int64, len(ids), 2).tolist()
+        stamps = _shape(arrays["stamps"], np.int64, len(paths), 3).tolist()
         if len(status) != len(ids):
             raise ValueError("its parts are of different lengths")
     except Exception as error:  # whatever is wrong with it, the file is not what was written

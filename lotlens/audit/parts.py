@@ -8,7 +8,7 @@ import io
 import json
 from pathlib import Path
 
-from lotlens.errors import BundleError
+from lotlens.errors import BundleError, shorten
 from lotlens.files import write_rows_atomically
 from lotlens.records import Split
 from lotlens.texts import restore_cell
@@ -17,6 +17,7 @@ TRAIN = "train"
 VALIDATION = "validation"
 LOCKED = "locked"
 FOLD = "fold-"
+_LONGEST_SEED = 20  # signs; Python refuses to read whole numbers of thousands
 _COLUMNS = ("Id", "Part", "Seed", "Fingerprint")
 
 
@@ -81,6 +82,8 @@ def read_split(path: Path) -> Split:
         BundleError: the file is missing or damaged, or names a photo twice.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise BundleError(f"the split {path} cannot be read: it is not a plain file")
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         rows = [[restore_cell(cell) for cell in row] for row in reader]
@@ -97,10 +100,12 @@ def read_split(path: Path) -> Split:
     seen: set[str] = set()
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(_COLUMNS) or row[2:] != rows[1][2:] or not _is_whole(row[2]):
-            raise BundleError(f"the split {path} is damaged at row {number}: {','.join(row)}")
+            told = shorten(",".join(row), 200)
+            raise BundleError(f"the split {path} is damaged at row {number}: {told}")
         id_, part = row[:2]
         if id_ in seen:
-            raise BundleError(f"the split {path} names the photo {id_} twice; draw it anew")
+            told = shorten(id_, 200)
+            raise BundleError(f"the split {path} names the photo {told} twice; draw it anew")
         seen.add(id_)
         parts.setdefault(part, []).append(id_)
     return Split(
@@ -109,4 +114,4 @@ def read_split(path: Path) -> Split:
 
 
 def _is_whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+    return len(text) <= _LONGEST_SEED and text.removeprefix("-").isdecimal()

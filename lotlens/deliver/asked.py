@@ -81,7 +81,7 @@ def find_asked(
         raise InputError(f"{lot.source} holds no labelled photos to judge on")
     if labels is None and fingerprint(catalog) == model.card.fingerprint:
         # Judging on photos that the model has learnt by heart would be a lie.
-        own = OwnData(model, lot, read_own_split(model), undecided)
+        own = OwnData(model, lot, read_own_split(model, lot), undecided)
         return _ask_locked(own) if locked else _ask_held_out(own)
     if data is None and labels is None:
         raise BundleError(

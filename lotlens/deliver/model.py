@@ -62,6 +62,7 @@ class Model:
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.card: ModelCard = run.read_card()
+        read_views(self.card)
         self.members: tuple[Model, ...] = _open_members(run, self.card)
 
     @property

@@ -9,6 +9,10 @@ from functools import cached_property
 from lotlens.answering.answers import load_predictions
 from lotlens.audit.known import read_known
 from lotlens.audit.parts import (
+    FOLD,
+    LOCKED,
+    TRAIN,
+    VALIDATION,
     count_folds,
     hash_split,
     list_held_out,
@@ -17,7 +21,7 @@ from lotlens.audit.parts import (
     read_split,
 )
 from lotlens.deliver.model import Model
-from lotlens.errors import BundleError
+from lotlens.errors import BundleError, shorten
 from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import Decision, apply_decisions, decisions_path, read_decisions
 from lotlens.photos.fingerprint import fingerprint, trust_stamps
@@ -65,9 +69,15 @@ class OwnData:
         """The run's stored answers to the photos held out of it.
 
         Raises:
-            BundleError: they are missing or damaged.
+            BundleError: they are missing or damaged, or are of other photos or classes.
         """
-        return read_own_answers(self.model)
+        found = read_own_answers(self.model)
+        if found.classes != self.model.card.classes or set(found.ids) != set(self.validation.ids):
+            raise BundleError(
+                f"the predictions {self.model.run.validation_path} are not of the photos held out"
+                " of this run, or of other classes: the files of the run do not belong together"
+            )
+        return found
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
@@ -112,21 +122,38 @@ def open_own_data(model: Model) -> OwnData:
             f"the data of {model.run.path}, {lot.source}, have changed since it was trained: its"
             " validation photos are no longer known; put them back, or train anew"
         )
-    return OwnData(model, lot, read_own_split(model), undecided)
+    return OwnData(model, lot, read_own_split(model, lot), undecided)
 
 
-def read_own_split(model: Model) -> Split:
+def read_own_split(model: Model, lot: Lot | None = None) -> Split:
     """The split that a run was trained with.
 
+    Args:
+        model: the run.
+        lot: its data, as they were, to compare with.
+
     Raises:
-        BundleError: it is missing, damaged, or another one than the card names.
+        BundleError: it is missing or damaged, or another one than the card names.
     """
-    run = model.run
-    split = read_split(run.split_path)
+    path = model.run.split_path
+    split = read_split(path)
+    folds = [f"{FOLD}{number}" for number in range(1, count_folds(split) + 1)]
+    needed = set(folds) if len(folds) > 1 else {TRAIN, VALIDATION}
+    if set(split.parts) - {LOCKED} != needed:
+        told = shorten(", ".join(split.parts), 200)
+        raise BundleError(f"the split {path} is damaged: no run is trained on the parts {told}")
     if model.card.split_sha256 not in ("", hash_split(split)):
         raise BundleError(
-            f"{run.split_path} is not the split that the model of {run.card_path} was trained with:"
+            f"{path} is not the split that the model of {model.run.card_path} was trained with:"
             " photos that it has learnt could be judged; put the file back, or train anew"
+        )
+    judged = {*list_held_out(split), *split.parts.get(LOCKED, ())}
+    if split.fingerprint != model.card.fingerprint or (
+        lot is not None and not judged <= set(lot.train.ids)
+    ):
+        raise BundleError(
+            f"the split {path} is of other photos than the run was trained on: the files of the run"
+            " do not belong together"
         )
     return split
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lotlens.errors import InputError
+from lotlens.errors import InputError, shorten
 from lotlens.files import write_rows_atomically
 from lotlens.improve.outside import Vetted
 from lotlens.intervals import measure_share
@@ -249,7 +249,9 @@ def read_additions(path: Path, classes: Sequence[CarClass]) -> tuple[Addition, .
             locator = Locator(_read_file(file), _read_members(members))
             additions[id_] = Addition(Photo(id_, locator, label), _read_weight(weight))
         except ValueError as error:
-            raise InputError(f"{path}, row {number} is no addition: {error}") from error
+            raise InputError(
+                f"{path}, row {number} is no addition: {shorten(str(error))}"
+            ) from error
     return tuple(additions.values())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lotlens.errors import InputError
+from lotlens.errors import InputError, shorten
 from lotlens.files import write_rows_atomically
 from lotlens.photos.tables import read_own_table, require_columns
 from lotlens.records import CarClass, Doubt
@@ -345,7 +345,7 @@ def read_doubts(path: Path) -> tuple[Doubt, ...]:
             about = (cells["Id"], cells["Label"], cells["Suggested"])
             doubts.append(Doubt(*about, chance, own, total, reasons))
         except ValueError as error:
-            raise InputError(f"{path}, row {number} is no doubt: {error}") from error
+            raise InputError(f"{path}, row {number} is no doubt: {shorten(str(error))}") from error
     return tuple(doubts)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from lotlens.errors import InputError
 from lotlens.files import write_rows_atomically
 from lotlens.improve.gate import Judgement
 from lotlens.improve.plan import RoundPlan
 from lotlens.photos.tables import read_own_table, require_columns
 from lotlens.run import RunFolder
+from lotlens.values import read_count, read_named, read_number
 
 _COLUMNS = (
     *("Round", "Run", "Parent", "What", "Added", "Hard", "Relabelled", "LeftOut", "Judged"),
@@ -27,9 +30,31 @@ def read_rounds(run: RunFolder) -> tuple[Mapping[str, str], ...]:
         return ()
     table = read_own_table(run.rounds_path)
     places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})
-    return tuple(
+    rows = tuple(
         dict(zip(_COLUMNS, (row[place] for place in places), strict=True)) for row in table.rows
     )
+    for number, row in enumerate(rows, start=2):
+        try:
+            for column, read in _NUMBERS.items():
+                read_named(column, read, _parse(row[column]))
+        except ValueError as error:
+            raise InputError(f"{run.rounds_path} is damaged at row {number}: {error}") from error
+    return rows
+
+
+def _parse(text: str) -> object:
+    """The number that a cell holds, or else its text."""
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        return float(text)
+    return text
+
+
+_NUMBERS: Mapping[str, Callable[[object], object]] = {
+    **dict.fromkeys(("Round", "Added", "Hard", "Relabelled", "LeftOut", "Photos"), read_count),
+    **dict.fromkeys(("Before", "After", "Difference", "Low", "High"), read_number),
+}
 
 
 def write_rounds(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -6,12 +6,12 @@ one only if the gate says so.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lotlens.deliver.model import Model
 from lotlens.errors import BundleError, InputError
@@ -23,11 +23,25 @@ from lotlens.improve.vetting import Vetting
 from lotlens.photos.tables import list_some, read_own_table, require_columns
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Cosine, Finetune, Recipe, Size
-from lotlens.run import RunFolder
+from lotlens.run import RunFolder, read_object
+from lotlens.values import (
+    read_count,
+    read_fields,
+    read_flag,
+    read_list,
+    read_mapping,
+    read_name,
+    read_number,
+    read_text,
+    read_whole,
+    read_word,
+    require_fields,
+)
 
 _HARD_EPOCHS = 3
 _HARD_RATE = 0.1  # times the rate of the stage that it is made of
 _HARD_SHARE = 0.5  # of the layer groups, where the recipe has no fine-tuning of its own
+_MOST_WEIGHT = 1_000.0
 _WEIGHT_COLUMNS = ("Id", "Weight")
 
 
@@ -164,14 +178,14 @@ def read_plan(folder: RunFolder, model: Model) -> RoundPlan:
         read_additions(folder.additions_path, model.card.classes),
         _read_weights(folder.photo_weights_path),
         values["hard"],
-        tuple(values["relabelled"]),
-        tuple(values["left_out"]),
+        values["relabelled"],
+        values["left_out"],
         values["anew"],
         parse_recipe(folder.read_recipe(), source=str(folder.recipe_path)),
         parse_recipe(values["base_recipe"], source=str(folder.round_path)),
         values["judged_on"],
         values["rule"],
-        tuple(values["failing"]),
+        values["failing"],
     )
 
 
@@ -190,15 +204,29 @@ def read_round(path: Path) -> dict[str, Any]:
     Raises:
         BundleError: the file is damaged.
     """
+    values = read_object(path, errors="surrogateescape")
     try:
-        values = json.loads(path.read_text("utf-8"))
-        if not isinstance(values["round"], int) or not isinstance(values["base_recipe"], dict):
-            raise ValueError("not a round")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BundleError(
-            f"{path} is damaged ({error!r}): restore it, or use another run"
-        ) from error
-    return dict(values)
+        known = read_fields(values, _ROUND_READERS)
+        require_fields(known, _ROUND_READERS)
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged ({error}): restore it, or use another run") from error
+    return values | known
+
+
+_read_ids = partial(read_list, read=read_text, least=0, most=10_000_000)
+_ROUND_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "parent": read_name,
+    "round": partial(read_whole, least=1, most=1_000_000),
+    "outside": lambda value: None if value is None else read_mapping(value),
+    "hard": read_count,
+    "relabelled": _read_ids,
+    "left_out": _read_ids,
+    "anew": read_flag,
+    "base_recipe": read_mapping,
+    "judged_on": partial(read_word, words=("locked", "folds", "validation")),
+    "rule": partial(read_word, words=get_args(Rule)),
+    "failing": _read_ids,
+}
 
 
 def read_base(model: Model) -> Recipe:
@@ -214,11 +242,13 @@ def read_base(model: Model) -> Recipe:
 
 
 def _read_weights(path: Path) -> dict[str, float]:
-    if path.read_bytes().count(b"\n") <= 1:
-        return {}
-    table = read_own_table(path)
+    table = read_own_table(path, may_lack_rows=True)
     places = require_columns(table, id=("id",), weight=("weight",))
-    try:
-        return {row[places[0]]: float(row[places[1]]) for row in table.rows}
-    except ValueError as error:
-        raise BundleError(f"{path} is damaged: {error}") from error
+    weights: dict[str, float] = {}
+    for number, row in enumerate(table.rows, start=2):
+        id_, text = (row[place] for place in places)
+        try:
+            weights[id_] = read_number(float(text), 0.0, _MOST_WEIGHT)
+        except ValueError as error:
+            raise BundleError(f"{path} is damaged at row {number}: {error}") from error
+    return weights

@@ -71,7 +71,8 @@ class Member:
 
     Attributes:
         raw: the name as zipfile knows it; this is what a Locator holds.
-        name: the name as its author saw it: Cyrillic restored, composed (NFC), "/" between parts.
+        name: the name as its author saw it: Cyrillic restored, composed (NFC), "/" between parts,
+            none of which is empty or ".".
         size: bytes when unpacked.
         crc: CRC-32 of the content, from the directory.
     """
@@ -154,8 +155,9 @@ class PhotoReader:
             return archive.read(locator.members[-1], self.max_bytes)
 
     def list_members(self, archive: Locator) -> tuple[Member, ...]:
-        """The files in a zip, in the order of its directory.
+        """The files in a zip, one for each name, in the order of its directory.
 
+        Of several members of one name the last counts, as for every program that unpacks them.
         Folders, symbolic links and what systems add (`__MACOSX`, hidden files, Thumbs.db) are left
         out. A link is never followed: its target would lie outside the archive.
 
@@ -180,6 +182,19 @@ class PhotoReader:
         self.list_members(archive)
         with self._lock:
             return tuple(self._archive(archive).hidden)
+
+    def list_repeated(self, archive: Locator) -> tuple[tuple[str, bool], ...]:
+        """Members that `list_members` leaves out since a later one has their name.
+
+        Returns:
+            the name, and whether the two hold the same, for each.
+
+        Raises:
+            InputError: as `list_members`.
+        """
+        self.list_members(archive)
+        with self._lock:
+            return tuple(self._archive(archive).repeated)
 
     def peek(self, locator: Locator, count: int) -> bytes:
         """The first bytes of a file, by which its format is told; none where it cannot be read."""
@@ -243,6 +258,7 @@ class _Archive:
         self._stream = stream
         self._locator = locator
         self.hidden: list[str] = []
+        self.repeated: list[tuple[str, bool]] = []
         try:
             self._zip = zipfile.ZipFile(stream)
         except _DAMAGE as error:
@@ -259,13 +275,21 @@ class _Archive:
         infos = self._zip.infolist()
         self._check_bomb(infos)
         members = []
-        self.hidden = []
+        self.hidden, self.repeated = [], []
+        latest: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = _restore_name(info)
             self._check_name(name)
-            name = name.removeprefix("./")
-            if not name or name.endswith("/"):
+            # "a//b" and "a/./b" are one place with "a/b", where only one file can lie.
+            place = "/".join(part for part in name.split("/") if part not in ("", "."))
+            if not place or name.endswith("/"):
                 continue
+            earlier = latest.pop(place, None)
+            if earlier is not None:
+                is_same = (earlier.file_size, earlier.CRC) == (info.file_size, info.CRC)
+                self.repeated.append((place, is_same))
+            latest[place] = info
+        for name, info in latest.items():
             if stat.S_ISLNK(info.external_attr >> 16) or is_hidden(name):
                 self.hidden.append(name)
                 continue

@@ -331,6 +331,9 @@ def make_ids(
         files: to name.
         taken: ids that others have.
         paths: file -> its path in the whole source; where even that is not unique, its locator.
+
+    Returns:
+        one for each, none of them twice or taken.
     """
     bases = Counter(file.base for file in files)
     names = Counter(file.name for file in files)
@@ -348,7 +351,23 @@ def make_ids(
             ids.append(whole)
         else:
             ids.append(str(file.locator))
-    return ids
+    return _number_twins(ids, taken)
+
+
+def _number_twins(ids: Sequence[str], taken: Collection[str]) -> list[str]:
+    """Ids with a number where one is there twice: two names may look alike however they are made.
+
+    As a file called a.zip!b.jpg does, and the photo b.jpg in a zip called a.zip.
+    """
+    used = set(taken)
+    numbered = []
+    for id_ in ids:
+        own, number = id_, 2
+        while own in used:
+            own, number = f"{id_} ({number})", number + 1
+        used.add(own)
+        numbered.append(own)
+    return numbered
 
 
 def make_unlabelled(files: Sequence[File], taken: Collection[str] = ()) -> tuple[Photo, ...]:

@@ -41,7 +41,8 @@ class LabelRules:
     def of(cls, settings: Any) -> LabelRules:
         """Of the plain values of `recipes.schema.Labels`; what is missing or odd is as usual."""
         values = settings if isinstance(settings, Mapping) else {}
-        fold, keep = values.get("fold"), values.get("keep") or ()
+        fold, keep = values.get("fold"), values.get("keep")
+        keep = keep if isinstance(keep, (list, tuple)) else ()
         words = [tidy_label(str(word)).casefold() for word in keep]
         return cls(fold if isinstance(fold, bool) else None, frozenset(words))
 

@@ -534,6 +534,7 @@ class Opener:
                 kind = name_kind(name)
                 counts[_UNUSED.get(kind, "no photos"), kind] += 1
         counts.update({("system files", kind): num for kind, num in survey.hidden.items()})
+        counts.update(survey.repeated)
         ordered = sorted(counts.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))
         return [PassedOver(*key, count) for key, count in ordered]
 

@@ -109,6 +109,7 @@ class Survey:
         listed: every file of the places that were opened -> its name.
         used: tables and zips that were read.
         hidden: kind of a system's own files -> how many were passed over.
+        repeated: (reason, kind) of members of zips that later ones take the place of -> how many.
         links: folders that are links, with what became of them.
         notes: what else was decided, one sentence each.
     """
@@ -118,6 +119,7 @@ class Survey:
         self.listed: dict[Locator, str] = {}
         self.used: set[Locator] = set()
         self.hidden: Counter[str] = Counter()
+        self.repeated: Counter[tuple[str, str]] = Counter()
         self.links: list[str] = []
         self.notes: list[str] = []
 
@@ -167,8 +169,22 @@ def open_zip(locator: Locator, survey: Survey) -> Place:
     ]
     if locator not in survey.used:
         survey.hidden.update(map(_name_hidden, survey.reader.list_hidden(locator)))
+        _tell_repeated(locator, survey)
         survey.used.add(locator)
     return Place(str(locator), tuple(sorted(files, key=lambda file: file.name)))
+
+
+def _tell_repeated(locator: Locator, survey: Survey) -> None:
+    repeated = survey.reader.list_repeated(locator)
+    for name, is_same in repeated:
+        how = "the same" if is_same else "with other contents"
+        survey.repeated[f"twice in a zip, {how}: the last is read", name_kind(name)] += 1
+    differing = list(dict.fromkeys(name for name, is_same in repeated if not is_same))
+    if differing:
+        survey.note(
+            f"{locator} holds {list_some(differing, 3)} more than once, with different contents:"
+            " the last one is read"
+        )
 
 
 def _holds_decisions(name: str) -> bool:

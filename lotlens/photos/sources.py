@@ -33,6 +33,7 @@ from lotlens.photos.tables import (
     list_some,
 )
 from lotlens.records import (
+    MOST_CLASSES,
     Catalog,
     Locator,
     Lot,
@@ -168,6 +169,11 @@ def check_trainable(lot: Lot) -> None:
     if len(lot.train.classes) < 2:
         raise InputError(
             f"{lot.source} has one class ({lot.train.names[0]}); training needs at least two"
+        )
+    if len(lot.train.classes) > MOST_CLASSES:
+        raise InputError(
+            f"{lot.source} has {len(lot.train.classes):,} classes, and {MOST_CLASSES:,} at most are"
+            " learnt: is the label a photo's own number?"
         )
     similar = [finding.sentence for finding in lot.findings if finding.check == SIMILAR]
     if similar:

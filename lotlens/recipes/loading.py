@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from lotlens.errors import InputError, RecipeError
+from lotlens.errors import InputError, RecipeError, shorten
 from lotlens.recipes.mistakes import describe_mistake, is_echo, suggest
 from lotlens.recipes.schema import OPTIMISERS, Finetune, Recipe, from_name
+from lotlens.values import MOST_YAML_BYTES, parse_yaml, quote
+
+_EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,9}")
 
 
 def resolve_recipe(recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
@@ -50,13 +52,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     """
     source, text = _read(name_or_path)
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: a date that does not exist, such as 2026-13-01.
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise InputError(f"recipe {source} is not valid YAML{where}: {problem}") from error
+        values = parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"recipe {source} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"recipe {source} must be a mapping of keys to values")
     mistakes = [m for m in (_override(values, text) for text in overrides) if m]
@@ -159,10 +157,7 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
         return name, (resources.files("lotlens") / "recipes" / f"{name}.yaml").read_text("utf-8")
     path = Path(name_or_path)
     if path.suffix.lower() in (".yaml", ".yml"):
-        try:
-            return name, path.read_text("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"recipe file {name} cannot be read: {error}") from error
+        return name, _read_file(path)
     known = list_recipes()
     raise InputError(
         f"no recipe named {name!r}{suggest(name, known)}; the built-in ones are"
@@ -170,33 +165,48 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
     )
 
 
+def _read_file(path: Path) -> str:
+    try:
+        # A pipe would keep us waiting for ever.
+        if path.exists() and not path.is_file():
+            raise InputError(f"recipe file {path} cannot be read: it is not a plain file")
+        with path.open("rb") as file:
+            data = file.read(MOST_YAML_BYTES + 1)
+        if len(data) > MOST_YAML_BYTES:
+            raise InputError(f"recipe file {path} is longer than {MOST_YAML_BYTES:,} bytes")
+        return data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"recipe file {path} cannot be read: {error}") from error
+
+
 def _override(values: dict[str, Any], text: str) -> str | None:
     """Apply one "path=value" to `values` in place; a sentence if it cannot be."""
+    told = f"--set {shorten(text, 200)}"
     path, equals, raw = text.partition("=")
     if not equals or not path.strip():
-        return f"--set {text}: write it as path.to.key=value, such as stages.1.lr=3e-4"
+        return f"{told}: write it as path.to.key=value, such as stages.1.lr=3e-4"
     try:
-        value = yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return f"--set {text}: the value {raw!r} is not valid YAML"
-    if isinstance(value, str):
-        # YAML 1.1 reads 3e-4 as text for want of a dot; people mean the number.
-        with contextlib.suppress(ValueError):
-            value = float(value)
+        value = parse_yaml(raw)
+    except ValueError as error:
+        return f"{told}: the value cannot be read: {error}"
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        # YAML reads 3e-4 as text for want of a dot; people mean the number.
+        value = float(value)
     keys = path.strip().split(".")
     here: Any = values
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(here, list):
-            if not key.isdecimal() or int(key) >= len(here):
-                where = ".".join(keys[:depth])
-                return f"--set {text}: {where} has items 0 to {len(here) - 1}, not {key!r}"
+            if not key.isdecimal() or len(key) > 9 or int(key) >= len(here):
+                where = shorten(".".join(keys[:depth]), 100)
+                return f"{told}: {where} has items 0 to {len(here) - 1}, not {quote(key)}"
             slot: Any = int(key)
         elif isinstance(here, dict):
             slot = key
             here.setdefault(key, None)
         else:
-            return f"--set {text}: {'.'.join(keys[:depth])} is a single value, it has no {key!r}"
+            where = shorten(".".join(keys[:depth]), 100)
+            return f"{told}: {where} is a single value, it has no {quote(key)}"
         if last:
             here[slot] = value
         else:

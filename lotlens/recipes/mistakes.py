@@ -11,12 +11,14 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from lotlens.recipes.schema import Finetune, Recipe
+from lotlens.values import quote
 
 _PLAIN = {
     "Input should be": "must be",
     "a valid tuple": "a list",
     "Tuple": "the list",
     " after validation": "",
+    "Value error, ": "",
 }
 """What pydantic says, and what people who write recipes say."""
 
@@ -39,8 +41,8 @@ def describe_mistake(problem: Mapping[str, Any]) -> str:
         return f"{path}.{key}: {tag!r} is not one of {', '.join(known)}{suggest(tag, known)}"
     if kind == "literal_error":
         words = _words_in(annotation)
-        hint = suggest(str(given), words)
-        return f"{path}: {reprlib.repr(given)} is not one of {', '.join(words)}{hint}"
+        hint = suggest(given, words) if isinstance(given, str) else ""
+        return f"{path}: {_show(given)} is not one of {', '.join(words)}{hint}"
     if kind in ("model_type", "model_attributes_type"):
         return f"{path}: {_expect_mapping(path, annotation, given)}"
     if owner is Finetune and place[-1] == "unfreeze":
@@ -50,7 +52,7 @@ def describe_mistake(problem: Mapping[str, Any]) -> str:
         for formal, plain in _PLAIN.items():
             message = message.replace(formal, plain)
         message = message[0].lower() + message[1:]
-    message += f" (it is {reprlib.repr(given)})"
+    message += f" (it is {_show(given)})"
     return f"{path}: {message}" if path else message
 
 
@@ -114,7 +116,7 @@ def _find_key(model: type[BaseModel], key: str) -> Iterator[str]:
 def _expect_mapping(path: str, annotation: Any, given: Any) -> str:
     """What the mapping should hold in whose place something else was written."""
     models = _models_in(annotation)
-    shown = reprlib.repr(given)
+    shown = _show(given)
     if len(models) > 1:
         key, known = _tags(models)
         return f"must be a mapping with a {key} ({', '.join(known)}), not {shown}"
@@ -144,6 +146,11 @@ def _words_in(annotation: Any) -> tuple[str, ...]:
     if typing.get_origin(annotation) is Literal:
         return inner
     return tuple(word for part in inner for word in _words_in(part))
+
+
+def _show(given: Any) -> str:
+    # A whole number of more than 4,300 digits cannot be written.
+    return quote(given) if isinstance(given, int) else reprlib.repr(given)
 
 
 def suggest(word: str, known: Sequence[str]) -> str:

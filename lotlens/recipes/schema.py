@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lotlens.records import MOST_FOLDS, Fit, ImageSpec, Interpolation
+from lotlens.records import MOST_FOLDS, MOST_LEVELS, Fit, ImageSpec, Interpolation
 
 
 class _Part(BaseModel):
@@ -25,6 +25,19 @@ def from_name(value: Any) -> Any:
 
 _ByName = BeforeValidator(from_name)
 _ByText = BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)
+
+
+def _check_name(value: str) -> str:
+    """Refuse a name that would lead out of a folder, or that no disk and no screen can take."""
+    is_plain = value.isprintable() and not set(value) & {"/", "\\"}
+    if not is_plain or value.startswith(".") or not value.strip():
+        raise ValueError(
+            "must be a plain name, without slashes, signs that cannot be seen, or a dot in front"
+        )
+    return value
+
+
+_Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_check_name)]
 
 
 class Size(_Part):
@@ -329,7 +342,7 @@ class Labels(_Part):
     """
 
     fold: bool | None = None
-    keep: Annotated[tuple[str, ...], BeforeValidator(_list_words)] = ()
+    keep: Annotated[tuple[str, ...], BeforeValidator(_list_words), Field(max_length=1_000)] = ()
 
 
 class Probe(_Part):
@@ -344,7 +357,7 @@ class Probe(_Part):
     kind: Literal["probe"]
     mirror: bool = True
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.01, 0.03, 0.1, 0.3), min_length=1
+        (0.01, 0.03, 0.1, 0.3), min_length=1, max_length=100
     )
 
 
@@ -379,7 +392,7 @@ class Finetune(_Part):
     lr: float = Field(2e-3, gt=0, le=1)
     batch_size: int = Field(16, ge=2, le=4096)
     accumulate: int = Field(1, ge=1, le=1024)
-    sizes: tuple[Size, ...] = Field(min_length=1)
+    sizes: tuple[Size, ...] = Field(min_length=1, max_length=100)
     unfreeze: str | Annotated[float, Field(gt=0, le=1)] = "all"
     batch_norm: Literal["train", "frozen"] = "train"
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -429,11 +442,11 @@ class Recipe(_Part):
         deterministic: only algorithms that give the same bits every time.
     """
 
-    name: str = Field(min_length=1, max_length=80)
-    description: str = ""
+    name: _Name
+    description: str = Field("", max_length=10_000)
     seed: int = Field(0, ge=0, lt=2**31)
-    backbone: str = "lite0"
-    feature_levels: int = Field(1, ge=1, le=5)
+    backbone: str = Field("lite0", max_length=5_000)
+    feature_levels: int = Field(1, ge=1, le=MOST_LEVELS)
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)
     folds: int = Field(0, ge=0, le=MOST_FOLDS)
@@ -444,7 +457,7 @@ class Recipe(_Part):
     head: Head = Head()
     precision: Annotated[Literal["auto", "32", "bf16", "16"], _ByText] = "auto"
     deterministic: bool = False
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[Stage, ...] = Field(min_length=1, max_length=20)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""

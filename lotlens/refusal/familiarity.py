@@ -16,6 +16,7 @@ rest.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ from lotlens.records import (
     Predictions,
     Predictor,
 )
+from lotlens.values import load_arrays
 
 NUM_NEIGHBOURS = 5
 _ENOUGH, _PER_CLASS, _MOST = 500, 10, 2000
@@ -271,19 +273,20 @@ def decode_references(data: bytes, num_members: int, source: str) -> tuple[Refer
         BundleError: they are damaged, or not what they should be.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            found = tuple(
-                _check_reference(*(arrays[f"{name}-{number}"] for name in _ARRAYS))
-                for number in range(num_members)
-            )
+        arrays = load_arrays(io.BytesIO(data))
+        found = tuple(
+            _check_reference(*(arrays[f"{name}-{number}"] for name in _ARRAYS))
+            for number in range(num_members)
+        )
     except (
         OSError,
         EOFError,
         KeyError,
         ValueError,
         TypeError,
-        AttributeError,
-        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
@@ -302,21 +305,24 @@ def _check_reference(
     neighbours: NDArray[np.float16],
 ) -> Reference:
     num_features = means.shape[1] if means.ndim == 2 else -1
+    with np.errstate(over="ignore"):
+        wide = neighbours.astype(np.float32)
     fits = (
-        means.size > 0
+        all(a.dtype.kind == "f" for a in (means, directions, variances, rest, neighbours))
+        and means.size > 0
         and directions.ndim == neighbours.ndim == 2
         and directions.shape == (len(variances), num_features)
         and neighbours.shape[1] == num_features
         and len(neighbours) > 0
         and variances.ndim == 1
         and rest.shape == ()
-        and all(np.isfinite(a).all() for a in (means, directions, variances, rest, neighbours))
+        and all(np.isfinite(a).all() for a in (means, directions, variances, rest, wide))
         and float(rest) > 0
         and bool((variances > 0).all())
     )
     if not fits:
         raise ValueError("its arrays have other shapes or values than they should")
-    return Reference(means, directions, variances, float(rest), neighbours.astype(np.float32))
+    return Reference(means, directions, variances, float(rest), wide)
 
 
 def _normalise(features: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Split, Watcher
 from lotlens.report.sweep_plot import draw_sweep
-from lotlens.run import RunFolder
+from lotlens.run import RunFolder, plain_name
 from lotlens.sweep import tracking
 from lotlens.sweep.grid import Grid, Variant, build_grid
 from lotlens.sweep.tables import (
@@ -214,7 +214,7 @@ class _Tracked:
 def _name(data: Path, grid: Grid) -> str:
     keys = [key.replace(".", "-") for key in grid.keys if key != "recipe"]
     recipe = "recipes" if "recipe" in grid.keys else grid.base.name
-    return "-".join([data.resolve().stem, recipe, *keys])
+    return plain_name("-".join([data.resolve().stem, recipe, *keys]))
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
-from lotlens.errors import BundleError
+from lotlens.errors import BundleError, InputError, shorten
 from lotlens.files import write_bytes_atomically
 from lotlens.recipes.schema import Head
-from lotlens.records import MOST_FOLDS, ModelCard
+from lotlens.records import ModelCard
 from lotlens.run import RunFolder
+from lotlens.values import quote
 from lotlens.vision.classifier import Classifier, Ensemble, Network, build_classifier
 
 
@@ -54,7 +56,7 @@ def load_bundle(run: RunFolder, card: ModelCard | None = None) -> tuple[Network,
             that the card vouches for.
     """
     card = card or run.read_card()
-    data = _read(run.weights_path)
+    data = run.read_weights()
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise BundleError(
             f"{run.weights_path} is not the file that {run.card_path} describes (its SHA-256"
@@ -64,24 +66,36 @@ def load_bundle(run: RunFolder, card: ModelCard | None = None) -> tuple[Network,
         head = Head.model_validate(card.head)
     except ValidationError as error:
         raise BundleError(
-            f"{run.card_path} describes a head that this lotlens does not know ({card.head!r}):"
-            " it is damaged, or of a newer lotlens; install a newer one"
+            f"{run.card_path} describes a head that this lotlens does not know"
+            f" ({quote(card.head)}): it is damaged, or of a newer lotlens; install a newer one"
         ) from error
-    if not isinstance(card.members, int) or not 1 <= card.members <= MOST_FOLDS:
-        raise BundleError(
-            f"{run.card_path} is damaged: it speaks of {card.members!r} members, and an ensemble"
-            f" has 2 to {MOST_FOLDS}"
-        )
-    members = [_build_empty(card, head) for _ in range(card.members)]
-    network: Network = Ensemble(members) if len(members) > 1 else members[0]
     try:
-        network.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError) as error:
+        tensors = load(data)
+        _check_sizes(tensors, card, head)
+        members = [_build_empty(card, head) for _ in range(card.members)]
+        network: Network = Ensemble(members) if len(members) > 1 else members[0]
+        network.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, ValueError, InputError) as error:
         raise BundleError(
             f"{run.weights_path} does not fit backbone {card.backbone} with a {head.kind} head:"
-            f" {error}"
+            f" {shorten(str(error))}"
         ) from error
     return network.eval(), card
+
+
+def _check_sizes(tensors: Mapping[str, Tensor], card: ModelCard, head: Head) -> None:
+    """Make sure that there are weights for what the card speaks of, before memory is taken for it.
+
+    Raises:
+        ValueError: there are not.
+    """
+    members = {name.split(".")[1] for name in tensors if name.startswith("members.")}
+    if len(members or {""}) != card.members:
+        raise ValueError(f"weights of {len(members or {''})} members, not {card.members}")
+    sizes = {len(tensor) for name, tensor in tensors.items() if "head." in name and tensor.ndim}
+    for size in (len(card.classes), *([head.units] if head.kind == "dense" else [])):
+        if size not in sizes:
+            raise ValueError(f"no layer of the head has the size {size}")
 
 
 def _build_empty(card: ModelCard, head: Head) -> Classifier:
@@ -93,10 +107,3 @@ def _build_empty(card: ModelCard, head: Head) -> Classifier:
         head=head,
         pretrained=False,
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}") from error

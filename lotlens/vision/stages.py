@@ -358,7 +358,7 @@ def _settle_precision(recipe: Recipe, classifier: Classifier, folder: Path | Non
         return "32"
     path = folder / "precision.txt" if folder else None
     if path is not None and path.is_file():
-        kept = path.read_text("utf-8")
+        kept = path.read_text("utf-8", "replace")
         if kept in ("32", "bf16", "16"):
             return kept
     image = recipe.image

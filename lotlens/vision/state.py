@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from lotlens.errors import BundleError
+from lotlens.errors import BundleError, shorten
 from lotlens.files import write_bytes_atomically, write_text_atomically
+from lotlens.values import quote, read_flag, read_mapping, read_whole
 from lotlens.vision.classifier import Classifier, Weights
 
 
@@ -100,19 +102,22 @@ class State:
         try:
             values = json.loads(path.read_text("utf-8"))
             parts: dict[str, Weights] = {"now": {}, "best": {}, "anchor": {}}
+            if not re.fullmatch(r"stage-\d{1,3}\.safetensors", values["weights"]):
+                raise ValueError(f"weights: {quote(values['weights'])} is no file of a checkpoint")
             for key, value in load((folder / values["weights"]).read_bytes()).items():
                 part, _, name = key.partition("/")
                 parts[part][name] = value
             classifier.load_state_dict(parts["now"])
             return cls(
-                values["next_stage"],
+                read_whole(values["next_stage"], 0, 1_000),
                 [Candidate(**candidate) for candidate in values["candidates"]],
                 parts["best"],
                 parts["anchor"] or None,
-                values["history"],
-                values["is_tuned"],
+                [read_mapping(row) for row in values["history"]],
+                read_flag(values["is_tuned"]),
             )
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise BundleError(
-                f"the checkpoint in {folder} cannot be read ({error}): train anew without --resume"
+                f"the checkpoint in {folder} cannot be read ({shorten(str(error))}): train anew"
+                " without --resume"
             ) from error

@@ -92,6 +92,24 @@ def test_a_network_of_others_is_refused(network):
         open_onnx(other.SerializeToString())
 
 
+@pytest.mark.parametrize(
+    "head", [b"<!DOCTYPE a [", b'<!doctype a SYSTEM "/etc/passwd">', b"<! ENTITY"]
+)
+def test_xml_that_may_lead_to_other_files_is_refused(network, head):
+    pytest.importorskip("openvino")
+    model, weights = convert_to_openvino(network, {})
+    first, _, rest = model.partition(b"?>")
+    with pytest.raises(BundleError, match="entities"):
+        open_openvino(first + b"?>" + head + rest, weights)
+
+
+def test_networks_in_another_form_are_not_taken_for_xml(network):
+    pytest.importorskip("openvino")
+    for data in (network, b"\xff\xfe<\0?\0", b"", b"<html>"):
+        with pytest.raises(BundleError, match="no XML file"):
+            open_openvino(data, b"")
+
+
 def test_openvino_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r"lotlens\[openvino\]"):

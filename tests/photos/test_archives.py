@@ -10,6 +10,8 @@ import signal
 import stat
 import struct
 import threading
+import unicodedata
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -443,3 +445,66 @@ def test_inner_zips_that_cannot_be_opened(
     inner = Locator(outer.path, ("in.zip",))
     assert words in refuse_list(inner)
     assert words in refuse_read(Locator(outer.path, ("in.zip", "1.jpg")))
+
+
+def pack_list(members: list[tuple[str, bytes]]) -> bytes:
+    """As `pack`, but names may be there twice."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
+        warnings.simplefilter("ignore")
+        for name, data in members:
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("train/1.jpg", "train/1.jpg"),
+        ("train/1.jpg", "train//1.jpg"),
+        ("train/1.jpg", "train/./1.jpg"),
+        ("train/1.jpg", "./train/1.jpg"),
+        ("train/1.jpg", "train\\1.jpg"),
+        ("train/й.jpg", "train/и\u0306.jpg"),
+        ("train/é.jpg", "train/e\u0301.jpg"),
+    ],
+)
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_one_place_holds_one_file_and_the_last_is_read(tmp_path, one, other, swapped, is_nested):
+    if swapped:
+        one, other = other, one
+    data = pack_list([(one, b"first"), ("train/2.jpg", b"2"), (other, b"second")])
+    path = tmp_path / "a.zip"
+    path.write_bytes(pack({"inner.zip": data}) if is_nested else data)
+    locator = Locator(path, ("inner.zip",) if is_nested else ())
+    with PhotoReader() as reader:
+        members = {member.name: member for member in reader.list_members(locator)}
+        place = unicodedata.normalize("NFC", one.replace("\\", "/"))
+        place = place.removeprefix("./").replace("//", "/").replace("/./", "/")
+        assert set(members) == {place, "train/2.jpg"}
+        assert reader.list_repeated(locator) == ((place, False),)
+        raw = members[place].raw
+        assert reader.read(Locator(path, (*locator.members, raw))) == b"second"
+        assert members[place].crc == zlib.crc32(b"second")
+
+
+def test_names_of_other_letters_are_other_places(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(pack({"1.jpg": b"a", "1.JPG": b"b", "a/1.jpg": b"c"}))
+    assert names(Locator(path)) == ["1.jpg", "1.JPG", "a/1.jpg"]
+    with PhotoReader() as reader:
+        assert reader.list_repeated(Locator(path)) == ()
+
+
+def test_a_link_of_the_same_name_takes_the_place_of_a_file(tmp_path):
+    link = zipfile.ZipInfo("1.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr("1.jpg", b"photo")
+        archive.writestr(link, b"/etc/passwd")
+        archive.writestr("2.jpg", b"2")
+    (tmp_path / "a.zip").write_bytes(stream.getvalue())
+    assert names(Locator(tmp_path / "a.zip")) == ["2.jpg"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import random
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from lotlens.errors import InputError
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.joining import make_ids
+from lotlens.photos.places import File
 from lotlens.photos.sources import check_trainable, open_lot, open_photos
 from lotlens.records import CarClass, Catalog, Locator, Lot, Photo, Sample
 
@@ -667,3 +670,69 @@ def test_a_hundred_thousand_rows(tmp_path: Path) -> None:
     rows = " ".join(f"{number}.jpg,{number % 10}" for number in range(100_000))
     words = refuse(lambda: read_cars(tmp_path, rows))
     assert "99,995 of 100,000 photos in" in words
+
+
+def pack_twice(first: str, second: str, data: bytes) -> bytes:
+    """Two classes of three photos in a zip, and a member more of a name that is there already."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as archive:
+        warnings.simplefilter("ignore")
+        for label in ("niva", "oka"):
+            for number in range(3):
+                archive.writestr(f"{label}/{label}{number}.jpg", f"{label}{number}")
+        archive.writestr(first, b"first")
+        archive.writestr(second, data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("niva/x.jpg", "niva/x.jpg"),
+        ("niva/x.jpg", "niva//x.jpg"),
+        ("niva/x.jpg", "./niva/./x.jpg"),
+        ("niva/й.jpg", "niva/и\u0306.jpg"),
+    ],
+)
+@pytest.mark.parametrize("data", [b"first", b"other"])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_member_twice_is_one_photo_and_told(
+    tmp_path: Path, first: str, second: str, data: bytes, depth: int
+) -> None:
+    packed = pack_twice(first, second, data)
+    path = tmp_path / "cars.zip"
+    path.write_bytes(pack({"inner.zip": packed}) if depth else packed)
+    lot = open_lot(path)
+    assert len(set(lot.train.ids)) == len(lot.train) == 7
+    assert len({photo.locator for photo in lot.train.photos}) == 7
+    # A split keeps ids alone: what they choose must be the very same photos.
+    assert lot.train.select(lot.train.ids) == lot.train
+    assert fingerprint(lot.train.select(lot.train.ids)) == fingerprint(lot.train)
+    assert data in contents(lot.train)
+    told = str(lot.reading)
+    assert "twice in a zip" in told
+    assert ("with different contents: the last one is read" in told) == (data == b"other")
+
+
+def test_names_that_differ_in_case_alone_are_two_photos_with_two_ids(tmp_path: Path) -> None:
+    path = lay(tmp_path, {"cars.zip": pack({"a/1.jpg": b"1", "a/1.JPG": b"2", "b/1.Jpg": b"3"})})
+    lot = open_lot(path / "cars.zip")
+    assert sorted(contents(lot.train)) == [b"1", b"2", b"3"]
+    assert len(set(lot.train.ids)) == 3
+
+
+@given(
+    st.lists(st.tuples(st.text("a!/.( )2", min_size=1, max_size=6), st.sampled_from("xyz"))),
+    st.lists(st.text("a!/.( )2", max_size=4), max_size=3),
+)
+def test_ids_are_unique_whatever_files_are_called(
+    named: list[tuple[str, str]], taken: list[str]
+) -> None:
+    files = [
+        File(name, Locator(Path(top), (name,)), is_photo=True) for name, top in dict.fromkeys(named)
+    ]
+    paths = {file.locator: f"{file.locator.file}/{file.name}" for file in files}
+    for given_paths in ({}, paths):
+        ids = make_ids(files, taken, given_paths)
+        assert len(ids) == len(files)
+        assert len({*ids, *taken}) == len(ids) + len(set(taken))

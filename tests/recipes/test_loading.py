@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 import re
 
 import pytest
@@ -26,6 +27,7 @@ from lotlens.recipes.schema import (
     Recipe,
     Steps,
 )
+from lotlens.values import parse_yaml
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -254,7 +256,27 @@ def test_every_monitor_can_be_watched(monitor):
         ("folds=1", "folds: 1 leaves nothing to train on; 0 holds out a share, 5 are usual"),
         ("folds=51", "folds: must be less than or equal to 50 (it is 51)"),
         ("precision=8", "precision: '8' is not one of auto, 32, bf16, 16"),
-        ("name=2026-13-01", "is not valid YAML"),
+        ("seed=1:30", "valid integer, unable to parse string as an integer (it is '1:30')"),
+        ("seed=0x10", "valid integer, unable to parse string as an integer (it is '0x10')"),
+        ("stages.1.lr=1:30", "valid number, unable to parse string as a number (it is '1:30')"),
+        ("stages.1.lr=1e400", "finite number"),
+        ("stages.1.lr=" + "1" * 5000, "stages.1.lr: must be"),
+        ("seed=" + "1" * 5000, "seed: "),
+        ("seed=" + "1" * 19, "seed: "),
+        ("stages." + "1" * 5000 + ".lr=1", "items 0 to 1"),
+        ("seed={a: 1, a: 2}", "the key 'a' is there twice"),
+        ("seed=[&a [*a]]", "leads back"),
+        ("name=../../outside", "name: must be a plain name, without slashes"),
+        ("name=a/b", "must be a plain name"),
+        ("name='a\\b'", "must be a plain name"),
+        ("name=.hidden", "must be a plain name"),
+        ("name='  '", "must be a plain name"),
+        ('name="a\\0b"', "must be a plain name"),
+        ('name="a\\nb"', "must be a plain name"),
+        ('name="\\e[31m"', "must be a plain name"),
+        ("name=" + "a" * 81, "at most 80 characters"),
+        ("description=" + "a" * 10_001, "at most 10000 characters"),
+        ("stages.0.penalties=[" + "1," * 200 + "1]", "at most 100 items, not 201"),
         ("stages.².lr=1", "items 0 to 1"),
     ],
 )
@@ -318,14 +340,17 @@ def test_a_file_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("stages: [", "not valid YAML at line"),
+        ("stages: [", "not valid YAML at line 1"),
         ("- 1", "must be a mapping"),
         ("", "must be a mapping"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
         ("name: x", "stages: this key is needed"),
-        ("name: 2026-13-01", "not valid YAML"),
-        ("[" * 5000, "not valid YAML"),
-        ("name: x\nstages: &a [*a]", "stages.0"),
+        ("[" * 5000, "nested too deeply"),
+        ("name: x\nstages: &a [*a]", "an alias leads back"),
+        ("name: x\nname: y", "the key 'name' is there twice"),
+        ("name: x\nnote: &a {k: 1}\nb: {<<: [" + "*a," * 9_000 + "*a]}", "more than 5,000 values"),
+        ("a: &a [1,1,1,1]\nb: &b [*a,*a]\n" + "c: [" + "*b," * 900 + "]", "more than 5,000"),
+        ("#" * 200_000, "longer than 100,000 bytes"),
     ],
 )
 def test_files_that_are_no_recipes(tmp_path, text, words):
@@ -333,6 +358,60 @@ def test_files_that_are_no_recipes(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(InputError, match=words):
         load_recipe(path)
+
+
+def test_words_that_yaml_takes_for_something_else_are_what_they_look_like(tmp_path):
+    path = tmp_path / "words.yaml"
+    path.write_text(
+        "name: on\ndescription: 2026-13-01\nlabels: {keep: [no, yes, 010, 1:30, -1], fold: yes}\n"
+        "deterministic: on\nseed: '7'\nstages: [{kind: probe, mirror: no}]\n"
+    )
+    recipe = load_recipe(path, ["labels.keep=off"])
+    assert (recipe.name, recipe.description, recipe.seed) == ("on", "2026-13-01", 7)
+    assert (recipe.deterministic, recipe.labels.fold, recipe.stages[0].mirror) == (
+        True,
+        True,
+        False,
+    )
+    assert recipe.labels.keep == ("off",)
+    assert load_recipe(path).labels.keep == ("no", "yes", "010", "1:30", "-1")
+
+
+def test_a_thousand_mistakes_are_not_all_shown(tmp_path):
+    path = tmp_path / "bad.yaml"
+    lines = [f"{'x' * 60}{n}: 1" for n in range(1000)]
+    path.write_text("\n".join(["name: x", *lines, "stages: [{kind: probe}]"]))
+    with pytest.raises(RecipeError, match="1,000 mistakes") as caught:
+        load_recipe(path)
+    assert len(caught.value.mistakes) == 1000
+    assert str(caught.value).endswith("and 980 more")
+    assert len(str(caught.value)) < 20 * 520
+
+
+def test_a_mistake_of_any_length_is_shown_shortly_and_obeyed_by_no_screen(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(f'name: x\n"\\e[31m{"k" * 900}": 1\nstages: [{{kind: probe}}]')
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert len(str(caught.value)) < 700
+    assert "\x1b" not in str(caught.value)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("quick", [f"seed={'y' * 50_000}", f"{'z' * 50_000}.a=1", "z" * 50_000])
+    assert len(str(caught.value)) < 2000
+
+
+def test_huge_numbers_from_python_are_mistakes_too():
+    values = load_recipe("quick").to_dict()
+    for key in ("seed", "validation", "name", "precision"):
+        with pytest.raises(RecipeError, match=key):
+            parse_recipe(values | {key: 10**5000})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match="not a plain file"):
+        load_recipe(tmp_path / "pipe.yaml")
 
 
 def test_missing_and_unknown_names(tmp_path):
@@ -372,7 +451,7 @@ def check_that_mistakes_are_sentences(values):
         mistakes = error.mistakes
     else:
         mistakes = ("none",)
-        assert parse_recipe(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
+        assert parse_recipe(parse_yaml(yaml.safe_dump(recipe.to_dict()))) == recipe
     assert all(mistakes)
     assert 0 < len(mistakes) == len(set(mistakes))
     assert not any("Input should" in mistake for mistake in mistakes)
