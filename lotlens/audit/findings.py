@@ -198,6 +198,7 @@ def find_links(
     photos: Sequence[Photo],
     signs: Sequence[Signs],
     *,
+    num_known: int = 0,
     num_workers: int | None = None,
     watch: Watcher | None = None,
 ) -> tuple[Link, ...]:
@@ -211,6 +212,7 @@ def find_links(
     Args:
         photos: of train and test.
         signs: of `scan_photos`, for the same photos.
+        num_known: how many of the first photos are not to be compared with one another.
         num_workers: processes that compare photos.
         watch: told of the work as it goes on.
     """
@@ -234,6 +236,7 @@ def find_links(
                 tuple(lookalikes.boxes[number].tolist()),
             )
             for number, (first, second) in zip(some, lookalikes.pairs[some].tolist(), strict=True)
+            if kept[first] >= num_known or kept[second] >= num_known
         ]
         links += _confirm(candidates, SAME, photos, signs, links, num_workers)
         num_done += len(some)

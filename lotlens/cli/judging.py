@@ -21,6 +21,11 @@ from lotlens.cli.screen import (
     print_json,
 )
 
+Changed = Annotated[
+    bool,
+    typer.Option("--changed", help="The run's data have changed: judge what it has not learnt."),
+]
+
 
 def evaluate(
     run: Run,
@@ -33,6 +38,7 @@ def evaluate(
     locked: Annotated[
         bool, typer.Option("--locked", help="Judge on the locked part; each time is written down.")
     ] = False,
+    changed: Changed = False,
     lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
@@ -45,6 +51,7 @@ def evaluate(
             photos=photos,
             report=report,
             locked=locked,
+            changed=changed,
             lang=lang,
             watch=watch,
         )
@@ -73,12 +80,18 @@ def compare(
     locked: Annotated[
         bool, typer.Option("--locked", help="On the locked part; each time is written down.")
     ] = False,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """Which of two models is better on the same photos, and how surely; by class too."""
     with show_progress(quiet=as_json) as watch:
         compared = lotlens.compare(
-            first, second, data, labels=labels, photos=photos, locked=locked, watch=watch
+            *(first, second, data),
+            labels=labels,
+            photos=photos,
+            locked=locked,
+            changed=changed,
+            watch=watch,
         )
     if as_json:
         print_json(compared.to_dict())

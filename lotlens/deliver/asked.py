@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lotlens.audit.known import read_known
 from lotlens.audit.parts import LOCKED
+from lotlens.deliver.learnt import find_learnt, leave_out, tell_left_out
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import OwnData, decide_labels, read_own_split
 from lotlens.errors import BundleError, InputError
@@ -14,7 +16,7 @@ from lotlens.judge.judged import Subject
 from lotlens.photos.decisions import decisions_path, read_decisions
 from lotlens.photos.fingerprint import fingerprint, trust_stamps
 from lotlens.photos.sources import open_lot
-from lotlens.records import Catalog, Lot, Predictions
+from lotlens.records import Catalog, Lot, Predictions, Watcher
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Asked:
         is_own: whether the run held them out of its own training.
         stored: answers that are there already and must be taken, since each photo was learnt by
             all members but one.
+        left_out: why photos are not judged (see `learnt.find_learnt`) -> how many.
     """
 
     lot: Lot
@@ -37,6 +40,7 @@ class Asked:
     subject: Subject
     is_own: bool = False
     stored: Predictions | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_asked(
@@ -46,13 +50,25 @@ def find_asked(
     photos: Path | str | None,
     *,
     locked: bool,
+    changed: bool = False,
+    watch: Watcher | None = None,
 ) -> Asked:
-    """What a model is asked to be judged on; never photos that it was trained on.
+    """What a model is asked to be judged on; never photos that it has learnt, nor copies of them.
+
+    Args:
+        model: the run.
+        data: labelled photos; None for those that the run held out.
+        labels: a CSV of ids and labels.
+        photos: where the photos of `labels` lie.
+        locked: the locked part of the run's own data.
+        changed: the run's own data, though they have changed: what was not learnt of them.
+        watch: told of the work as it goes on.
 
     Raises:
-        InputError: the photos or labels cannot be used; nothing was locked.
-        BundleError: the run's own data have changed.
+        InputError: the photos or labels cannot be used; nothing was locked; all photos were learnt.
+        BundleError: the run's own data have changed, and `changed` was not asked for.
     """
+    is_own = False
     if locked and (data is not None or labels is not None or photos is not None):
         raise InputError("the locked part is one of the run's own data: give no other photos")
     if labels is not None:
@@ -83,13 +99,28 @@ def find_asked(
         # Judging on photos that the model has learnt by heart would be a lie.
         own = OwnData(model, lot, read_own_split(model, lot), undecided)
         return _ask_locked(own) if locked else _ask_held_out(own)
-    if data is None and labels is None:
+    if is_own and (locked or not changed):
+        advice = "" if locked else ", or judge what it has not learnt of them with --changed"
         raise BundleError(
-            f"the data of this run, {lot.source}, have changed since it was trained: name the"
-            " labelled photos to judge on"
+            f"the data of this run, {lot.source}, have changed since it was trained: put them back,"
+            f" name other labelled photos to judge on{advice}"
         )
-    subject = Subject("other", model.run.path.absolute().name, Path(about).absolute().name)
-    return Asked(lot, catalog, about, subject)
+    found = find_learnt(model, catalog.photos, is_own=is_own, watch=watch)
+    catalog, left_out = leave_out(catalog, found)
+    if not len(catalog):
+        raise InputError(
+            f"nothing is left to judge {model.run.path} on in {lot.source}:"
+            f" {tell_left_out(left_out)}"
+        )
+    subject = Subject(
+        "other",
+        model.run.path.absolute().name,
+        Path(about).absolute().name,
+        num_left_out=len(found),
+    )
+    if found:
+        about = f"{about}, {len(catalog):,} photos; {tell_left_out(left_out)}"
+    return Asked(lot, catalog, about, subject, left_out=left_out)
 
 
 def _ask_held_out(own: OwnData) -> Asked:

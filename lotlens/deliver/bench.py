@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from lotlens.answering.engines import convert_to_openvino
+from lotlens.audit.known import read_known, write_known
 from lotlens.deliver.model import Model, OpenModel
 from lotlens.deliver.parity import Limits, Parity, check_parity
 from lotlens.deliver.quantise import quantise, rank_groups, write_metadata
@@ -102,6 +103,8 @@ class Bench:
             source: Path = getattr(own, name)
             if source.is_file():
                 write_bytes_atomically(getattr(folder, name), source.read_bytes())
+        # By their bytes alone; their looks would take more room than a network of eight bits.
+        write_known(folder.photos_path, read_known(own.photos_path).without_looks())
         folder.write_card(card)
 
 

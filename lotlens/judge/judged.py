@@ -6,7 +6,7 @@ It knows answers and labels, not photos, run folders or pages.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -52,12 +52,14 @@ class Subject:
         run: the run's name.
         data: the name of other photos.
         num_models: that were trained, one per fold.
+        num_left_out: photos that were not judged, since the run has learnt them or copies of them.
     """
 
     kind: Literal["held-out", "folds", "locked", "other"]
     run: str
     data: str = ""
     num_models: int = 1
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Evaluation:
         synthetic: True if the photos were drawn.
         times_opened: how often this run's locked part was judged on, this time included; 0 for
             other photos.
+        left_out: why photos were not judged, as they were learnt -> how many.
     """
 
     about: str
@@ -82,6 +85,7 @@ class Evaluation:
     predictions: Predictions
     synthetic: bool
     times_opened: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> Metric:
@@ -93,6 +97,7 @@ class Evaluation:
             "about": self.about,
             "synthetic": self.synthetic,
             "times_opened": self.times_opened,
+            "left_out": dict(self.left_out),
             "metrics": {metric.name: metric.to_dict() for metric in self.metrics},
             "classes": self.to_frame().to_dict("records"),
             "confusions": [

@@ -29,7 +29,7 @@ class Stamp:
     """What a file held when it was read.
 
     Attributes:
-        path: of the file.
+        path: of the file, absolute.
         size: in bytes.
         changed_ns: time of its last change, in nanoseconds of the system's clock.
         crc: CRC-32 of its bytes.
@@ -39,6 +39,11 @@ class Stamp:
     size: int
     changed_ns: int
     crc: int
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the file had not just been changed: it might be again within a clock's tick."""
+        return self.path in _stamps
 
 
 _stamps: dict[str, Stamp] = {}
@@ -92,7 +97,7 @@ def _read_time(path: Path) -> tuple[int, int] | None:
 
 def read_stamp(path: Path) -> Stamp | None:
     """What a file holds now; None where there is none, or it cannot be read."""
-    name = os.fspath(path)
+    name = os.path.abspath(path)
     try:
         if not path.is_file():  # a pipe would keep us waiting for ever
             return None
@@ -111,13 +116,6 @@ def read_stamp(path: Path) -> Stamp | None:
     if time.time_ns() - stamp.changed_ns > _SETTLED_NS:
         trust_stamps([stamp])
     return stamp
-
-
-def list_stamps(catalog: Catalog) -> list[Stamp]:
-    """What the files of a catalog hold that lie in no archive, and have not just been changed."""
-    paths = [p.locator.path for p in catalog.photos if p.locator and not p.locator.members]
-    found = [read_stamp(path) for path in dict.fromkeys(paths)]
-    return [stamp for stamp in found if stamp is not None and stamp.path in _stamps]
 
 
 def trust_stamps(stamps: Iterable[Stamp]) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from lotlens.audit.findings import Audit
-from lotlens.audit.known import write_known
+from lotlens.audit.known import KnownPhotos, write_known
 from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, list_learnt, read_split, write_split
-from lotlens.audit.signs import Signs
 from lotlens.audit.split import check_split, draw_folds, draw_split
 from lotlens.errors import InputError
 from lotlens.photos.decisions import Decision, write_decisions
@@ -28,7 +27,7 @@ def begin_run(
     recipe: Recipe,
     split: Split,
     usable: Catalog,
-    signs: Mapping[str, Signs],
+    known: KnownPhotos,
     decisions: Sequence[Decision],
     num_test: int,
 ) -> None:
@@ -40,7 +39,7 @@ def begin_run(
         recipe: by which it is trained.
         split: of the photos.
         usable: the photos.
-        signs: by which they, and others that are learnt, are known again.
+        known: by which they, and others that are learnt, are known again.
         decisions: that the labels follow: what was decided since is for the next training.
         num_test: photos to predict, for what is said when it is done.
 
@@ -55,7 +54,7 @@ def begin_run(
     write_split(run.split_path, split)
     if decisions:
         write_decisions(run.decisions_path, decisions)
-    write_known(run.photos_path, signs, usable)
+    write_known(run.photos_path, known)
 
 
 def resume_recipe(

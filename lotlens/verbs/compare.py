@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lotlens.answering.answers import load_predictions, order_classes, select_predictions
+from lotlens.answering.answers import order_classes, select_predictions
 from lotlens.deliver.asked import find_asked
 from lotlens.deliver.model import Model, load
+from lotlens.deliver.own_data import read_own_answers
 from lotlens.errors import InputError
 from lotlens.files import check_writable
 from lotlens.judge.compare import ModelComparison, compare_models, conclude
@@ -74,6 +75,7 @@ def compare(
     labels: Path | str | None = None,
     photos: Path | str | None = None,
     locked: bool = False,
+    changed: bool = False,
     watch: Watcher | None = None,
 ) -> Compared:
     """Which of two runs is right more often on the same photos, and how surely.
@@ -86,6 +88,8 @@ def compare(
         labels: a CSV of ids and labels, with `photos` for where the photos are.
         photos: a zip or folder.
         locked: compare on the locked part, which must be the same; written down in both runs.
+        changed: compare on the data of a run though they have changed since: on what neither has
+            learnt of them.
         watch: told of the work as it goes on.
 
     Raises:
@@ -101,17 +105,26 @@ def compare(
         raise InputError(f"{first} and {second} have different classes: nothing to compare")
     if data is None and labels is None and photos is None and not locked:
         return _compare_stored(one, other)
-    asked = [find_asked(model, data, labels, photos, locked=locked) for model in (one, other)]
+    asked = [
+        find_asked(model, data, labels, photos, locked=locked, changed=changed, watch=watch)
+        for model in (one, other)
+    ]
     if data is not None and any(photos.is_own for photos in asked):
         raise InputError(
             f"{data} is what a model was trained on: leave it out to compare on the photos that"
             " both held out"
         )
-    if asked[0].catalog.ids != asked[1].catalog.ids:
-        raise InputError(f"{first} and {second} have locked different photos away")
     catalog = asked[0].catalog
+    if locked and catalog.ids != asked[1].catalog.ids:
+        raise InputError(f"{first} and {second} have locked different photos away")
+    about, common = asked[0].about, set(asked[1].catalog.ids)
+    if any(photos.left_out for photos in asked):
+        catalog = catalog.select([id_ for id_ in catalog.ids if id_ in common])
+        about = f"{asked[0].lot.source}: {len(catalog):,} photos that neither has learnt"
+        if not len(catalog):
+            raise InputError(f"each photo of {asked[0].lot.source} was learnt by one of the two")
     answers = (one.answer(catalog, watch=watch), other.answer(catalog, watch=watch))
-    compared = _compare_answers((one, other), answers, catalog, asked[0].about)
+    compared = _compare_answers((one, other), answers, catalog, about)
     if locked:
         for model, share in ((one, compared.result.first), (other, compared.result.second)):
             with RunFolder.claim(model.run.path, "compare", wait_s=PATIENCE_S):
@@ -127,7 +140,7 @@ def _compare_stored(one: Model, other: Model) -> Compared:
             " photos that neither has seen (DATA, or --labels with --photos)"
         )
     asked = find_asked(one, None, None, None, locked=False)
-    first, second = (load_predictions(model.run.validation_path) for model in (one, other))
+    first, second = (read_own_answers(model) for model in (one, other))
     held_out = set(second.ids)
     shared = [id_ for id_ in first.ids if id_ in held_out]
     if not shared:

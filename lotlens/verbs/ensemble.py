@@ -9,6 +9,7 @@ from typing import Any
 
 from lotlens.answering.answers import save_predictions, select_predictions
 from lotlens.answering.views import WHOLE
+from lotlens.audit.known import join_known, read_known, write_known
 from lotlens.audit.parts import LOCKED, TRAIN, VALIDATION, hash_split, list_held_out, write_split
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData, open_own_data, read_own_answers, read_own_split
@@ -148,6 +149,7 @@ def _begin_run(
         }
     )
     write_split(run.split_path, own.split)
+    write_known(run.photos_path, join_known([read_known(m.run.photos_path) for m in members]))
     for number, model in enumerate(members):
         run.add_member(number, model.run)
     return run, recipe

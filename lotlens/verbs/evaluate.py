@@ -24,6 +24,7 @@ def evaluate(
     photos: Path | str | None = None,
     report: Path | str | None = None,
     locked: bool = False,
+    changed: bool = False,
     lang: str = "en",
     watch: Watcher | None = None,
 ) -> Evaluation:
@@ -32,12 +33,15 @@ def evaluate(
     Args:
         run: the run folder.
         data: labelled photos. Without it and without labels, the run's own validation part. If
-            it is the data that the model was trained on, only the validation part is judged.
+            it is the data that the model was trained on, only the validation part is judged. Of
+            other photos those are left out that the model has learnt, and copies of them.
         labels: a CSV of ids and labels, with `photos` for where the photos are.
         photos: a zip or folder.
         report: where the HTML report goes; None for the run's report.html.
         locked: judge on the locked part of the run's own data instead. Each time is written down
             in the run, since a choice made by its result would spoil it.
+        changed: judge on the run's own data though they have changed since it was trained: on what
+            it has not learnt of them, nor locked away.
         lang: the language of the report, "en" or "ru".
         watch: told of the work as it goes on.
 
@@ -53,7 +57,7 @@ def evaluate(
         openings = (model.run.openings_path,) if locked else ()
         for path in (report, model.run.metrics_path, *openings):
             check_writable(path)
-        asked = find_asked(model, data, labels, photos, locked=locked)
+        asked = find_asked(model, data, labels, photos, locked=locked, changed=changed, watch=watch)
         predictions = asked.stored or model.answer(asked.catalog, watch=watch)
         judged = judge(model.card, predictions, asked.catalog, count_training(model))
         synthetic = is_synthetic(asked.lot.source)
@@ -67,7 +71,9 @@ def evaluate(
             synthetic=synthetic,
             language=language,
         )
-        evaluation = judged.evaluate(asked.about, synthetic=synthetic)
+        evaluation = replace(
+            judged.evaluate(asked.about, synthetic=synthetic), left_out=asked.left_out
+        )
         model.run.write_metrics(evaluation.to_dict())
         if not locked:
             return evaluation

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lotlens.answering.answers import order_classes, select_predictions
+from lotlens.audit.known import know_photos
 from lotlens.audit.parts import LOCKED, count_folds, list_held_out
 from lotlens.audit.signs import scan_photos
 from lotlens.audit.split import check_split
@@ -364,13 +365,14 @@ def _begin(
         num_test = len(lot.test.with_files())
         added = [one.photo for one in plan.additions]
         signs = {photo.id: sign for photo, sign in zip(added, scan_photos(added), strict=True)}
+        known = know_photos(lot.train.photos, added, {**found.signs, **signs})
         begin_run(
             folder,
             model.data_path,
             plan.recipe,
             split,
             lot.train,
-            {**found.signs, **signs},
+            known,
             own.decisions,
             num_test,
         )

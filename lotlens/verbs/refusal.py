@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lotlens.deliver.learnt import find_learnt, leave_out, tell_left_out
 from lotlens.deliver.model import list_paths, load
 from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.errors import BundleError, InputError
 from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.sources import open_photos
-from lotlens.records import Refusal, Watcher, watch_part
+from lotlens.records import Catalog, Refusal, Watcher, watch_part
 from lotlens.refusal.familiarity import Reference
 from lotlens.refusal.gates import (
     ANSWERED,
@@ -35,10 +36,12 @@ class RefusalChoice:
     Attributes:
         refusal: as it stands in the model card now.
         comparison: every method on every set of strangers.
+        num_left_out: photos given as strangers that the run has learnt, or copies of them.
     """
 
     refusal: Refusal
     comparison: tuple[Separation, ...]
+    num_left_out: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -91,7 +94,7 @@ def set_refusal(
         own = open_own_data(model)
         answers = own.answers  # read before the slow work, which damaged ones would make vain
         given: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
-        strangers = _meet_strangers(own, references, given, watch)
+        strangers, num_left_out = _meet_strangers(own, references, given, watch)
         refusal = learn_refusal(
             answers,
             align_targets(answers, own.lot.train),
@@ -106,7 +109,7 @@ def set_refusal(
         )
         comparison = compare_methods(answers, strangers, model.card.temperature, answered=answered)
         model.run.write_card(replace(model.card, refusal=refusal))
-        return RefusalChoice(refusal, comparison)
+        return RefusalChoice(refusal, comparison, num_left_out)
 
 
 def _meet_strangers(
@@ -114,17 +117,31 @@ def _meet_strangers(
     references: Sequence[Reference],
     given: Mapping[Group, Any],
     watch: Watcher | None,
-) -> list[Strangers]:
-    """What the model says of photos that are given, and of pictures that lotlens makes."""
-    photos_of = {
-        g: open_photos(list_paths(paths)) for g, paths in given.items() if paths is not None
-    }
+) -> tuple[list[Strangers], int]:
+    """What the model says of photos that are given, and of pictures that lotlens makes.
+
+    Photos that it has learnt are no strangers; how many were given is told besides.
+    """
+    photos_of: dict[Group, Catalog] = {}
+    num_left_out = 0
+    for group, paths in given.items():
+        if paths is not None:
+            offered = open_photos(list_paths(paths))
+            photos_of[group], counts = leave_out(
+                offered, find_learnt(own.model, offered.photos, watch=watch)
+            )
+            num_left_out += sum(counts.values())
+            if not len(photos_of[group]):
+                raise InputError(
+                    f"all photos given as {group} were learnt by {own.model.run.path}:"
+                    f" {tell_left_out(counts)}"
+                )
     predictor = own.model.build_predictor(sum(map(len, photos_of.values())))
     strangers = [
         meet_given(predictor, references, photos, group, progress=watch_part(watch, group))
         for group, photos in photos_of.items()
     ]
-    return [
+    made = [
         *strangers,
         *meet_made(
             predictor,
@@ -133,3 +150,4 @@ def _meet_strangers(
             progress=watch_part(watch, "made pictures"),
         ),
     ]
+    return made, num_left_out

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lotlens.audit.findings import Audit, find_unreadable, write_findings
+from lotlens.audit.known import know_photos
 from lotlens.audit.parts import pair_sides
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData
@@ -272,8 +273,9 @@ def _begin(
     RunFolder.create(run.path)
     num_test = len(photos.lot.test.with_files())
     decisions, usable = photos.decisions, photos.usable
+    known = know_photos(usable.photos, (), found.signs)
     try:
-        begin_run(run, photos.path, recipe, split, usable, found.signs, decisions, num_test)
+        begin_run(run, photos.path, recipe, split, usable, known, decisions, num_test)
     except OutputError:
         run.remove_beginning()
         raise
