@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -112,7 +113,11 @@ def export(
             f"the {found.card.precision} export for {engine} answers otherwise than"
             f" {model.run.path}, so nothing was written: {'; '.join(found.parity.faults)}"
         )
-    checked = {**found.parity.to_dict(), "kept": list(found.kept), "limits": asdict(found.limits)}
+    # JSON knows no infinity: a limit that does not matter is none.
+    limited = {
+        key: value if isfinite(value) else None for key, value in asdict(found.limits).items()
+    }
+    checked = {**found.parity.to_dict(), "kept": list(found.kept), "limits": limited}
     card = replace(found.card, checked=checked)
     with folder_beside(target) as folder:
         bench.write(folder, found.files, card)

@@ -112,5 +112,5 @@ def test_a_strangers_views_are_a_damaged_card(trained, spoilt_lot, tmp_path, vie
     shutil.copytree(trained.run.path, run_path)
     values = json.loads((run_path / "card.json").read_text("utf-8"))
     (run_path / "card.json").write_text(json.dumps(values | {"views": views}), "utf-8")
-    with pytest.raises(BundleError, match="card.* damaged"):
+    with pytest.raises(BundleError, match=r"card.* damaged"):
         lotlens.load(run_path).predict(spoilt_lot / "test.zip")
