@@ -44,6 +44,8 @@ MIN_BOMB_BYTES = 100_000_000
 _LONGEST_WHOLE = 18
 """Digits of a whole number: no count and no seed has more, and all such fit 64 bits."""
 _LONGEST_SHOWN = 80
+_PIECE = 1 << 18
+"""Bytes of an array that are read at once: one that is copied whole takes twice as long."""
 
 T = TypeVar("T")
 
@@ -367,5 +369,16 @@ def _read_array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:
         raise ValueError(f"the array {show(name)} holds neither numbers nor text")
     if min(shape, default=0) < 0 or member.tell() + prod(shape) * dtype.itemsize != size:
         raise ValueError(f"the array {show(name)} is not as large as it says")
-    flat = np.frombuffer(member.read(), dtype)
-    return flat.reshape(shape, order="F" if is_fortran else "C").copy()
+    array = np.empty(shape, dtype, order="F" if is_fortran else "C")
+    room = (
+        memoryview(array.reshape(-1, order="A").view(np.uint8)) if array.size else memoryview(b"")
+    )
+    at = 0
+    while at < len(room):
+        piece = member.read(min(_PIECE, len(room) - at))
+        if not piece:
+            raise ValueError(f"the array {show(name)} is cut off")
+        room[at : at + len(piece)] = piece
+        at += len(piece)
+    member.read()  # the end, where the sum of all bytes is checked
+    return array
