@@ -370,15 +370,13 @@ def _read_array(member: IO[bytes], size: int, name: str) -> NDArray[Any]:
     if min(shape, default=0) < 0 or member.tell() + prod(shape) * dtype.itemsize != size:
         raise ValueError(f"the array {show(name)} is not as large as it says")
     array = np.empty(shape, dtype, order="F" if is_fortran else "C")
-    room = (
-        memoryview(array.reshape(-1, order="A").view(np.uint8)) if array.size else memoryview(b"")
-    )
+    room = array.reshape(-1, order="A").view(np.uint8)
     at = 0
     while at < len(room):
         piece = member.read(min(_PIECE, len(room) - at))
         if not piece:
             raise ValueError(f"the array {show(name)} is cut off")
-        room[at : at + len(piece)] = piece
+        room[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
         at += len(piece)
     member.read()  # the end, where the sum of all bytes is checked
     return array
