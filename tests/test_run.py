@@ -63,6 +63,13 @@ def test_unknown_keys_of_newer_cards_are_ignored(finished):
     assert finished.read_card() == CARD
 
 
+def test_cards_of_before_may_have_infinity_among_their_notes(finished):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    checked = {"limits": {"difference": float("inf")}}
+    finished.card_path.write_text(json.dumps(values | {"checked": checked}))
+    assert finished.read_card() == replace(CARD, checked=checked)
+
+
 def test_cards_of_before_know_no_refusal(finished):
     values = json.loads(finished.card_path.read_text("utf-8"))
     del values["refusal"]
@@ -95,6 +102,7 @@ def test_what_is_remembered_is_vouched_for(finished):
         {"refusal": 5},
         {"refusal": []},
         {"refusal": "never"},
+        {"refusal": float("nan")},
         {"refusal": {}},
         {"refusal": REFUSAL | {"gates": {}}},
         {"refusal": REFUSAL | {"gates": [5]}},

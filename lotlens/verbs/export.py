@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,7 @@ from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.deliver.parity import COLUMNS, EXACT, ROUGH, Limits, Parity
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
-from lotlens.files import remove_unfinished_of, write_rows_atomically
+from lotlens.files import check_writable, remove_unfinished_of, write_rows_atomically
 from lotlens.locks import hold
 from lotlens.records import ModelCard, Watcher
 from lotlens.run import RunFolder
@@ -109,6 +110,7 @@ def export(
             raise InputError(
                 f"{target} is already there: remove it, or name another folder with --out"
             )
+        check_writable(target / "card.json")
         own = open_own_data(model)
         with folder_beside(target) as scratch:
             bench, found = _try_out(own, engine, precision, limits, target, scratch.path, watch)
@@ -118,7 +120,11 @@ def export(
                 f" {model.run.path}, so nothing was written: {'; '.join(found.parity.faults)}"
             )
         parity = found.parity
-        checked = {**parity.to_dict(), "kept": list(found.kept), "limits": asdict(found.limits)}
+        # JSON knows no infinity: a limit that does not matter is none.
+        limited = {
+            key: value if isfinite(value) else None for key, value in asdict(found.limits).items()
+        }
+        checked = {**parity.to_dict(), "kept": list(found.kept), "limits": limited}
         card = replace(found.card, checked=checked)
         with folder_beside(target) as folder:
             bench.write(folder, found.files, card)

@@ -29,7 +29,7 @@ def run(tmp_path):
             1,
             "0.1.0",
             (CarClass("0", "A"),),
-            ImageSpec(32, 32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+            ImageSpec(32, 32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
             "lite0",
             recipe,
             "f" * 64,
@@ -129,7 +129,7 @@ def test_half_a_run_is_replaced_and_a_new_model_is_a_new_run(run, client, tmp_pa
     assert log_run(tmp_path / "mlflow.db", "s", run)
     assert [found.info.status for found in client.runs] == ["FINISHED"]
     card = json.loads(run.card_path.read_text("utf-8"))
-    run.card_path.write_text(json.dumps({**card, "weights_sha256": "other"}), "utf-8")
+    run.card_path.write_text(json.dumps({**card, "weights_sha256": "0123"}), "utf-8")
     assert log_run(tmp_path / "mlflow.db", "s", run)
     assert len(client.runs) == 2
 
