@@ -48,7 +48,7 @@ class Forked:
     @property
     def said(self):
         """On both streams."""
-        return self._said_path.read_text("utf-8")
+        return self._said_path.read_text("utf-8", "backslashreplace")
 
 
 def fork(code, *arguments, said_path, environment=()):
