@@ -71,7 +71,7 @@ def map_ahead(
 
 
 def call_in_time(work: Callable[[], _Out], limit_s: float, *, name: str) -> _Out:
-    """What `work` returns or raises, in a thread of its own.
+    """What `work` returns or raises, in a thread of its own; in the caller's if none is to be had.
 
     Raises:
         TimeoutError: it takes longer than `limit_s` seconds; it goes on in its thread.
@@ -81,7 +81,10 @@ def call_in_time(work: Callable[[], _Out], limit_s: float, *, name: str) -> _Out
     jobs.put((future, None))
     jobs.put(None)
     thread = threading.Thread(target=_serve, args=(lambda _: work(), jobs), name=name, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        return work()
     try:
         return future.result(limit_s)
     finally:

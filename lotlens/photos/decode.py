@@ -11,7 +11,7 @@ import io
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import numpy as np
@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, _imaging
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.formats import Format, looks_like_tga, name_stranger, recognise
 from lotlens.photos.headers import MAX_PIXELS, check_opened, check_unopened, estimate_bytes
-from lotlens.threads import ByteBudget, call_in_time
+from lotlens.threads import ByteBudget, Held, call_in_time
 
 TIME_LIMIT_S = 30.0
 """For one photo. What is read takes a few seconds at most: this is for kinds of files that nobody
@@ -32,6 +32,9 @@ _ROOM = ByteBudget(1_000_000_000)
 
 _INLINE_PIXELS = 8_000_000
 """Photos with more are decoded in a thread of their own, which can be left behind."""
+
+_SHORT_BYTES = 1_000_000
+"""A JPEG's header in so many is read within a second, whatever it says."""
 
 _STRIP_PIXELS = 2_000_000
 """Photos with more become RGB strip by strip, so that they are in memory once, not four times."""
@@ -113,12 +116,14 @@ def decoding(
     Raises:
         UnreadablePhoto: as `decode`; or the block ran out of memory.
     """
-    with ExitStack() as stack:
-        try:
-            found = _decode(data, max_pixels, min_size, limit_s, room, stack)
-            yield found
-        except MemoryError:
-            raise UnreadablePhoto("not enough memory for this photo") from None
+    holding: list[Held] = []
+    try:
+        yield _decode(data, max_pixels, min_size, limit_s, room, holding)
+    except MemoryError:
+        raise UnreadablePhoto("not enough memory for this photo") from None
+    finally:
+        for held in holding:
+            held.give_back()
 
 
 def _decode(
@@ -127,31 +132,37 @@ def _decode(
     min_size: tuple[int, int] | None,
     limit_s: float,
     room: ByteBudget,
-    stack: ExitStack,
+    holding: list[Held],
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Decodes; the stack gives the room back."""
+    """Decodes; what is then in `holding` is to be given back."""
     name = _recognise(data)
     stream = (_ShortTimedBytes if name == "PNM" else _TimedBytes)(data)
     stream.deadline_s = time.monotonic() + limit_s
     try:
         num_opening = check_unopened(name, data, max_pixels)
         # What takes much memory as soon as it is opened has a header that was read before.
-        held = stack.enter_context(room.hold(num_opening)) if num_opening else None
+        if num_opening:
+            holding.append(room.hold(num_opening))
+            stream.deadline_s = time.monotonic() + limit_s
         _hush_pillow()
-        with _open(name, stream) as image:
+        # Looking at the clock for each field of a header would take longer than reading it.
+        is_short = name == "JPEG" and len(data) <= _SHORT_BYTES
+        with _open(name, io.BytesIO(data) if is_short else stream) as image:
             check_opened(name, data, image, max_pixels)
+            if is_short:
+                image.fp = stream
             num_coded = image.width * image.height
             width, height = image.size
             if min_size is not None and name == "JPEG":
                 swapped = _read_orientation(image) >= 5
                 image.draft(None, min_size[::-1] if swapped else min_size)
-            if held is None:
-                held = stack.enter_context(room.hold(estimate_bytes(name, image, num_coded)))
+            if not holding:
+                holding.append(room.hold(estimate_bytes(name, image, num_coded)))
                 stream.deadline_s = time.monotonic() + limit_s
             if num_coded <= _INLINE_PIXELS:
                 pixels, is_swapped = _load(image, name)
             else:
-                owner = held.share()
+                owner = holding[0].share()
 
                 def load() -> tuple[NDArray[np.uint8], bool]:
                     try:

@@ -4,6 +4,7 @@ import io
 import lzma
 import struct
 import zlib
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageFile
 from pillow_heif import from_pillow
 
 from lotlens.errors import UnreadablePhoto
+from lotlens.photos import decode as decoding_module
 from lotlens.photos import headers
 from lotlens.photos.decode import decode, decode_sized
 
@@ -262,3 +264,18 @@ def test_small_files_of_long_pixels_are_still_read():
     photo = decode(make_tiff({**tags, 279: [len(body)]}, body))
     assert photo.shape == (1000, 2000, 3)
     assert not photo.any()
+
+
+def test_the_guide_names_the_limits():
+    guide = (Path(__file__).parents[2] / "docs/guide/limits.md").read_text("utf-8")
+    numbers = [
+        value
+        for name, value in vars(headers).items()
+        if name.startswith("MAX_") and name != "MAX_SCANS"
+    ]
+    assert len(numbers) == 7
+    for number in (*numbers, 2 * headers.MAX_PIXELS):
+        assert f"{number:,}" in guide
+    assert f"| {headers.MAX_SCANS}, and" in guide
+    assert f"{decoding_module.TIME_LIMIT_S:g} seconds" in guide
+    assert decoding_module._ROOM.num_bytes == 1_000_000_000
