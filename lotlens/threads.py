@@ -183,10 +183,14 @@ class ByteBudget:
 
 
 class Held:
-    """Bytes of a `ByteBudget` that are held until all who share them have given them back."""
+    """Bytes of a `ByteBudget` that are held until all who share them have given them back.
+
+    Attributes:
+        num_bytes: how many.
+    """
 
     def __init__(self, budget: ByteBudget, num_bytes: int) -> None:
-        self._budget, self._num_bytes, self._pid = budget, num_bytes, os.getpid()
+        self._budget, self.num_bytes, self._pid = budget, num_bytes, os.getpid()
         self._lock = threading.Lock()
         self._num_owners = 1
 
@@ -202,7 +206,7 @@ class Held:
             self._num_owners -= 1
             is_last = self._num_owners == 0
         if is_last:
-            self._budget._give_back(self._num_bytes, self._pid)
+            self._budget._give_back(self.num_bytes, self._pid)
 
     def __enter__(self) -> Held:
         return self

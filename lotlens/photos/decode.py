@@ -33,6 +33,9 @@ _ROOM = ByteBudget(1_000_000_000)
 _INLINE_PIXELS = 8_000_000
 """Photos with more are decoded in a thread of their own, which can be left behind."""
 
+_MUCH_BYTES = 50_000_000
+"""After photos that take more, free memory goes back to the operating system."""
+
 _SHORT_BYTES = 1_000_000
 """A JPEG's header in so many is read within a second, whatever it says."""
 
@@ -123,6 +126,8 @@ def decoding(
         raise UnreadablePhoto("not enough memory for this photo") from None
     finally:
         for held in holding:
+            if held.num_bytes > _MUCH_BYTES:
+                _return_memory()
             held.give_back()
 
 
@@ -217,7 +222,8 @@ def _load(image: ImageFile.ImageFile, name: Format) -> tuple[NDArray[np.uint8], 
     is_swapped = turn in _SIDEWAYS
     if num_rows >= height:
         rgb = _to_rgb(image, name)
-        return np.array(rgb if turn is None else rgb.transpose(turn)), is_swapped
+        pixels = np.array(rgb if turn is None else rgb.transpose(turn))
+        return pixels, is_swapped
     shape = (width, height, 3) if is_swapped else (height, width, 3)
     pixels = np.empty(shape, np.uint8)
     for top in range(0, height, num_rows):
@@ -230,6 +236,7 @@ def _load(image: ImageFile.ImageFile, name: Format) -> tuple[NDArray[np.uint8], 
             rows = slice(height - bottom, height - top)
         place = pixels[:, rows] if is_swapped else pixels[rows]
         place[:] = np.asarray(strip)
+    image.close()  # gives Pillow's pixels back now, not once a thread has come to its end
     return pixels, is_swapped
 
 
@@ -330,6 +337,16 @@ def _explain(error: Exception, name: Format) -> str:
     if isinstance(error, ImportError):
         return f"this installation cannot read {name}: {text}"
     return f"damaged {name}" + (f" ({text[:80]})" if text and " at 0x" not in text else "")
+
+
+def _return_memory() -> None:
+    """Has glibc return what is free to the operating system.
+
+    It keeps the blocks of a large photo otherwise, for each thread that has decoded one. Other
+    systems have no such function, and no need.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # Windows cannot name the process itself
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @cache
