@@ -10,7 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,10 +23,11 @@ from lotlens.audit.rotations import WARPS, measure_rotated, measure_slanted
 from lotlens.audit.turns import turn_frame
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decode import decode, decode_sized
+from lotlens.photos.decode import decoding
 from lotlens.photos.quality import FRAME, find_levels, frame_photo, measure_quality
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import OK, Photo
+from lotlens.threads import map_ahead
 
 _SCAN_SIZE = (96, 96)  # pixels that a JPEG is decoded to at least, for its signs
 _CHUNK = 48  # photos or pairs a worker takes at a time
@@ -124,13 +125,14 @@ def _look(reader: PhotoReader, photo: Photo) -> Signs:
     try:
         data = reader.read(photo.locator)
         digest = hashlib.sha256(data).digest()
-        pixels, size = decode_sized(data, min_size=_SCAN_SIZE)
+        with decoding(data, min_size=_SCAN_SIZE) as (pixels, size):
+            frame = frame_photo(pixels)
+            # Every fourth pixel in rows and columns is enough for the colours, and 16 times faster.
+            red, green, blue = np.moveaxis(pixels[::4, ::4], 2, 0)
+            span = np.maximum(np.maximum(red, green), blue)
+            span -= np.minimum(np.minimum(red, green), blue)
     except UnreadablePhoto as error:
         return Signs(error.reason, digest)
-    frame = frame_photo(pixels)
-    # Every fourth pixel in rows and columns is enough for the colours, and 16 times faster.
-    red, green, blue = np.moveaxis(pixels[::4, ::4], 2, 0)
-    span = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     quality = measure_quality(frame, size)
     return Signs(
         OK,
@@ -182,7 +184,8 @@ def _measure_once(
 def _read_frame(reader: PhotoReader, photo: Photo) -> NDArray[np.uint8]:
     if photo.locator is None:
         raise UnreadablePhoto(NO_FILE)
-    return frame_photo(decode(reader.read(photo.locator), min_size=(FRAME, FRAME)))
+    with decoding(reader.read(photo.locator), min_size=(FRAME, FRAME)) as (pixels, _):
+        return frame_photo(pixels)
 
 
 def _share_out(
@@ -196,8 +199,14 @@ def _share_out(
         num_workers = choose_workers(len(items))
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     token = secrets.token_hex(8)
-    jobs = (delayed(_do_chunk)(token, work, chunk) for chunk in chunks)
-    results: Any = Parallel(num_workers, return_as="generator", pre_dispatch="3*n_jobs")(jobs)
+    results: Any
+    if num_workers == 1:
+        # Not in the caller's thread: Ctrl-C would wait there for a decoder that is deep in C.
+        do = partial(_do_chunk, token, work)
+        results = map_ahead(do, chunks, num_threads=1, num_ahead=2, name="audit")
+    else:
+        jobs = (delayed(_do_chunk)(token, work, chunk) for chunk in chunks)
+        results = Parallel(num_workers, return_as="generator", pre_dispatch="3*n_jobs")(jobs)
     done = 0
     try:
         for part in results:
@@ -206,6 +215,7 @@ def _share_out(
             if progress is not None:
                 progress(done, len(items))
     finally:
+        results.close()
         _open_reader(token).close()  # this process's own, if it took part
 
 

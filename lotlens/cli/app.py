@@ -18,6 +18,7 @@ import typer
 from lotlens.cli.screen import ERR, OUT, safe_streams
 from lotlens.errors import LotlensError, RecipeError
 from lotlens.texts import show
+from lotlens.threads import has_busy_threads
 from lotlens.version import __version__
 
 COMMANDS = {
@@ -66,7 +67,9 @@ def main() -> None:
     except SystemExit as stop:
         # One that failed takes the usual way, which leaves the first process a moment to clear up.
         if "TORCHELASTIC_RUN_ID" in os.environ and stop.code in (None, 0):
-            _leave_torchrun()
+            _leave(0)
+        if has_busy_threads() and (stop.code is None or isinstance(stop.code, int)):
+            _leave(stop.code or 0)
         raise
 
 
@@ -87,20 +90,20 @@ def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
     return app
 
 
-def _leave_torchrun() -> None:
-    """End one of torchrun's processes without taking the interpreter and its libraries down.
+def _leave(code: int) -> None:
+    """End the process without taking the interpreter and its libraries down.
 
-    Threads that libraries leave behind (torch's, gloo's, onnxruntime's) may wake up while Python or
-    the library is being dismantled, which aborts the process ("terminate called without an active
-    exception"): rare, and seen on busy machines only. torchrun would then call a training failed
-    that is done, and end the other processes. All that counts has been written: what is to happen
-    at exit happens here, and the rest is the operating system's.
+    Threads that libraries leave behind (torch's, gloo's, onnxruntime's), or that are deep in a
+    decoder, may wake up while Python or the library is being dismantled, which aborts the process
+    ("terminate called without an active exception"): rare, and seen on busy machines only. torchrun
+    would then call a training failed that is done, and end the other processes. All that counts has
+    been written: what is to happen at exit happens here, and the rest is the operating system's.
     """
     atexit._run_exitfuncs()
     with suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def _run() -> None:

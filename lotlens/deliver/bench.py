@@ -24,7 +24,7 @@ from lotlens.drawn.nasty import draw_nasty
 from lotlens.errors import InputError, OutputError, UnreadablePhoto
 from lotlens.files import explain, name_unfinished, write_bytes_atomically
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decode import decode
+from lotlens.photos.decode import decoding
 from lotlens.photos.prepare import decode_size
 from lotlens.photos.sources import open_photos
 from lotlens.records import (
@@ -138,9 +138,10 @@ def draw_made(catalog: Catalog, card: ModelCard, folder: Path) -> Catalog:
             with suppress(UnreadablePhoto):
                 if photo.locator is None:
                     continue
-                pixels = decode(reader.read(photo.locator), min_size=decode_size(card.image))
-                for name, data in draw_nasty(pixels):
-                    (folder / name).write_bytes(data)
+                data = reader.read(photo.locator)
+                with decoding(data, min_size=decode_size(card.image)) as (pixels, _):
+                    for name, made in draw_nasty(pixels):
+                        (folder / name).write_bytes(made)
                 return open_photos([folder])
     raise InputError("no photo that was held out of training can be read: nothing to check with")
 

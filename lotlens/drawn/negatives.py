@@ -13,14 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from lotlens.drawn.scenes import draw_other_photo
 from lotlens.errors import UnreadablePhoto
 from lotlens.files import write_bytes_atomically
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decode import decode
+from lotlens.photos.decode import decoding
 from lotlens.records import Catalog, Locator, Photo
 
 _QUALITY = 90  # of the JPEG files
@@ -158,8 +157,8 @@ def _pick_photo(
     for locator in (photos[at].locator for at in order):
         try:
             if locator is not None:
-                pixels: NDArray[np.uint8] = decode(reader.read(locator), min_size=(512, 512))
-                return Image.fromarray(pixels)
+                with decoding(reader.read(locator), min_size=(512, 512)) as (pixels, _):
+                    return Image.fromarray(pixels)
         except UnreadablePhoto:
             continue
     return None

@@ -142,6 +142,12 @@ class PhotoReader:
                 `max_bytes`; or its archive is missing or damaged.
             InputError: zips nested deeper than `MAX_DEPTH`.
         """
+        try:
+            return self._read(locator)
+        except MemoryError:
+            raise UnreadablePhoto("not enough memory to read this file") from None
+
+    def _read(self, locator: Locator) -> bytes:
         if not locator.members:
             return self._read_file(locator.path)
         where = Locator(locator.path, locator.members[:-1])

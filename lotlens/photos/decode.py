@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import io
+import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import numpy as np
@@ -18,9 +20,27 @@ from PIL import Image, ImageFile, _imaging
 
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.formats import Format, looks_like_tga, name_stranger, recognise
+from lotlens.photos.headers import MAX_PIXELS, check_opened, check_unopened, estimate_bytes
+from lotlens.threads import ByteBudget, Held, call_in_time
 
-MAX_PIXELS = 100_000_000
-"""Photos whose header claims more pixels are refused unread: a bomb, or a poster scan."""
+TIME_LIMIT_S = 30.0
+"""For one photo. What is read takes a few seconds at most: this is for kinds of files that nobody
+has thought of."""
+
+_ROOM = ByteBudget(1_000_000_000)
+"""Memory for the pixels that all threads are decoding. A photo that needs more is let in alone."""
+
+_INLINE_PIXELS = 8_000_000
+"""Photos with more are decoded in a thread of their own, which can be left behind."""
+
+_MUCH_BYTES = 50_000_000
+"""After photos that take more, free memory goes back to the operating system."""
+
+_SHORT_BYTES = 1_000_000
+"""A JPEG's header in so many is read within a second, whatever it says."""
+
+_STRIP_PIXELS = 2_000_000
+"""Photos with more become RGB strip by strip, so that they are in memory once, not four times."""
 
 # EXIF orientation -> what makes it upright (EXIF 2.32, tag 0x0112). 5 to 8 swap the sides.
 _ORIENTATION_TAG = 0x0112
@@ -33,6 +53,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FROM_THE_END = {_UPRIGHT[orientation] for orientation in (3, 4, 6, 7)}
+"""Those that put the first row last, or into the last column."""
 _SIDEWAYS = {_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)}
 
 
@@ -56,7 +78,8 @@ def decode(
             times faster; other formats come in full.
 
     Raises:
-        UnreadablePhoto: whatever is wrong with the bytes; no other error comes out.
+        UnreadablePhoto: whatever is wrong with the bytes, or too much to ask; no other error comes
+            out.
     """
     return decode_sized(data, max_pixels=max_pixels, min_size=min_size)[0]
 
@@ -68,33 +91,158 @@ def decode_sized(
     min_size: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """As `decode`, and the (width, height) of the upright photo in full, whatever was decoded."""
-    name = _recognise(data)
+    with decoding(data, max_pixels=max_pixels, min_size=min_size) as found:
+        return found
+
+
+@contextmanager
+def decoding(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    min_size: tuple[int, int] | None = None,
+    limit_s: float = TIME_LIMIT_S,
+    room: ByteBudget = _ROOM,
+) -> Iterator[tuple[NDArray[np.uint8], tuple[int, int]]]:
+    """As `decode_sized`, with room for the pixels in memory until the block ends.
+
+    Make the photo small within the block: all threads share that room, and wait for it. One must
+    not wait for a second photo in it.
+
+    Args:
+        data: as for `decode`.
+        max_pixels: likewise.
+        min_size: likewise.
+        limit_s: how long decoding may take.
+        room: what is shared.
+
+    Raises:
+        UnreadablePhoto: as `decode`; or the block ran out of memory.
+    """
+    holding: list[Held] = []
     try:
+        yield _decode(data, max_pixels, min_size, limit_s, room, holding)
+    except MemoryError:
+        raise UnreadablePhoto("not enough memory for this photo") from None
+    finally:
+        for held in holding:
+            if held.num_bytes > _MUCH_BYTES:
+                _return_memory()
+            held.give_back()
+
+
+def _decode(
+    data: bytes,
+    max_pixels: int,
+    min_size: tuple[int, int] | None,
+    limit_s: float,
+    room: ByteBudget,
+    holding: list[Held],
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Decodes; what is then in `holding` is to be given back."""
+    name = _recognise(data)
+    stream = (_ShortTimedBytes if name == "PNM" else _TimedBytes)(data)
+    stream.deadline_s = time.monotonic() + limit_s
+    try:
+        num_opening = check_unopened(name, data, max_pixels)
+        # What takes much memory as soon as it is opened has a header that was read before.
+        if num_opening:
+            holding.append(room.hold(num_opening))
+            stream.deadline_s = time.monotonic() + limit_s
         _hush_pillow()
-        with _open(name, io.BytesIO(data)) as image:
+        # Looking at the clock for each field of a header would take longer than reading it.
+        is_short = name == "JPEG" and len(data) <= _SHORT_BYTES
+        with _open(name, io.BytesIO(data) if is_short else stream) as image:
+            check_opened(name, data, image, max_pixels)
+            if is_short:
+                image.fp = stream
+            num_coded = image.width * image.height
             width, height = image.size
-            if width * height > max_pixels:
-                raise UnreadablePhoto(
-                    f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels"
-                )
             if min_size is not None and name == "JPEG":
                 swapped = _read_orientation(image) >= 5
                 image.draft(None, min_size[::-1] if swapped else min_size)
-            image.load()
-            rgb = _to_rgb(image, name)
-            # PNG may carry its EXIF behind the pixels, so it is read after loading.
-            turn = _UPRIGHT.get(_read_orientation(image))
+            if not holding:
+                holding.append(room.hold(estimate_bytes(name, image, num_coded)))
+                stream.deadline_s = time.monotonic() + limit_s
+            if num_coded <= _INLINE_PIXELS:
+                pixels, is_swapped = _load(image, name)
+            else:
+                owner = holding[0].share()
+
+                def load() -> tuple[NDArray[np.uint8], bool]:
+                    try:
+                        return _load(image, name)
+                    finally:
+                        owner.give_back()
+
+                pixels, is_swapped = call_in_time(load, limit_s, name="decoder")
     except UnreadablePhoto:
         raise
     except MemoryError:
         raise UnreadablePhoto(f"not enough memory to decode this {name}") from None
     except Exception as error:
+        if time.monotonic() > stream.deadline_s:
+            raise UnreadablePhoto(
+                f"too much work: a {name} that takes over {limit_s:g} s"
+            ) from None
         # Decoders meet hostile bytes with every kind of exception; all mean the same to a caller.
         raise UnreadablePhoto(_explain(error, name)) from error
-    if turn is None:
-        return np.array(rgb), (width, height)
+    return pixels, (height, width) if is_swapped else (width, height)
+
+
+class _TimedBytes(io.BytesIO):
+    """A file that cannot be read any more once the time is up, which ends most decoders."""
+
+    deadline_s = 0.0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self.deadline_s:
+            raise TimeoutError
+        return super().read(size)
+
+
+class _ShortTimedBytes(_TimedBytes):
+    """Given out in small pieces: Pillow's reader of texts takes time by the square of a piece."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size, 1 << 16) if size is not None and size > 0 else size)
+
+
+def _load(image: ImageFile.ImageFile, name: Format) -> tuple[NDArray[np.uint8], bool]:
+    """The upright pixels [H, W, 3] of an opened image, and whether turning swapped its sides."""
+    image.load()
+    if name in ("WebP", "AVIF"):
+        # Each keeps the pixels twice more.
+        image._decoder = None  # type: ignore[attr-defined]
+        image.fp = None
+    # PNG may carry its EXIF behind the pixels, so it is read after loading.
+    turn = _UPRIGHT.get(_read_orientation(image))
+    width, height = image.size
+    num_rows = max(_STRIP_PIXELS // width, 1)
     is_swapped = turn in _SIDEWAYS
-    return np.array(rgb.transpose(turn)), (height, width) if is_swapped else (width, height)
+    if num_rows >= height:
+        rgb = _to_rgb(image, name)
+        pixels = np.array(rgb if turn is None else rgb.transpose(turn))
+        return pixels, is_swapped
+    shape = (width, height, 3) if is_swapped else (height, width, 3)
+    pixels = np.empty(shape, np.uint8)
+    for top in range(0, height, num_rows):
+        bottom = min(top + num_rows, height)
+        strip = _to_rgb(_crop_rows(image, top, bottom), name)
+        if turn is not None:
+            strip = strip.transpose(turn)
+        rows = slice(top, bottom)
+        if turn in _FROM_THE_END:
+            rows = slice(height - bottom, height - top)
+        place = pixels[:, rows] if is_swapped else pixels[rows]
+        place[:] = np.asarray(strip)
+    image.close()  # gives Pillow's pixels back now, not once a thread has come to its end
+    return pixels, is_swapped
+
+
+def _crop_rows(image: Image.Image, top: int, bottom: int) -> Image.Image:
+    """A strip of an image, with its palette and what it says of transparency."""
+    return image.crop((0, top, image.width, bottom))
 
 
 def _recognise(data: bytes) -> Format:
@@ -178,7 +326,7 @@ def _to_rgb(image: Image.Image, name: Format) -> Image.Image:
         seen = image.convert("RGBA")
         white = Image.new("RGBA", seen.size, "white")
         return Image.alpha_composite(white, seen).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _explain(error: Exception, name: Format) -> str:
@@ -189,6 +337,16 @@ def _explain(error: Exception, name: Format) -> str:
     if isinstance(error, ImportError):
         return f"this installation cannot read {name}: {text}"
     return f"damaged {name}" + (f" ({text[:80]})" if text and " at 0x" not in text else "")
+
+
+def _return_memory() -> None:
+    """Has glibc return what is free to the operating system.
+
+    It keeps the blocks of a large photo otherwise, for each thread that has decoded one. Other
+    systems have no such function, and no need.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # Windows cannot name the process itself
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @cache

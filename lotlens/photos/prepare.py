@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lotlens.photos.decode import decode
+from lotlens.photos.decode import decoding
 from lotlens.records import FloatArray, ImageSpec
 
 _FILTERS = {
@@ -29,7 +29,8 @@ def prepare_bytes(data: bytes, spec: ImageSpec) -> FloatArray:
     Raises:
         UnreadablePhoto: the bytes are no readable photo.
     """
-    return prepare(decode(data, min_size=decode_size(spec)), spec)
+    with decoding(data, min_size=decode_size(spec)) as (photo, _):
+        return prepare(photo, spec)
 
 
 def decode_size(spec: ImageSpec) -> tuple[int, int]:

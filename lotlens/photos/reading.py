@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decode import decode_sized
+from lotlens.photos.decode import decoding
 from lotlens.photos.prepare import decode_size, fit_photo
 from lotlens.photos.quality import find_flaw, frame_photo, measure_quality
 from lotlens.records import OK, ImageSpec, Photo
@@ -54,12 +54,13 @@ def read_ahead(
     Args:
         photos: which, in which order.
         spec: the frame to fit them to.
-        num_workers: threads; 0 to read in the caller's, None for one per core.
+        num_workers: threads; 0 to read in the caller's, which then waits for a decoder whatever
+            comes (Ctrl-C too); None for one per core.
         num_ahead: the most photos that wait to be taken.
         find_flaws: also judge their quality, for about a millisecond each.
     """
     if num_workers is None and len(photos) < 2:
-        num_workers = 0
+        num_workers = len(photos)
     if num_workers is None:
         from joblib import cpu_count  # slow to import
 
@@ -83,8 +84,8 @@ def read_photo(
         return LoadedPhoto(NO_FILE)
     try:
         data = reader.read(photo.locator)
-        pixels, size = decode_sized(data, min_size=decode_size(spec))
+        with decoding(data, min_size=decode_size(spec)) as (pixels, size):
+            flaw = find_flaw(measure_quality(frame_photo(pixels), size)) if find_flaws else ""
+            return LoadedPhoto(OK, fit_photo(pixels, spec), flaw)
     except UnreadablePhoto as error:
         return LoadedPhoto(error.reason)
-    flaw = find_flaw(measure_quality(frame_photo(pixels), size)) if find_flaws else ""
-    return LoadedPhoto(OK, fit_photo(pixels, spec), flaw)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
-from lotlens.photos.decode import decode
+from lotlens.photos.decode import decoding
 from lotlens.photos.prepare import unfit_map
 from lotlens.records import Catalog, FloatArray, ImageSpec, Locator
 
@@ -122,10 +122,12 @@ class Album:
 
 
 def _read(locator: Locator | None, reader: PhotoReader, size: tuple[int, int]) -> Pixels | None:
+    """A photo at about this size; None if it cannot be read."""
     if locator is None:
         return None
     try:
-        return decode(reader.read(locator), min_size=size)
+        with decoding(reader.read(locator), min_size=size) as (pixels, _):
+            return np.array(_shrink(pixels, size))
     except UnreadablePhoto:
         return None
 

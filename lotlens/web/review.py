@@ -9,7 +9,6 @@ the page may run, show and fetch nothing but what comes from here (both are in `
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from lotlens.errors import InputError, LotlensError, UnreadablePhoto
 from lotlens.improve.doubts import REASONS
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decisions import LEAVING, Decision, Verdict, find_staleness
-from lotlens.photos.decode import decode
+from lotlens.photos.decode import decoding
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import Catalog, Doubt, Photo
 from lotlens.report.language import ENGLISH, Language, install
@@ -38,7 +37,6 @@ PHOTO_SIZE = (1600, 1200)
 """The most pixels (width, height) of the large photo; it is never enlarged."""
 NUM_EXAMPLES = 4
 """Photos shown of a class beside a doubted one."""
-_NUM_DECODERS = 2
 _STATIC = {
     "review.js": "text/javascript",
     "review.css": "text/css",
@@ -266,7 +264,6 @@ def build_review(
             + ("none of the doubts fits the data any more" if doubts else "there are no doubts")
         )
     reader = PhotoReader()
-    decoders = threading.BoundedSemaphore(_NUM_DECODERS)  # a photo may take 300 MB
     page = _render_page(language)
     static = {name: resources.files("lotlens.web").joinpath(name).read_bytes() for name in _STATIC}
     app = FastAPI(title="lotlens review", docs_url=None, redoc_url=None, openapi_url=None)
@@ -312,8 +309,7 @@ def build_review(
         if photo.locator is None:
             return PlainTextResponse(NO_FILE, 404)
         try:
-            with decoders:
-                pixels = decode(reader.read(photo.locator), min_size=size)
+            with decoding(reader.read(photo.locator), min_size=size) as (pixels, _):
                 data = draw_thumbnail(pixels, size)
         except UnreadablePhoto as error:
             return PlainTextResponse(error.reason, 422)

@@ -222,7 +222,7 @@ def test_unknown_views_are_refused(locators, views):
 def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
     num_loaded = 0
     lock = threading.Lock()
-    real = reading_module.decode_sized
+    real = reading_module.decoding
 
     def count(*args, **options):
         nonlocal num_loaded
@@ -230,7 +230,7 @@ def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
             num_loaded += 1
         return real(*args, **options)
 
-    monkeypatch.setattr(reading_module, "decode_sized", count)
+    monkeypatch.setattr(reading_module, "decoding", count)
     ahead = []
 
     class Slow(ColourPredictor):

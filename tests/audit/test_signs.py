@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import struct
+import threading
 import zipfile
 import zlib
 
@@ -312,3 +313,23 @@ def test_no_file_stays_open(tmp_path, texture_drawer, monkeypatch):
     assert [sign.status for sign in scan_photos([photo] * 100, num_workers=1)] == ["ok"] * 100
     assert len(readers) == 1, "a reader for every chunk would open the zip again and again"
     assert not readers[0]._open
+
+
+def test_photos_are_not_looked_at_in_the_callers_thread(tmp_path, monkeypatch):
+    # Ctrl-C would wait there for a decoder that is deep in C.
+    threads = set()
+    monkeypatch.setattr(scan, "_look", lambda *_: threads.add(threading.get_ident()) or Signs("x"))
+    assert len(scan_photos([Photo("a", None)] * 100)) == 100
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+def test_too_little_memory_is_a_status(tmp_path, texture_drawer, monkeypatch):
+    Image.fromarray(texture_drawer(60, 90)).save(tmp_path / "a.png")
+
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr(scan, "frame_photo", fail)
+    (sign,) = scan_photos([Photo("a", Locator(tmp_path / "a.png"))])
+    assert sign.status == "not enough memory for this photo"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -14,11 +16,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 from pillow_heif import from_pillow
 
 from lotlens.errors import UnreadablePhoto
-from lotlens.photos.decode import decode, decode_sized
+from lotlens.photos import decode as decoding_module
+from lotlens.photos.decode import decode, decode_sized, decoding
+from lotlens.threads import ByteBudget
 
 RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 200, 20), (20, 20, 220), (128, 128, 128)
 
@@ -428,3 +432,136 @@ def test_libtiff_says_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str])
     with suppress(UnreadablePhoto):
         decode(bytes(damaged))
     assert capfd.readouterr() == ("", "")
+
+
+# --- little memory, and no end of time ---
+
+
+def draw_noise(mode: str) -> Image.Image:
+    rng = np.random.default_rng(0)
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 65_536, (23, 17)).astype(np.uint16))
+    noise = Image.fromarray(rng.integers(0, 256, (23, 17, 4), dtype=np.uint8))
+    return noise if mode == "RGBA" else noise.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_strips_are_the_same_photo(
+    mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"transparency": 3} if mode in {"P", "L"} else {}
+    data = save(draw_noise(mode), "PNG", exif=exif, **options)
+    whole, size = decode_sized(data)
+    for num_pixels, inline in ((1, 1), (17 * 5, 1), (17 * 22, 10_000)):
+        monkeypatch.setattr(decoding_module, "_STRIP_PIXELS", num_pixels)
+        monkeypatch.setattr(decoding_module, "_INLINE_PIXELS", inline)
+        strips, same_size = decode_sized(data)
+        assert same_size == size
+        assert strips.shape == whole.shape
+        assert (strips == whole).all()
+        assert strips.flags.writeable
+        assert strips.flags.c_contiguous
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory in Linux's units")
+def test_a_transparent_photo_is_in_memory_once() -> None:
+    rows = zlib.compress(bytes(4 * 5000 + 1) * 4000)
+    code = """
+import resource, sys
+from lotlens.photos.decode import decode
+data = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode(data)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    head = make_png(5000, 4000, 8, 6, b"")
+    data = head[: head.index(b"IDAT") - 4]
+    for name, body in ((b"IDAT", rows), (b"IEND", b"")):
+        checked = name + body
+        data += struct.pack(">I", len(body)) + checked + struct.pack(">I", zlib.crc32(checked))
+    told = subprocess.run(
+        [sys.executable, "-c", code], input=data, capture_output=True, check=True
+    ).stdout
+    # Seven bytes a pixel: Pillow's four, and three of the array. It was over sixteen.
+    assert int(told) * 1024 < 10 * 5000 * 4000
+
+
+def test_time_is_limited_within_a_decoder() -> None:
+    for kind in ("PNG", "JPEG", "BMP", "GIF", "TGA"):
+        with pytest.raises(UnreadablePhoto) as caught, decoding(save(draw(), kind), limit_s=-1):
+            pass
+        assert caught.value.reason == f"too much work: a {kind} that takes over -1 s"
+
+
+def test_a_decoder_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    load = ImageFile.ImageFile.load
+
+    def wait(image: ImageFile.ImageFile) -> Any:
+        release.wait()
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", wait)
+    monkeypatch.setattr(decoding_module, "_INLINE_PIXELS", 1)
+    room = ByteBudget(1)
+    data = save(draw(), "PNG")
+    with pytest.raises(UnreadablePhoto) as caught, decoding(data, limit_s=0.01, room=room):
+        pass
+    assert "too much work" in caught.value.reason
+    assert room.num_held > 0  # it is still at work
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "decoder":
+            thread.join()
+    assert room.num_held == 0
+
+
+def test_a_text_full_of_remarks_is_read_in_small_pieces() -> None:
+    # Pillow copies what it has read for each remark.
+    stream = decoding_module._ShortTimedBytes(b"#\n" * 500_000)
+    stream.deadline_s = float("inf")
+    assert len(stream.read(1 << 20)) == 1 << 16
+    remarks = b"P2\n2 1\n255\n" + b"#\n" * 100_000 + b"1 255"
+    assert decode(remarks)[0, :, 0].tolist() == [1, 255]
+
+
+def test_room_is_held_until_the_photo_is_small_and_given_back_whatever_comes() -> None:
+    room = ByteBudget(1)
+    for kind in ("PNG", "WEBP"):
+        with decoding(save(draw(), kind), room=room) as (pixels, size):
+            assert room.num_held >= pixels.nbytes
+            assert size == (48, 32)
+        assert room.num_held == 0
+        data = save(draw(), kind)
+        with suppress(UnreadablePhoto), decoding(data[: len(data) - 30], room=room):
+            pytest.fail("not truncated")
+        assert room.num_held == 0
+    with pytest.raises(ZeroDivisionError), decoding(save(draw(), "PNG"), room=room):
+        _ = 1 // 0
+    assert room.num_held == 0
+
+
+def test_a_jpeg_needs_room_for_what_is_decoded_of_it() -> None:
+    data = save(draw().resize((1600, 1200)), "JPEG")
+    room = ByteBudget(1)
+    with decoding(data, min_size=(200, 150), room=room):
+        small = room.num_held
+    with decoding(data, room=room):
+        assert room.num_held > 60 * small
+
+
+@pytest.mark.parametrize("where", ["load", "array", "block"])
+def test_too_little_memory_is_a_reason(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    if where == "load":
+        monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    elif where == "array":
+        monkeypatch.setattr(decoding_module.np, "array", fail)
+    with pytest.raises(UnreadablePhoto) as caught, decoding(save(draw(), "PNG")):
+        fail()
+    assert "not enough memory" in caught.value.reason

@@ -1,9 +1,13 @@
 """Photos are read in order by any number of threads, each with its status and its flaw."""
 
+from threading import get_ident
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from lotlens.photos import reading
+from lotlens.photos.archives import PhotoReader
 from lotlens.photos.reading import NO_FILE, read_ahead
 from lotlens.records import OK, ImageSpec, Locator, Photo
 
@@ -59,3 +63,26 @@ def test_the_size_told_is_that_of_the_file_not_of_what_was_decoded(tmp_path):
     photo = Photo("a", Locator(tmp_path / "a.jpg"))
     (loaded,) = read_ahead([photo], ImageSpec(16, 16), find_flaws=True)
     assert loaded.flaw == ""
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_too_little_memory_is_a_status_wherever_it_shows(photos, num_workers, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(reading, "fit_photo", fail)
+    loaded = list(read_ahead(photos, SPEC, num_workers=num_workers))
+    by_id = {photo.id: one.status for photo, one in zip(photos, loaded, strict=True)}
+    assert by_id["sound"] == "not enough memory for this photo"
+    monkeypatch.undo()
+    monkeypatch.setattr(PhotoReader, "_read_file", fail)
+    loaded = list(read_ahead(photos, SPEC, num_workers=num_workers))
+    assert loaded[0].status == "not enough memory to read this file"
+
+
+def test_one_photo_is_not_read_in_the_callers_thread(photos, monkeypatch):
+    # Ctrl-C would wait there for its decoder.
+    threads = []
+    monkeypatch.setattr(reading, "read_photo", lambda *_, **__: threads.append(get_ident()))
+    list(read_ahead(photos[:1], SPEC))
+    assert threads != [get_ident()]
