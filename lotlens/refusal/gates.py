@@ -35,6 +35,7 @@ _FEWEST_STRANGERS = 30  # from which they may choose the method
 _COMMON_FLAW = 0.05  # share of known photos from which a flaw is the model's everyday bread
 _CONFIDENCE = 0.95
 _SMALLEST = 1e-9
+_ROUNDING = 1e-4  # of the scores' range; float32 keeps a score of the same photo ten times better
 AUROC = "AUROC"
 ACCEPTED = "wrongly accepted"
 PASSED = "known photos that pass"
@@ -150,12 +151,18 @@ def choose_threshold(known: Scores, refused: float) -> float:
     With fewer than 1 / refused - 1 photos that cannot be promised; then none of them is refused,
     and a new one is with probability 1 / (N + 1) at most.
 
+    It lies a ten-thousandth of the scores' range below the photo that sets it: the score of that
+    very photo comes out a few bits higher or lower with the batch that it is in, with threads and
+    with CPUs, and must not be refused by one and passed by another.
+
     Args:
         known: [N] scores of known photos, N > 0; photos with that score or more pass.
         refused: between 0 and 1.
     """
     rank = max(count_allowed(refused, len(known)), 1)
-    return float(np.sort(known)[rank - 1])
+    ranked = np.sort(known)
+    limit = ranked[rank - 1]
+    return float(limit - _ROUNDING * max(ranked[-1] - ranked[0], abs(limit) * _ROUNDING))
 
 
 def choose_strict_threshold(strangers: Scores, wrong: float) -> float:
