@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import (
@@ -58,7 +58,6 @@ MOST_TABLE_BYTES = 100_000_000
 _EXPORTED = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 """Engine -> the files of a network that was exported for it."""
 
-Escaping = Literal["strict", "surrogateescape"]
 _LONGEST_NAME = 100
 """Bytes of a run folder's name before its number; most disks take 255 in all."""
 
@@ -466,7 +465,7 @@ class RunFolder:
         Raises:
             BundleError: it is missing or damaged.
         """
-        values = self._read_json(self.source_path, errors="surrogateescape")
+        values = self._read_json(self.source_path)
         with _blame(self.source_path):
             known = read_fields(values, _SOURCE_READERS)
             require_fields(known, ("data",))
@@ -573,8 +572,8 @@ class RunFolder:
         rows = [[restore_cell(cell) for cell in row] for row in rows]
         return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
 
-    def _read_json(self, path: Path, errors: Escaping = "strict") -> dict[str, Any]:
-        return read_object(path, errors=errors)
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        return read_object(path)
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
         write_json_atomically(path, values)
@@ -588,19 +587,15 @@ def hash_files(files: Sequence[bytes]) -> str:
     return total.hexdigest()
 
 
-def read_object(path: Path, *, errors: Escaping = "strict") -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """A JSON file of a run: an object.
-
-    Args:
-        path: the file.
-        errors: "surrogateescape" where it holds names of files, which may be no UTF-8.
 
     Raises:
         BundleError: it is missing or damaged, or longer than `MOST_JSON_BYTES`.
     """
     data = _read_bytes(path, MOST_JSON_BYTES)
     with _blame(path):
-        return read_mapping(parse_json(data, errors=errors))
+        return read_mapping(parse_json(data))
 
 
 def plain_name(text: str) -> str:

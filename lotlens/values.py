@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from math import inf, isfinite, prod
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,22 +53,17 @@ T = TypeVar("T")
 # --- text ----------------------------------------------------------------------------------------
 
 
-def parse_json(data: bytes, *, errors: Literal["strict", "surrogateescape"] = "strict") -> Any:
-    """What JSON text says, strictly: UTF-8, numbers of a sane length, no key twice.
+def parse_json(data: bytes) -> Any:
+    """What JSON text says, strictly: UTF-8, finite numbers, no key twice.
 
-    NaN and Infinity, which are no JSON, are read: cards of before have them among notes that nobody
-    reads. Every reader of a number refuses them.
-
-    Args:
-        data: the text.
-        errors: "surrogateescape" where it holds names of files, which may be no UTF-8.
+    Names of files in it may be no UTF-8 (see `os.fsdecode`).
 
     Raises:
         ValueError: it is no such text, is longer than `MOST_JSON_BYTES`, or is nested too deeply.
     """
     if len(data) > MOST_JSON_BYTES:
         raise ValueError(f"it has {len(data):,} bytes, and {MOST_JSON_BYTES:,} at most are read")
-    text = data.decode("utf-8", errors)
+    text = data.decode("utf-8", "surrogateescape")
     try:
         values = json.loads(
             text,
@@ -80,7 +75,7 @@ def parse_json(data: bytes, *, errors: Literal["strict", "surrogateescape"] = "s
         raise ValueError("it is nested too deeply") from None
     if re.search(r"\\u[dD][89a-fA-F]", text):
         # Halves of letters, which no file and no page could be written with.
-        json.dumps(values, ensure_ascii=False).encode("utf-8", errors)
+        json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogateescape")
     return values
 
 

@@ -285,10 +285,13 @@ def test_pipes_are_not_waited_for(finished):
     ],
 )
 def test_a_runs_name_never_leads_out_of_its_folder(tmp_path, stem, name):
-    run = RunFolder.create_next(tmp_path / "runs", stem)
-    assert run.path == tmp_path / "runs" / f"{name}-1"
-    assert RunFolder.create_next(tmp_path / "runs", stem).path.name == f"{name}-2"
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    with (
+        RunFolder.claim_next(tmp_path / "runs", stem, "train") as run,
+        RunFolder.claim_next(tmp_path / "runs", stem, "train") as second,
+    ):
+        assert run.path == tmp_path / "runs" / f"{name}-1"
+        assert second.path.name == f"{name}-2"
+        assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"null"])

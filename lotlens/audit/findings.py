@@ -66,7 +66,7 @@ class Audit:
     num_photos: Mapping[str, int]
     class_counts: Mapping[str, int]
     sizes: Mapping[tuple[int, int], int]
-    signs: Mapping[str, Signs] = field(default_factory=dict)
+    signs: Mapping[str, Signs] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def num_errors(self) -> int:

@@ -204,7 +204,7 @@ def read_round(path: Path) -> dict[str, Any]:
     Raises:
         BundleError: the file is damaged.
     """
-    values = read_object(path, errors="surrogateescape")
+    values = read_object(path)
     try:
         known = read_fields(values, _ROUND_READERS)
         require_fields(known, _ROUND_READERS)

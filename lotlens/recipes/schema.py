@@ -37,6 +37,17 @@ def _check_name(value: str) -> str:
     return value
 
 
+def _bound_text(most: int) -> AfterValidator:
+    """Texts of so many letters at most; names of files among them may be no UTF-8."""
+
+    def check(text: str) -> str:
+        if len(text) > most:
+            raise ValueError(f"must have {most:,} letters at most, not {len(text):,}")
+        return text
+
+    return AfterValidator(check)
+
+
 _Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_check_name)]
 
 
@@ -443,9 +454,9 @@ class Recipe(_Part):
     """
 
     name: _Name
-    description: str = Field("", max_length=10_000)
+    description: Annotated[str, _bound_text(10_000)] = ""
     seed: int = Field(0, ge=0, lt=2**31)
-    backbone: str = Field("lite0", max_length=5_000)
+    backbone: Annotated[str, _bound_text(5_000)] = "lite0"
     feature_levels: int = Field(1, ge=1, le=MOST_LEVELS)
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)

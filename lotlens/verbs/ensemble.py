@@ -91,6 +91,8 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
         OutputError: a file cannot be written.
         MissingExtra: lotlens[train] is not installed.
     """
+    if out is not None:
+        check_writable(RunFolder(Path(out)).card_path)
     models = [load(run) for run in runs]
     _check_joinable(models)
     stem = f"{models[0].data_path.stem}-ensemble"
@@ -101,7 +103,6 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     )
     with claimed as folder:
         folder.check_free()
-        check_writable(folder.card_path)
         return _build(models, folder)
 
 

@@ -6,11 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from lotlens.deliver.asked import find_asked
 from lotlens.photos.labels import PLAIN_RULES
 
 
-def test_labels_of_a_test_part_are_judged_on_too(tmp_path: Path) -> None:
+def test_labels_of_a_test_part_are_judged_on_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotlens.deliver.asked.find_learnt", lambda *_, **__: {})
     (tmp_path / "photos").mkdir()
     for number in range(4):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(b"%d" % number)

@@ -275,7 +275,7 @@ def test_every_monitor_can_be_watched(monitor):
         ('name="a\\nb"', "must be a plain name"),
         ('name="\\e[31m"', "must be a plain name"),
         ("name=" + "a" * 81, "at most 80 characters"),
-        ("description=" + "a" * 10_001, "at most 10000 characters"),
+        ("description=" + "a" * 10_001, "10,000 letters at most"),
         ("stages.0.penalties=[" + "1," * 200 + "1]", "at most 100 items, not 201"),
         ("stages.².lr=1", "items 0 to 1"),
     ],

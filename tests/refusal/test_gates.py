@@ -97,7 +97,6 @@ def test_new_known_photos_are_refused_as_seldom_as_promised(refused, num_photos)
     assert np.mean(shares) >= promised - 1 / (num_photos + 1) - 4 * np.std(shares) / 600**0.5
 
 
-@pytest.mark.parametrize("wrong", [0.02, 0.05, 0.3])
 def test_the_photo_that_sets_a_threshold_passes_it_on_any_machine():
     """Its own score comes out otherwise by some bits of float32, in another batch."""
     rng = np.random.default_rng(0)
@@ -111,6 +110,7 @@ def test_the_photo_that_sets_a_threshold_passes_it_on_any_machine():
             assert np.sum(scores < threshold) == np.sum(scores < passing.min())
 
 
+@pytest.mark.parametrize("wrong", [0.02, 0.05, 0.3])
 def test_new_strangers_pass_as_seldom_as_promised(wrong):
     rng = np.random.default_rng(0)
     shares = [

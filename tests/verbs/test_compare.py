@@ -49,7 +49,7 @@ def test_two_runs_are_compared_on_what_both_held_out_or_on_other_photos(
     shutil.copytree(second, moved)
     card = json.loads((moved / "card.json").read_text("utf-8"))
     for change, message in (
-        ({"fingerprint": "other"}, "trained on different data"),
+        ({"fingerprint": "0" * 64}, "trained on different data"),
         ({"classes": card["classes"][:2]}, "different classes"),
     ):
         (moved / "card.json").write_text(json.dumps({**card, **change}), "utf-8")

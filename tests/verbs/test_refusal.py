@@ -262,7 +262,7 @@ def test_the_command_prints_a_table_and_valid_json(run, not_cars, tmp_path):
     assert "not a car (given)" in said
     assert "is named with a probability above 0.80" in said
     values = json.loads(call("refusal", run.path, "--json"))
-    assert {"refusal", "comparison"} == values.keys()
+    assert {"refusal", "comparison", "num_left_out"} == values.keys()
 
     def refuse(name):
         raise AssertionError(f"{name} is no JSON")
