@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 _REACH = float(ndtri((1 + CONFIDENCE) / 2))
 
 
-def compute_wilson_interval(num_hits: int, num_trials: int) -> tuple[float, float]:
+def compute_wilson_interval(num_hits: float, num_trials: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (Wilson 1927); (0, 1) without trials.
 
     By the formula of Newcombe (1998), as scipy's `binomtest` has it; that tests a hypothesis too,
