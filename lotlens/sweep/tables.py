@@ -150,9 +150,15 @@ def conclude(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
     elif num_alike:
         pairs = "pair" if num_alike == 1 else "pairs"
         sentences.append(f"{num_alike} other {pairs} cannot be told apart on {basis}.")
-    if any(pair.num_seeds == 1 for pair in comparisons):
+    fewest = min(pair.num_seeds for pair in comparisons)
+    if fewest == 1:
         sentences.append(
             "With one seed each this is about these trained models: another seed may turn it round."
+        )
+    elif fewest == 2:
+        sentences.append(
+            "Two seeds each hardly show how much the seed alone changes, so that only very large"
+            " differences can be told: take three or more."
         )
     return tuple(sentences)
 

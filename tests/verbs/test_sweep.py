@@ -293,6 +293,7 @@ def test_the_conclusion_says_it_plainly():
         "2 other pairs cannot be told apart on 100 photos and 3 seeds.",
     )
     assert "another seed may turn it round" in conclude([pair(seeds=1)])[-1]
+    assert "take three or more" in conclude([pair(seeds=2), pair()])[-1]
     assert "2 more pairs" in conclude([pair("better", 0.1)] * 12)[-1]
 
 
