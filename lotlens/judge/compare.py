@@ -14,8 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
-from scipy.stats import binom, norm
+from scipy.special import betaln, ndtri, stdtrit  # scipy.stats is slow to import
 
 from lotlens.errors import InputError
 from lotlens.intervals import CONFIDENCE, compute_tango_interval, compute_wilson_interval
@@ -237,8 +236,8 @@ def estimate_more_photos(only_first: int, only_second: int, num_photos: int) -> 
     if not difference:
         return None
     apart = (only_first + only_second) / num_photos
-    reach = float(norm.ppf(1 - _SIGNIFICANCE / 2)) * math.sqrt(apart)
-    reach += float(norm.ppf(_POWER)) * math.sqrt(apart - difference**2)
+    reach = float(ndtri(1 - _SIGNIFICANCE / 2)) * math.sqrt(apart)
+    reach += float(ndtri(_POWER)) * math.sqrt(apart - difference**2)
     return max(0, math.ceil((reach / difference) ** 2) - num_photos)
 
 
@@ -358,7 +357,7 @@ def sign_flip_p(differences: NDArray[np.int64]) -> float:
     chances = np.ones(1)
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
         wider = np.zeros(len(chances) + 2 * size * count)
-        shares = binom.pmf(np.arange(count + 1), count, 0.5)
+        shares = np.exp(count_ways(count, np.arange(count + 1)) - count * math.log(2))
         for place in np.flatnonzero(shares > _NEGLIGIBLE).tolist():
             begin = 2 * size * place
             wider[begin : begin + len(chances)] += shares[place] * chances
@@ -366,6 +365,12 @@ def sign_flip_p(differences: NDArray[np.int64]) -> float:
     reach = len(chances) // 2
     is_far = np.abs(np.arange(-reach, reach + 1)) >= abs(int(differences.sum()))
     return min(1.0, float(chances[is_far].sum()))
+
+
+def count_ways(num_all: int, num_chosen: NDArray[np.int64]) -> _Numbers:
+    """The logarithms of how many ways there are to choose so many of all."""
+    ways = betaln(num_all - num_chosen + 1, num_chosen + 1) + math.log1p(num_all)
+    return np.asarray(-ways, np.float64)
 
 
 def adjust_holm(values: Sequence[float]) -> tuple[float, ...]:
