@@ -99,8 +99,9 @@ def judge_candidate(
     difference in accuracy ends above -2 points, which takes 189 photos at least) and must be
     better, in either way, on the photos of the failing classes. Where these were chosen by what
     the present model got wrong on these very photos, chance would help any candidate that errs
-    elsewhere: with ten classes 5 to 14 % of useless ones passed, with fifty 28 to 40 %. So they are
-    chosen on other photos, or by the errors of both models together, which favour neither.
+    elsewhere: simulated, 4 to 7 % of useless ones pass with ten classes, 15 to 30 % with fifty
+    (docs/guide/judging.md). So they are chosen on other photos, or by the errors of both models
+    together, which favour neither.
 
     Args:
         candidate: its answers.
