@@ -303,6 +303,16 @@ def test_classes_of_unequal_size_have_wider_intervals_that_hold_the_truth():
     assert figures["macro F1"].low < low
 
 
+def test_macro_f1_of_two_photos_a_class_is_known_to_be_too_low():
+    def draw(seed, num_photos):
+        return draw_predictions(seed, num_photos, 60, skill=3.3)
+
+    true, covered = count_covered(draw, 130, 120)
+    assert true == pytest.approx(0.8, abs=0.02)
+    # 114 expected of 120; without the bias of about 3 points 104.
+    assert covered["macro F1"] >= 109, covered
+
+
 @pytest.mark.parametrize("name", ["macro F1", "balanced accuracy"])
 def test_without_an_error_means_over_equal_classes_are_as_unsure_as_the_accuracy(name):
     truth = np.arange(60) % 4

@@ -185,7 +185,7 @@ def test_damaged_answers_are_found_before_outside_photos_are_looked_at(runs, tmp
 
 
 def test_the_gate_knows_how_many_candidates_the_same_photos_have_judged(runs, monkeypatch):
-    row = dict.fromkeys(history._COLUMNS, "") | {"Round": "1"}
+    row = dict.fromkeys(history._COLUMNS, "0") | {"Round": "1"}
     rows = [row | {"Judged": part} for part in ("validation", "locked", "validation")]
     write_rounds(RunFolder(runs / "plain").rounds_path, rows)
     own = open_own_data(lotlens.load(runs / "plain"))
@@ -194,6 +194,10 @@ def test_the_gate_knows_how_many_candidates_the_same_photos_have_judged(runs, mo
     judgement = improving._ask_gate(own.model, own, training, plan, None)
     assert judgement.num_judged == 3
     assert judgement.sentence.endswith("with a chance of up to 14 %")
+    listed = CliRunner().invoke(build_app(), ["rounds", str(runs / "plain")]).stdout
+    assert "2 candidates were judged on the same photos (validation)" in listed
+    assert "up to 10%" in listed
+    assert "(locked)" not in listed
 
 
 @pytest.mark.parametrize("name", ["plain", "folds"])
