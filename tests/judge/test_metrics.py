@@ -305,12 +305,14 @@ def test_classes_of_unequal_size_have_wider_intervals_that_hold_the_truth():
 
 def test_macro_f1_of_two_photos_a_class_is_known_to_be_too_low():
     def draw(seed, num_photos):
-        return draw_predictions(seed, num_photos, 60, skill=3.3)
+        return draw_predictions(seed, num_photos, 60, skill=2.3)
 
-    true, covered = count_covered(draw, 130, 120)
-    assert true == pytest.approx(0.8, abs=0.02)
-    # 114 expected of 120; without the bias of about 3 points 104.
-    assert covered["macro F1"] >= 109, covered
+    true, covered = count_covered(draw, 130, 100)
+    assert true == pytest.approx(0.5, abs=0.02)
+    assert covered["macro F1"] >= 95, covered  # without the bias 92
+    values = [by_name(evaluate(*draw(seed, 130)))["macro F1"].value for seed in range(100)]
+    # Of as many photos a class as there are in the reference the accuracy itself would be found.
+    assert np.mean(values) < true - 0.02
 
 
 @pytest.mark.parametrize("name", ["macro F1", "balanced accuracy"])
