@@ -34,6 +34,7 @@ from results import add_row, read_rows, tell
 import lotlens
 from lotlens.audit.parts import read_split, write_split
 from lotlens.files import write_bytes_atomically, write_rows_atomically
+from lotlens.judge.compare import Answers, compare_pair, measure_spread
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import Decision, decisions_path, write_decisions
 from lotlens.photos.fingerprint import fingerprint
@@ -48,7 +49,6 @@ PICTURE = Path(__file__).with_suffix(".svg")
 COLUMNS = ("data", "recipe", "seed", "labels", "flipped", "photos", "test_photos", "right", "ranks")
 LABELS = ("clean", "flipped", "dropped", "suggested", "corrected", "reviewed")
 FLIPPED_SHARE, LOOKED_AT = 0.05, 0.1
-NUM_RESAMPLES = 10_000
 
 
 def flip(labels: Sequence[str], seed: int) -> dict[int, str]:
@@ -211,30 +211,26 @@ def print_returned(rows: Sequence[dict[str, str]], recipe: str) -> None:
     whole = [own for own in by_seed.values() if set(own) == set(LABELS)]
     if not whole:
         return
-    rights = {kind: np.stack([own[kind] for own in whole]).astype(float) for kind in LABELS}
-    rng = np.random.default_rng(0)
+    rights = {kind: np.stack([own[kind] for own in whole]) for kind in LABELS}
     num_seeds, num_photos = rights["clean"].shape
-    picks = rng.integers(num_photos, size=(NUM_RESAMPLES, num_photos))
-    seeds = rng.integers(num_seeds, size=(NUM_RESAMPLES, num_seeds))
-    means = {kind: own.mean(axis=0)[picks].mean(axis=1) for kind, own in rights.items()}
-    if num_seeds > 1:
-        for kind, own in rights.items():
-            means[kind] = np.array([own[s][:, p].mean() for s, p in zip(seeds, picks, strict=True)])
+    answers = {
+        kind: Answers(tuple(range(num_seeds)), tuple(map(str, range(num_photos))), own)
+        for kind, own in rights.items()
+    }
     lost = rights["clean"].mean() - rights["flipped"].mean()
-    print(f"\n{recipe}: {num_seeds} seeds, {num_photos} test photos; 95 % intervals by bootstrap")
+    print(f"\n{recipe}: {num_seeds} seeds, {num_photos} test photos; 95 % intervals for other ones")
     print("| labels | accuracy | less than clean | part of the loss that came back |")
     print("|---|---|---|---|")
     for kind in LABELS:
-        accuracy = rights[kind].mean()
-        low, high = np.percentile(means[kind], [2.5, 97.5])
-        behind = means["clean"] - means[kind]
-        behind_low, behind_high = np.percentile(behind, [2.5, 97.5])
+        spread = measure_spread(answers[kind])
+        accuracy, low, high = spread.mean, spread.low, spread.high
+        behind = compare_pair(answers["clean"], answers[kind])
         back = (accuracy - rights["flipped"].mean()) / lost if lost > 0 else float("nan")
         shown = "" if kind in ("clean", "flipped") else f"{back:.2f}"
         print(
             f"| {kind} | {accuracy:.3f} ({low:.3f} to {high:.3f}) |"
-            f" {100 * (rights['clean'].mean() - accuracy):.1f} points ({100 * behind_low:.1f} to"
-            f" {100 * behind_high:.1f}) | {shown} |"
+            f" {100 * behind.difference:.1f} points ({100 * behind.low:.1f} to"
+            f" {100 * behind.high:.1f}) | {shown} |"
         )
 
 

@@ -614,9 +614,13 @@ class ModelCard:
         answers_sha256: of validation.npz, its answers to the photos held out; "" likewise.
         views: names of the test-time views whose log-probabilities are averaged; ("whole",) is
             a single plain view.
-        temperature: logits are divided by it before softmax; fitted on validation.
+        temperature: logits are divided by it before softmax; fitted on validation. That of an
+            ensemble of folds is its members', since each photo is answered by one of them there:
+            all of them together are right more often than they then say.
         commonest_label: of the training photos, for filling gaps in a submission.
         chosen: which weights validation chose ("probe", "finetuned", "wise-ft 0.6") and why.
+        num_candidates: sets of weights that it was chosen among, of folds the most; the more, the
+            more validation flatters. 0 where that is not known.
         metrics: measured on validation, with intervals; out of fold where there are members.
         weights_sha256: of model.safetensors; checked on loading.
         synthetic: True if it was trained on the drawn sample lot.
@@ -644,6 +648,7 @@ class ModelCard:
     temperature: float = 1.0
     commonest_label: str = ""
     chosen: str = ""
+    num_candidates: int = 0
     metrics: tuple[Metric, ...] = ()
     weights_sha256: str = ""
     synthetic: bool = False
@@ -704,6 +709,7 @@ _CARD_READERS: Mapping[str, Callable[[Any], Any]] = {
     "chosen": read_text,
     "metrics": partial(read_list, read=Metric.from_dict, least=0, most=_MOST_METRICS),
     "weights_sha256": read_hash,
+    "num_candidates": read_count,
     "split_sha256": read_hash,
     "answers_sha256": read_hash,
     "synthetic": read_flag,

@@ -40,9 +40,10 @@ def draw_split(
     """Part the labelled photos into training and validation, stratified by class, clusters whole.
 
     Classes are served from the rarest up, as in iterative stratification (Sechidis et al. 2011);
-    each takes clusters in the drawn order while that brings it nearer to its share, and never the
-    last cluster another class has left for training. A class with a single cluster is only
-    trained on (see `list_rare_classes`). Photos without a label are left out.
+    each gives about its share, and never the last cluster another class has left for training.
+    Photos of a class are held out equally often, whatever the size of their cluster, but for a
+    cluster that holds more than half of its class and is only trained on. So is a class with a
+    single cluster (see `list_rare_classes`). Photos without a label are left out.
 
     Args:
         catalog: photos to part.
@@ -69,7 +70,7 @@ def draw_split(
     if not 0 < validation < 1:
         raise InputError(f"the validation share must lie between 0 and 1, not be {validation}")
     locked, rest = _lock_away(_gather_usable(catalog, groups, dropped), lock)
-    held_out, kept = _take_share(_order(rest, seed), validation, num_left=1)
+    held_out, kept = _take_share(_order(rest, seed), validation, seed, num_left=1)
     if not held_out:
         raise InputError(_NOTHING_TO_VALIDATE)
     return _make_split(catalog, seed, {TRAIN: kept, VALIDATION: held_out, LOCKED: locked})
@@ -315,12 +316,25 @@ def _count_clusters(clusters: Sequence[_Cluster]) -> Counter[str]:
 
 
 def _order(clusters: Sequence[_Cluster], seed: int | str) -> list[_Cluster]:
-    """The clusters in the order drawn for a seed."""
-    return sorted(clusters, key=lambda cluster: min(_rank(seed, id_) for id_ in cluster.ids))
+    """The clusters in the order drawn for a seed.
+
+    By one photo of each: the least of several ranks would bring large clusters to the front.
+    """
+    return sorted(clusters, key=lambda cluster: _rank(seed, min(cluster.ids)))
 
 
-def _rank(seed: int | str, photo_id: str) -> bytes:
-    return hashlib.blake2b(json.dumps([seed, photo_id]).encode(), digest_size=16).digest()
+def _rank(*drawn_by: int | str) -> bytes:
+    return hashlib.blake2b(json.dumps(drawn_by).encode(), digest_size=16).digest()
+
+
+def _draw_start(seed: int | str, label: str, clusters: Sequence[_Cluster]) -> float:
+    """Where on its circle a class begins to be taken, in 0..1; its clusters in the drawn order.
+
+    Clusters of one size are as likely in the first place as in any other: then at the beginning.
+    """
+    if len({cluster.counts[label] for cluster in clusters}) < 2:
+        return 0.0
+    return int.from_bytes(_rank(seed, min(clusters[0].ids), label)[:6]) / 2**48
 
 
 def _lock_away(
@@ -331,7 +345,7 @@ def _lock_away(
         raise InputError(f"the locked share must be 0 or more and below 1, not {lock}")
     if lock == 0:
         return (), clusters
-    locked, rest = _take_share(_order(clusters, LOCKED), lock, num_left=2)
+    locked, rest = _take_share(_order(clusters, LOCKED), lock, LOCKED, num_left=2)
     if not locked:
         raise InputError(
             "no photos can be locked, since no class has photos of three cars, to train on, to"
@@ -342,10 +356,12 @@ def _lock_away(
 
 
 def _take_share(
-    clusters: Sequence[_Cluster], share: float, *, num_left: int
+    clusters: Sequence[_Cluster], share: float, seed: int | str, *, num_left: int
 ) -> tuple[list[_Cluster], list[_Cluster]]:
     """About a share of every class's photos, and the rest; clusters come in the drawn order.
 
+    Photos of a class have the same chance to be taken, whatever the size of their cluster (see
+    `_cut_arc`), but for those of a cluster that holds more than half of its class, which is left.
     Of every class at least `num_left` clusters are left, if it has as many.
     """
     holding: defaultdict[str, list[int]] = defaultdict(list)
@@ -365,23 +381,49 @@ def _take_share(
 
     for label in sorted(holding, key=lambda label: (len(holding[label]), label)):
         counts = {position: clusters[position].counts[label] for position in holding[label]}
-        wanted = math.floor(share * sum(counts.values()) + 0.5)
         num_taken = sum(count for position, count in counts.items() if position in taken)
-        for position, count in counts.items():
-            nearer = abs(num_taken + count - wanted) < abs(num_taken - wanted)
-            if position not in decided and nearer and may_take(position):
+        total = sum(counts.values())
+        open_counts = {
+            position: count
+            for position, count in counts.items()
+            if position not in decided and 2 * count <= total
+        }
+        wanted = math.floor(share * total + 0.5) - num_taken
+        start = _draw_start(seed, label, [clusters[position] for position in open_counts])
+        for position in _cut_arc(open_counts, wanted, start):
+            if may_take(position):
                 take(position)
-                num_taken += count
+                num_taken += 1
         if not num_taken:
-            # Every cluster is too big, or was already left over: take the smallest, if any may go.
-            possible = [position for position in counts if may_take(position)]
+            # Every cluster is too big, or was already left over: take the first that may go.
+            possible = [position for position in (*open_counts, *counts) if may_take(position)]
             if possible:
-                take(min(possible, key=lambda position: len(clusters[position].ids)))
+                take(possible[0])
         decided.update(counts)
     return (
         [cluster for position, cluster in enumerate(clusters) if position in taken],
         [cluster for position, cluster in enumerate(clusters) if position not in taken],
     )
+
+
+def _cut_arc(counts: Mapping[int, int], wanted: int, start: float) -> list[int]:
+    """The clusters that begin on an arc of so many photos, all being laid on a circle in order.
+
+    Where the arc begins is drawn, so that each is as likely to begin on it as any other, large or
+    small (systematic sampling: Madow 1949).
+
+    Args:
+        counts: position of a cluster -> photos, in the drawn order.
+        wanted: photos; the clusters taken hold so many to within about the size of one.
+        start: where the arc begins, in 0..1 of the circle.
+    """
+    total, at = sum(counts.values()), 0
+    found = []
+    for position, count in counts.items():
+        if (at - start * total) % total < wanted:
+            found.append(position)
+        at += count
+    return found
 
 
 def _deal_clusters(clusters: Sequence[_Cluster], num_folds: int) -> list[list[_Cluster]]:

@@ -41,7 +41,7 @@ _Rule = Annotated[
     str,
     typer.Option(
         help="When the candidate is accepted: 'better', or 'failing': not worse on all photos"
-        " and better on the failing classes."
+        " and better on the classes with the most errors."
     ),
 ]
 _Outside = Annotated[
@@ -153,6 +153,7 @@ def improve(
 
 def rounds(run: Run, as_json: Json = False) -> None:
     """Show the rounds of improvement that led to a run, and those that began with it."""
+    from lotlens.improve.gate import count_chance
     from lotlens.verbs.rounds import list_rounds
 
     rows = list_rounds(run)
@@ -181,6 +182,13 @@ def rounds(run: Run, as_json: Json = False) -> None:
             "accepted" if row["Accepted"] == "yes" else "rejected",
         )
     OUT.print(table)
+    for part, rows_on in Counter(row["Judged"] for row in rows).items():
+        if rows_on > 1:
+            OUT.print(
+                f"{rows_on} candidates were judged on the same photos ({part}): of so many that are"
+                f" no better, one passes with a chance of up to {count_chance(rows_on):.0%}",
+                soft_wrap=True,
+            )
     OUT.print(f"picture       {escape(run / 'rounds.svg')}", soft_wrap=True)
 
 

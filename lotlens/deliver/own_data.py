@@ -96,7 +96,8 @@ class OwnData:
         if num_folds:
             return (
                 f"{name}: out of fold, {num_photos} photos, each answered by the one of"
-                f" {num_folds} models that had not seen it"
+                f" {num_folds} models that had not seen it (all of them together are right more"
+                " often, and more often than they state)"
             )
         return f"{name}: its own validation part, {num_photos} photos"
 

@@ -18,6 +18,7 @@ from lotlens.files import write_rows_atomically
 from lotlens.improve.outside import Vetted
 from lotlens.intervals import measure_share
 from lotlens.judge.metrics import ClassScore
+from lotlens.judge.weak import find_weak_classes
 from lotlens.photos.tables import list_some, read_own_table, require_columns
 from lotlens.records import CarClass, Locator, Metric, Photo
 
@@ -48,7 +49,7 @@ class ClassPlan:
         num_train: training photos it has now.
         recall: of the model as it is; None if no validation photo shows the class.
         others_recall: of the photos of all other classes; None if there are none.
-        is_failing: whether its recall is clearly lower than that.
+        is_failing: whether its recall is lower than that beyond chance.
         weight: what each added photo counts.
         sentence: why, for people.
     """
@@ -128,11 +129,11 @@ def plan_additions(
 ) -> AdditionPlan:
     """Which of the admitted photos are added, the failing classes first, and what they count.
 
-    A class is failing if its recall is lower than that of all other classes together, and the 95 %
-    interval of the difference leaves out 0: with few validation photos a class must be very bad to
-    be called so, which keeps chance from steering what is learnt. Its photos count as many times as
-    the others' recall is higher than its own, but no more than MOST_WEIGHT; those of other classes
-    count 1, as training photos do.
+    A class is failing if its recall is lower than that of all other classes together, beyond what
+    chance makes of so many classes (`weak.find_weak_classes`): with few validation photos a class
+    must be very bad to be called so, which keeps chance from steering what is learnt. Its photos
+    count as many times as the others' recall is higher than its own, but no more than MOST_WEIGHT;
+    those of other classes count 1, as training photos do.
 
     Where `most` is less than what is admitted, photos are dealt out one to each class in turn, to
     the failing classes until nothing of theirs is left and then to the others. Within a class they
@@ -150,9 +151,7 @@ def plan_additions(
     if most is not None and most < 0:
         raise InputError(f"the number of photos to add must be 0 or more, not {most}")
     others = [_pool_others(scores, k) for k in range(len(scores))]
-    failing = [
-        _is_failing(score.recall, pooled) for score, pooled in zip(scores, others, strict=True)
-    ]
+    failing = find_weak_classes(scores)
     admitted: dict[str, list[Vetted]] = defaultdict(list)
     refused: dict[str, Counter[str]] = defaultdict(Counter)
     unmatched: Counter[str] = Counter()
@@ -292,14 +291,6 @@ def _pool_others(scores: Sequence[ClassScore], own: int) -> Metric | None:
     total = sum(recall.count for recall in rest)
     num_right = sum(round(recall.value * recall.count) for recall in rest)
     return measure_share("recall", num_right, total) if total else None
-
-
-def _is_failing(recall: Metric | None, others: Metric | None) -> bool:
-    if recall is None or others is None:
-        return False
-    # Newcombe (1998), method 10: the interval of a difference from the Wilson ones of the two.
-    margin = math.hypot(others.value - others.low, recall.high - recall.value)
-    return others.value - recall.value > margin
 
 
 def _choose_weight(recall: Metric | None, others: Metric | None) -> float:

@@ -72,6 +72,11 @@ def count_round(run: RunFolder) -> int:
     return max(numbers, default=0)
 
 
+def count_judged(rows: Sequence[Mapping[str, str]], judged_on: str) -> int:
+    """How many candidates the gate has judged on a part ("locked", "folds" or "validation")."""
+    return sum(row["Judged"] == judged_on for row in rows)
+
+
 def describe_round(
     folder: RunFolder, parent: RunFolder, plan: RoundPlan, judgement: Judgement
 ) -> dict[str, str]:

@@ -63,7 +63,8 @@ class RoundPlan:
         judged_on: "locked", "folds" or "validation".
         rule: of the gate.
         failing: labels of the classes that fail now, clearly or, if none does, by the number of
-            errors.
+            errors. The gate looks at them where a locked part judges; else it chooses by the errors
+            of both models.
     """
 
     parent: Path

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lotlens.intervals import measure_share
 from lotlens.judge.metrics import ACCURACY, Answer, ClassScore
+from lotlens.judge.weak import find_weak_classes
 from lotlens.records import CarClass, Metric
 
 SURE = 0.9
@@ -31,8 +32,8 @@ class NeedsPhotos:
     Attributes:
         car: the class.
         recall: the share of its photos that was recognised.
-        is_sure: whether the whole interval lies below the accuracy of all photos; if not, it may
-            be chance.
+        is_sure: whether it is so beyond chance, the number of classes taken into account (see
+            `weak.find_weak_classes`).
         taken_for: the class it is most often taken for.
         num_taken: how many of its photos are.
         num_training: photos of it that were trained on, if that is known.
@@ -171,6 +172,7 @@ def _find_weak_classes(
 ) -> list[NeedsPhotos]:
     counts = None if training_counts is None else [training_counts.get(s.car.label) for s in scores]
     known = [count for count in counts or () if count is not None]
+    clearly = find_weak_classes(scores)
     weak = []
     for k, score in enumerate(scores):
         if score.recall is None or score.recall.value >= accuracy.value:
@@ -181,7 +183,7 @@ def _find_weak_classes(
         found = NeedsPhotos(
             score.car,
             score.recall,
-            score.recall.high < accuracy.value,
+            clearly[k],
             scores[other].car,
             int(wrong[other]),
             None if counts is None else counts[k],

@@ -7,6 +7,7 @@ independent: several photos of one car make them too narrow.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from lotlens.answering.answers import probabilities
-from lotlens.answering.temperature import measure_losses
 from lotlens.errors import InputError
-from lotlens.intervals import CONFIDENCE, measure_share
+from lotlens.intervals import CONFIDENCE, compute_wilson_interval, measure_share
+from lotlens.judge.losses import measure_mean_loss
 from lotlens.records import CarClass, Catalog, Metric, Predictions, Targets
 
 ACCURACY = "accuracy"
@@ -125,13 +126,17 @@ def evaluate(
     Accuracy is over answered photos, with Wilson's interval (Wilson 1927). Where photos have no
     answer, their share follows, and the accuracy that counts them as wrong. Top-2 accuracy counts
     a photo as right whose truth is among the two likeliest classes; it is left out where there are
-    no more than two. Log loss and the Brier score (1950: the squared distance between the
-    probabilities and the truth, 0 to 2) have percentile bootstrap intervals (Efron 1979). Macro F1
-    and balanced accuracy (the mean recall; both over classes with photos) and calibration error
-    have the basic one, 2 v - q: resampling shifts them, the more so the fewer photos a class has,
-    and this takes the shift off again. With 60 classes of ten photos it held the true macro F1 in
-    95 % of simulated sets, the percentile interval in 76 %. The interval of the calibration error
-    begins at 0 if the error is no larger than chance makes it (`find_chance_error`).
+    no more than two. Macro F1 and balanced accuracy (the mean recall; both over classes with
+    photos) and calibration error have the basic bootstrap interval (Efron 1979), 2 v - q:
+    resampling shifts them, the more so the fewer photos a class has, and this takes the shift off
+    again. With 60 classes of ten photos it held the true macro F1 in 95 % of simulated sets, the
+    percentile interval in 76 %. Resamples know of no error that did not happen, so that the
+    intervals are widened to what Wilson's says of the accuracy: those of means over classes
+    (`_widen`; macro F1 is also biased where classes have few photos: `_estimate_bias`) and of the
+    calibration error, which begins at 0 if the error is no larger than chance makes it
+    (`_widen_error`). Log loss and the Brier score (1950: the squared distance between the
+    probabilities and the truth, 0 to 2) have intervals that know of it by themselves
+    (`losses.measure_mean_loss`). How often they all hold the truth: docs/guide/judging.md.
 
     Args:
         predictions: answers.
@@ -169,20 +174,18 @@ def evaluate(
         num_near = int((likeliest == truth[:, None]).any(axis=1).sum())
         metrics.append(measure_share(TOP_2, num_near, num_kept))
     confidence = chances.max(axis=1)
-    photos = _Photos(
-        truth,
-        answers,
-        measure_losses(predictions.logits[keep], truth, temperature),
-        np.square(chances - np.eye(num_classes)[truth]).sum(axis=1),
-        confidence,
-        num_classes,
-    )
-    macro_f1, balanced, log_loss, brier, error = photos.resample(seed)
-    metrics += [_turn(macro_f1), _turn(balanced), log_loss, brier]
-    error = _turn(error)
-    # Chance alone makes gaps, and the bootstrap takes them for real ones.
-    is_kept = error.value <= find_chance_error(confidence, seed=seed)
-    metrics.append(replace(error, low=0.0) if is_kept else error)
+    is_right = answers == truth
+    photos = _Photos(truth, answers, confidence, num_classes)
+    macro_f1, balanced, error = map(_turn, photos.resample(seed))
+    metrics += [
+        _raise(_widen(macro_f1, truth), _estimate_bias(answers, truth)),
+        _widen(balanced, truth),
+    ]
+    surprise = -log_softmax(predictions.logits[keep].astype(np.float64) / temperature, axis=1)
+    distance = np.square(chances).sum(axis=1, keepdims=True) - 2 * chances + 1
+    for name, losses, most in ((LOG_LOSS, surprise, math.inf), (BRIER, distance, 2.0)):
+        metrics.append(measure_mean_loss(name, losses, chances, truth, is_right, most=most))
+    metrics.append(_widen_error(error, confidence, metrics[0], seed))
     return tuple(metrics)
 
 
@@ -337,16 +340,12 @@ class _Photos:
 
     Attributes:
         truth, answers: [N] class indices.
-        losses: [N] log losses.
-        squares: [N] squared distances between the probabilities and the truth.
         confidence: [N] probabilities of the answers.
         num_classes: K.
     """
 
     truth: Targets
     answers: Targets
-    losses: NDArray[np.float64]
-    squares: NDArray[np.float64]
     confidence: NDArray[np.float64]
     num_classes: int
 
@@ -364,7 +363,7 @@ class _Photos:
         )
         lows, highs = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=1)
         values = self.measure(np.arange(num_photos)[None])[:, 0]
-        names = (MACRO_F1, BALANCED, LOG_LOSS, BRIER, CALIBRATION_ERROR)
+        names = (MACRO_F1, BALANCED, CALIBRATION_ERROR)
         return [
             Metric(name, value, low, high, num_photos)
             for name, value, low, high in zip(
@@ -373,7 +372,7 @@ class _Photos:
         ]
 
     def measure(self, rows: Targets) -> NDArray[np.float64]:
-        """Macro F1, balanced accuracy, log loss, Brier score and calibration error, [5, R].
+        """Macro F1, balanced accuracy and calibration error, [3, R].
 
         Args:
             rows: [R, N] photos, for each of R times that they are measured.
@@ -392,8 +391,6 @@ class _Photos:
             [
                 [f1.mean() for f1, _ in shares],
                 [recall.mean() for _, recall in shares],
-                self.losses[rows].mean(axis=1),
-                self.squares[rows].mean(axis=1),
                 _measure_errors(bin_confidence(self.confidence)[rows], gaps[rows]),
             ]
         )
@@ -435,6 +432,54 @@ def _turn(metric: Metric) -> Metric:
         min(1.0, max(high, metric.value)),
         metric.count,
     )
+
+
+def _widen(metric: Metric, truth: Targets) -> Metric:
+    """A mean over classes whose interval holds Wilson's of as many photos as it is worth.
+
+    If every photo of K classes is answered as surely, a mean of the classes' shares varies as a
+    share of K ** 2 / sum(1 / photos of each) photos does, their effective number (Kish 1965): all
+    of them where classes are of one size, fewer where not. Resamples of answers without an error
+    do not vary at all, and Wilson's interval then says how many errors there may be.
+    """
+    counts = np.unique(truth, return_counts=True)[1]
+    num_photos = len(counts) ** 2 / float((1 / counts).sum())
+    low, high = compute_wilson_interval(metric.value * num_photos, num_photos)
+    return replace(metric, low=min(low, metric.low), high=max(high, metric.high))
+
+
+def _estimate_bias(answers: Targets, truth: Targets) -> float:
+    """By how much macro F1 of so few photos is too low on average.
+
+    F1 is a ratio, 2 R / S with S its photos and its answers together. With R, misses and false
+    alarms drawn as Poisson numbers, the delta method gives F1 (1 - F1) / S for a class: 3 points
+    where each of sixty classes has two photos. Resampling those does not show it.
+    """
+    size = int(max(answers.max(), truth.max())) + 1
+    num_photos = np.bincount(truth, minlength=size)
+    present = num_photos > 0
+    both = (num_photos + np.bincount(answers, minlength=size))[present]
+    f1 = 2 * np.bincount(truth[answers == truth], minlength=size)[present] / both
+    return float((f1 * (1 - f1) / both).mean())
+
+
+def _raise(metric: Metric, bias: float) -> Metric:
+    """With an interval that ends so much higher."""
+    return replace(metric, high=min(1.0, metric.high + bias))
+
+
+def _widen_error(
+    error: Metric, confidence: NDArray[np.float64], accuracy: Metric, seed: int
+) -> Metric:
+    """A calibration error whose interval knows of chance and of errors not seen.
+
+    Chance alone makes gaps, and the bootstrap takes them for real ones. And it is never less than
+    the gap between mean probability and accuracy, which may be as wide as Wilson's interval says.
+    """
+    stated = float(confidence.mean())
+    widest = max(abs(stated - accuracy.low), abs(stated - accuracy.high))
+    is_kept = error.value <= find_chance_error(confidence, seed=seed)
+    return replace(error, low=0.0 if is_kept else error.low, high=max(error.high, widest))
 
 
 def _answer(predictions: Predictions, keep: NDArray[np.bool_]) -> Targets:

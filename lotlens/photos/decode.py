@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import logging
 import time
 import warnings
 from collections.abc import Iterator
@@ -372,6 +373,8 @@ def _hush_pillow() -> None:
     setting for decompression bombs (raised in PIL.Image) stays in force. It is put back if somebody
     has cleared the filters, as test runners do.
     """
+    # It also logs an error before it raises one, which Python writes where nobody has set up logs.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     for module in ("PIL.TiffImagePlugin", "PIL.PngImagePlugin"):
         if not any(
             action == "ignore" and getattr(where, "pattern", None) == module

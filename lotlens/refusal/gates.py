@@ -7,6 +7,7 @@ learnt, and from photos that show none of its classes ("strangers").
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from lotlens.answering.answers import probabilities
+from lotlens.answering.answers import probabilities, select_predictions
 from lotlens.errors import InputError
 from lotlens.intervals import measure_share
 from lotlens.records import METHODS, Gate, Metric, Predictions, Refusal, Targets
@@ -32,6 +33,7 @@ ANSWERED = 0.95
 COVERAGE = 0.95
 _STRANGERS_SHARE = 0.5  # of the known photos given up, how many go to the gate against non-cars
 _FEWEST_STRANGERS = 30  # from which they may choose the method
+_ONE_CHOOSES_OF = 3  # strangers, where they also set the threshold
 _COMMON_FLAW = 0.05  # share of known photos from which a flaw is the model's everyday bread
 _CONFIDENCE = 0.95
 _SMALLEST = 1e-9
@@ -229,7 +231,8 @@ def learn_refusal(
     By default so that the share `answered` of known photos passes both gates, each of which gives
     up half of the others. With `wrong`, a gate lets at most that share of its strangers pass
     instead, if there are any. The method is DEFAULT_METHODS', or, where the user gave 30 strangers
-    or more, the one of the highest AUROC on them.
+    or more, the one of the highest AUROC on them; with `wrong` a third of them choose it, and the
+    others set the threshold.
 
     One model is named if it is the only candidate and its probability p is worth it:
     p * gain > (1 - p) * cost, which means p > cost / (cost + gain).
@@ -298,19 +301,18 @@ def _build_gate(
     if not ours_by_method:
         return None
     mine = [one for one in strangers if one.group == group]
-    given = [one for one in mine if one.is_given] or mine
-    theirs_by_method = {
-        method: np.concatenate([_score(one.predictions, method, temperature) for one in given])
-        for method in ours_by_method
-        if given
-    }
-    is_given = any(one.is_given for one in given)
-    method = _choose_method(group, ours_by_method, theirs_by_method, is_given)
-    ours, theirs = ours_by_method[method], theirs_by_method.get(method, np.zeros(0))
-    if wrong is not None and given:
-        threshold = choose_strict_threshold(theirs, wrong)
+    given = [one for one in mine if one.is_given]
+    choosing = [one.predictions for one in given]
+    setting = [one.predictions for one in given or mine]
+    if wrong is not None:
+        choosing, setting = _part(choosing, setting, wrong)
+    method = _choose_method(group, temperature, ours_by_method, choosing, wrong)
+    ours = ours_by_method[method]
+    if wrong is not None and setting:
+        threshold = choose_strict_threshold(_join_scores(setting, method, temperature), wrong)
     else:
         threshold = choose_threshold(ours, refused)
+    theirs = _join_scores(setting, method, temperature)
     return Gate(
         group,
         method,
@@ -322,17 +324,51 @@ def _build_gate(
     )
 
 
+def _part(
+    choosing: list[Predictions], setting: list[Predictions], wrong: float
+) -> tuple[list[Predictions], list[Predictions]]:
+    """One in three strangers to choose the method, and the others, who set the threshold.
+
+    A threshold that is set by those who chose the method is passed by more than it promises.
+    Which are which depends on their ids. None chooses where the others are too few for the rate.
+    """
+    ids = sorted({id_ for own in choosing for id_ in own.ids}, key=_rank)
+    chosen = set(ids[::_ONE_CHOOSES_OF])
+    rest = [select_predictions(own, [i for i in own.ids if i not in chosen]) for own in choosing]
+    if not count_allowed(wrong, sum(int(own.answered.sum()) for own in rest)):
+        return [], setting
+    return [select_predictions(own, [i for i in own.ids if i in chosen]) for own in choosing], rest
+
+
+def _rank(photo_id: str) -> bytes:
+    return hashlib.blake2b(photo_id.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _join_scores(parts: Sequence[Predictions], method: str, temperature: float) -> Scores:
+    return np.concatenate([np.zeros(0), *(_score(own, method, temperature) for own in parts)])
+
+
 def _choose_method(
-    group: Group, known: Mapping[str, Scores], strangers: Mapping[str, Scores], is_given: bool
+    group: Group,
+    temperature: float,
+    known: Mapping[str, Scores],
+    choosing: Sequence[Predictions],
+    wrong: float | None,
 ) -> str:
+    """The method of the highest AUROC on strangers that are enough to choose; else the default."""
     default = DEFAULT_METHODS[group]
     if default not in known:
         default = next(iter(known))
-    enough = [m for m in known if len(strangers.get(m, ())) >= _FEWEST_STRANGERS]
-    if not is_given or not enough:
+    fewest = _FEWEST_STRANGERS if wrong is None else _FEWEST_STRANGERS // _ONE_CHOOSES_OF
+    strangers = {method: _join_scores(choosing, method, temperature) for method in known}
+    areas = {
+        method: measure_auroc(known[method], theirs).value
+        for method, theirs in strangers.items()
+        if len(theirs) >= fewest
+    }
+    if not areas:
         return default
-    areas = {method: measure_auroc(known[method], strangers[method]).value for method in enough}
-    best = max(enough, key=lambda method: areas[method])
+    best = max(areas, key=lambda method: areas[method])
     return default if areas.get(default) == areas[best] else best
 
 

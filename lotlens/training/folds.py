@@ -16,7 +16,7 @@ from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import Sides
 from lotlens.extras import import_vision
 from lotlens.photos.synthetic import is_synthetic
-from lotlens.recipes.schema import Recipe
+from lotlens.recipes.schema import Finetune, Recipe
 from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.training.data import find_commonest_label
@@ -155,9 +155,19 @@ def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
         fingerprint=training.split.fingerprint,
         split_sha256=hash_split(training.split),
         chosen="; ".join(_describe_choice(one, n, many) for n, one in enumerate(trained, 1)),
+        num_candidates=max(_count_candidates(one, recipe) for one in trained),
         commonest_label=find_commonest_label(lot.train.select(list_learnt(training.split))),
         synthetic=is_synthetic(lot.source),
     )
+
+
+def _count_candidates(trained: Trained, recipe: Recipe) -> int:
+    """The sets of weights that validation chose among, looks of which a stage kept the best too."""
+    count = len(trained.candidates)
+    for number, stage in enumerate(recipe.stages):
+        if isinstance(stage, Finetune) and (stage.early_stop or stage.checkpoint != "last"):
+            count += max(sum(row["stage"] == number for row in trained.history) - 1, 0)
+    return count
 
 
 def _join_histories(trained: Sequence[Trained]) -> list[dict[str, Any]]:

@@ -149,6 +149,12 @@ def _compare_stored(one: Model, other: Model) -> Compared:
             " split, or name labelled photos that neither has seen"
         )
     about = f"{asked.lot.source}: {len(shared)} photos that both held out of training"
+    counts = [model.card.num_candidates for model in (one, other)]
+    if all(counts) and counts[0] != counts[1]:
+        about += (
+            f"; they chose the weights of A among {counts[0]} sets and those of B among"
+            f" {counts[1]}, which flatters the one with more"
+        )
     answers = (select_predictions(first, shared), select_predictions(second, shared))
     return _compare_answers((one, other), answers, asked.lot.train.select(shared), about)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,9 +26,22 @@ from lotlens.improve.decided import (
     take_in,
 )
 from lotlens.improve.evidence import gather_evidence
-from lotlens.improve.gate import RULES, Judgement, Rule, judge_candidate
+from lotlens.improve.gate import (
+    RULES,
+    Judgement,
+    Rule,
+    count_wrong,
+    judge_candidate,
+    pick_failing,
+)
 from lotlens.improve.hard import weigh_hard
-from lotlens.improve.history import count_round, describe_round, read_rounds, write_rounds
+from lotlens.improve.history import (
+    count_judged,
+    count_round,
+    describe_round,
+    read_rounds,
+    write_rounds,
+)
 from lotlens.improve.plan import (
     RoundPlan,
     continue_recipe,
@@ -331,18 +343,7 @@ def _find_failing(own: OwnData, lot: Lot, vetting: Vetting | None) -> tuple[str,
         clearly = tuple(one.car.label for one in vetting.plan.classes if one.is_failing)
         if clearly:
             return clearly
-    known = own.answers
-    targets = align_targets(known, lot.train)
-    is_wrong = known.answered & (targets >= 0) & (known.logits.argmax(axis=1) != targets)
-    errors = Counter(targets[is_wrong].tolist())
-    failing: list[str] = []
-    held = 0
-    for target, count in errors.most_common():
-        if 2 * held >= errors.total():
-            break
-        failing.append(known.classes[target].label)
-        held += count
-    return tuple(sorted(failing))
+    return pick_failing(count_wrong(own.answers, align_targets(own.answers, lot.train)))
 
 
 def _begin(
@@ -411,8 +412,10 @@ def _ask_gate(
         candidate,
         order_classes(present, candidate.classes),
         align_targets(candidate, catalog),
-        failing=plan.failing,
+        # Those of the plan were chosen by the present model's errors on the photos held out.
+        failing=plan.failing if is_locked else None,
         rule=plan.rule,
+        num_judged=1 + count_judged(read_rounds(model.run), plan.judged_on),
     )
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)

@@ -26,6 +26,7 @@ from lotlens.sweep.tables import (
     SweepRun,
     conclude,
     gather,
+    note_candidates,
     note_probes,
     summarise,
     write_runs,
@@ -106,7 +107,7 @@ def _run(
             [(row.variant, row.accuracies, row.accuracy, row.low, row.high) for row in summary],
             num_photos=min(len(found.ids) for found in answers.values()),
         )
-    conclusion = (*conclude(comparisons), *note_probes(grid, runs))
+    conclusion = (*conclude(comparisons), *note_candidates(runs), *note_probes(grid, runs))
     return Sweep(out, grid.keys, tuple(runs), summary, comparisons, conclusion, tracked)
 
 
@@ -349,6 +350,7 @@ def _train(
         run,
         metrics=card.metrics,
         chosen=chosen,
+        num_candidates=card.num_candidates,
         wall_s=timing["wall_s"],
         cpu_s=timing["cpu_s"],
     )

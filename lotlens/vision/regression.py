@@ -11,6 +11,7 @@ import numpy as np
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
@@ -128,10 +129,14 @@ def choose_penalty(
             return middle
         kept_rows = np.concatenate([kept + view * len(taken) for view in range(num_views)])
         sides.append((kept_rows, left))
+    # A fold may hold no photo of a class, which the plain log loss takes for a mistake.
+    scoring = make_scorer(
+        log_loss, greater_is_better=False, response_method="predict_proba", labels=sorted(common)
+    )
     search = GridSearchCV(
         LogisticRegression(max_iter=2000),
         {"C": list(penalties)},
-        scoring="neg_log_loss",
+        scoring=scoring,
         cv=sides,
         refit=False,
     )

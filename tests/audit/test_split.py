@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,10 +94,47 @@ def test_listings_of_many_photos_still_give_about_the_share():
     labels = [str(int(listing[1:]) % 4) for listing in listings]
     catalog = make_catalog(labels, listings)
     by_id = {photo.id: photo.label for photo in catalog.photos}
-    split = draw_split(catalog, validation=0.2, seed=3)
-    held_out = Counter(by_id[id_] for id_ in split.parts["validation"])
-    for label, total in Counter(labels).items():
-        assert held_out[label] / total == pytest.approx(0.2, abs=0.05)
+    shares = []
+    for seed in range(20):
+        split = draw_split(catalog, validation=0.2, seed=seed)
+        held_out = Counter(by_id[id_] for id_ in split.parts["validation"])
+        for label, total in Counter(labels).items():
+            # Whole listings hold the share to within the largest of them.
+            assert abs(held_out[label] - 0.2 * total) <= 12
+        shares.append(held_out.total() / len(labels))
+    assert np.mean(shares) == pytest.approx(0.2, abs=0.01)
+
+
+def draw_sizes(sizes, ids_with):
+    """A catalog of one class with a listing of each size."""
+    listings = [f"L{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    photos = tuple(
+        Photo(f"{ids_with}-{number}.jpg", None, "a", listing)
+        for number, listing in enumerate(listings)
+    )
+    return Catalog(photos, (CarClass("a", "Car a"),))
+
+
+@pytest.mark.parametrize("part", ["validation", "locked"])
+@pytest.mark.parametrize("sizes", [[1] * 60 + [5] * 6, [1] * 8 + [5], [*range(1, 7)] * 4])
+def test_photos_are_held_out_as_often_whatever_their_listings_size(part, sizes):
+    """By the least hash of a listing's photos, those of five were at 0.15 2.4 times as often."""
+    held, photos = Counter(), Counter()
+    num_draws = 1500
+    for seed in range(num_draws):
+        # The locked part does not hang on the seed.
+        catalog = draw_sizes(sizes, seed if part == "locked" else "x")
+        lock = 0.15 if part == "locked" else 0.0
+        ids = set(draw_split(catalog, validation=0.15, lock=lock, seed=seed).parts[part])
+        for size in {*sizes}:
+            photos[size] += size * sizes.count(size)
+        sizes_of = (sizes[int(photo.listing[1:])] for photo in catalog.photos if photo.id in ids)
+        held.update(sizes_of)
+    usual = held.total() / photos.total()
+    for size in {*sizes}:
+        num_listings = num_draws * sizes.count(size)
+        noise = 3 * (usual * (1 - usual) / num_listings) ** 0.5
+        assert held[size] / photos[size] == pytest.approx(usual, abs=0.02 * usual + noise)
 
 
 def test_every_photo_is_held_out_as_often_as_any_other():
@@ -135,6 +173,13 @@ def test_a_listing_that_outweighs_its_class_stays_in_training():
     catalog = make_catalog(["a"] * 20, ["big"] * 18 + ["x", "y"])
     for seed in range(10):
         assert len(draw_split(catalog, seed=seed).parts["validation"]) in {1, 2}
+
+
+def test_a_listing_of_half_of_its_class_is_held_out_now_and_then():
+    catalog = make_catalog(["a"] * 20, ["big"] * 10 + [f"L{n}" for n in range(10)])
+    num_held = [len(draw_split(catalog, seed=seed).parts["validation"]) for seed in range(60)]
+    assert max(num_held) >= 10
+    assert min(num_held) <= 3
 
 
 def test_a_class_of_large_listings_gives_one_of_them_nevertheless():

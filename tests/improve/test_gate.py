@@ -1,14 +1,13 @@
 """The gate lets better candidates through, and useless ones in one of twenty cases at most."""
 
-import functools
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from lotlens.errors import InputError
-from lotlens.improve.gate import judge_candidate
-from lotlens.judge import compare
+from lotlens.improve.gate import count_wrong, judge_candidate, pick_failing
 from lotlens.records import OK, CarClass, Predictions
 
 CLASSES = tuple(CarClass(str(k), f"car {k}") for k in range(4))
@@ -51,14 +50,7 @@ def test_the_same_answers_are_no_improvement():
     assert not judge_candidate(present, present, truth).accepted
 
 
-@pytest.fixture
-def kept_draws(monkeypatch):
-    """Resamples hang on the number of photos alone; here each number's are drawn once."""
-    draw_weights = functools.cache(compare._draw_weights.__wrapped__)
-    monkeypatch.setattr(compare, "_draw_weights", draw_weights)
-
-
-def test_useless_candidates_pass_in_one_of_twenty_cases_at_most(kept_draws):
+def test_useless_candidates_pass_in_one_of_twenty_cases_at_most():
     """Of 120 equal ones 6 are expected at most; 12 or more have a chance of 2 % then."""
     passed = sum(draw(seed, 1.5, num_photos=120).accepted for seed in range(120))
     assert passed < 12
@@ -129,3 +121,67 @@ def test_photos_without_an_answer_count_as_wrong_and_others_are_left_out():
     assert judged.gain.num_photos == 56
     with pytest.raises(InputError):
         judge_candidate(candidate, present, np.full(60, -1))
+
+
+def draw_useless(rng, num_classes, num_photos):
+    """A candidate and a present model that are exchangeable, right in four of five cases."""
+    truth = rng.integers(num_classes, size=num_photos)
+    classes = tuple(CarClass(str(k), str(k)) for k in range(num_classes))
+    ids, status = tuple(map(str, range(num_photos))), (OK,) * num_photos
+    shared = rng.normal(size=(num_photos, num_classes))
+    shared[np.arange(num_photos), truth] += 0.9 * np.log(num_classes) + 0.7
+    models = []
+    for _ in range(2):
+        logits = 2 * (shared + 0.6 * rng.normal(size=shared.shape))
+        models.append(Predictions(ids, logits.astype(np.float32), None, status, classes))
+    return *models, truth
+
+
+def test_no_useless_candidate_profits_of_how_failing_classes_are_chosen():
+    num_classes, num_photos = 40, 700
+    rng = np.random.default_rng(0)
+    passed = Counter()
+    for _ in range(60):
+        candidate, present, truth = draw_useless(rng, num_classes, num_photos)
+        chosen = pick_failing(count_wrong(present, truth))
+        for name, failing in (("both", None), ("present", chosen)):
+            judged = judge_candidate(candidate, present, truth, failing=failing, rule="failing")
+            passed[name] += judged.accepted
+    # 3 of 60 at most are expected; 9 or more have a chance of 0.3 % then.
+    assert passed["both"] < 9
+    # Chosen by the present model's errors alone, which nobody does for that reason.
+    assert passed["present"] > 8
+
+
+def test_failing_classes_hold_half_of_the_errors():
+    assert pick_failing({"a": 5, "b": 3, "c": 1, "d": 1}) == ("a",)
+    assert pick_failing({"a": 1, "b": 4, "c": 4}) == ("b", "c")
+    assert pick_failing({}) == ()
+    truth = np.array([0, 0, 1, 2, 3, -1])
+    logits = np.eye(4, dtype=np.float32)[[1, 0, 0, 2, 3, 1]]
+    logits[3] = np.nan
+    status = (OK, OK, OK, "gone", OK, OK)
+    predictions = Predictions(tuple("abcdef"), logits, None, status, CLASSES)
+    assert count_wrong(predictions, truth) == {"0": 1, "1": 1}
+
+
+def test_the_failing_classes_are_those_of_both_models():
+    candidate, present, truth = make_failing(3, 3.0, 2.0)
+    judged = judge_candidate(candidate, present, truth, rule="failing")
+    assert judged.failing == pick_failing(
+        count_wrong(candidate, truth) + count_wrong(present, truth)
+    )
+    assert judged == judge_candidate(
+        candidate, present, truth, rule="failing", failing=judged.failing
+    )
+
+
+def test_candidates_on_the_same_photos_are_counted_and_that_is_said():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(4, size=100)
+    present = answer(truth, 1.5, rng)
+    assert "candidate number" not in judge_candidate(present, present, truth).sentence
+    third = judge_candidate(present, present, truth, num_judged=3)
+    assert "candidate number 3 on these photos" in third.sentence
+    assert "up to 14 %" in third.sentence
+    assert third.to_dict()["candidates_judged"] == 3

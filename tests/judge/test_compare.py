@@ -165,7 +165,7 @@ def test_the_interval_knows_that_seeds_differ():
     second = make(np.concatenate([np.ones((2, 200)), np.arange(200)[None] % 4 > 0]))
     pair = compare_pair(first, second)
     assert pair.p < 1e-6
-    assert pair.low == 0
+    assert pair.low < 0 < pair.high
     assert pair.verdict == "cannot tell"
 
 
@@ -189,15 +189,40 @@ def test_without_a_difference_the_test_keeps_its_level_and_a_large_one_is_found(
     assert sum(pair.p < 0.05 for pair in alike) <= 20 + 3 * np.sqrt(19)
     assert sum(pair.verdict != "cannot tell" for pair in alike) <= 20 + 3 * np.sqrt(19)
     assert np.mean([pair.low <= 0 <= pair.high for pair in alike]) > 0.93
-    unlike = [compare_pair(*simulate(rng, 0.2)) for _ in range(40)]
+    unlike = [compare_pair(*simulate(rng, 0.35)) for _ in range(40)]
     assert all(pair.verdict == "better" for pair in unlike)
 
 
-def test_the_luck_of_seeds_is_not_taken_for_a_difference():
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+@pytest.mark.parametrize("num_photos", [374, 957])
+def test_the_luck_of_seeds_is_not_taken_for_a_difference(num_seeds, num_photos):
     rng = np.random.default_rng(4)
-    alike = [compare_pair(*simulate(rng, 0.0, luck=0.02)) for _ in range(200)]
+    alike = [
+        compare_pair(*simulate(rng, 0.0, num_photos, num_seeds, luck=0.02)) for _ in range(150)
+    ]
     # The test alone does not know of seeds (see `compare_pair`); the verdict does.
-    assert sum(pair.verdict != "cannot tell" for pair in alike) <= 10 + 3 * np.sqrt(9.5)
+    assert sum(pair.p < 0.05 for pair in alike) > 14
+    assert sum(pair.verdict != "cannot tell" for pair in alike) <= 7.5 + 3 * np.sqrt(7.1)
+    assert sum(pair.low <= 0 <= pair.high for pair in alike) > 150 - 7.5 - 3 * np.sqrt(7.1)
+
+
+def test_seeds_that_agree_find_what_one_seed_cannot():
+    rng = np.random.default_rng(5)
+    found = {
+        num_seeds: sum(
+            compare_pair(*simulate(rng, 0.1, 374, num_seeds)).verdict == "better" for _ in range(60)
+        )
+        for num_seeds in (1, 5)
+    }
+    assert found[1] < found[5]
+    assert found[5] >= 57
+
+
+def test_an_interval_of_several_seeds_has_a_width_where_nothing_differs():
+    same = make(np.ones((3, 130)))
+    pair = compare_pair(same, same)
+    assert (pair.low, pair.high) == pytest.approx((-0.0287, 0.0287), abs=1e-4)
+    assert measure_spread(same).low == pytest.approx(0.9713, abs=1e-4)
 
 
 def test_all_pairs_and_their_verdicts():

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -232,27 +233,94 @@ def test_wilson_of_nothing_says_nothing():
     assert compute_wilson_interval(0, 0) == (0, 1)
 
 
-@pytest.mark.parametrize(("num_classes", "num_photos"), [(4, 150), (40, 300)])
-def test_bootstrap_intervals_cover_the_truth_about_as_often_as_promised(num_classes, num_photos):
-    def draw(seed, num_photos):
-        return draw_predictions(seed, num_photos, num_classes, skill=np.log(num_classes) + 0.3)
-
+def count_covered(draw, num_photos, num_rounds):
+    """How often each figure's interval holds what very many photos say."""
     reference, truth = draw(999, 60_000)
-    rows = np.arange(len(truth))
+    rows, num_classes = np.arange(len(truth)), len(reference.classes)
     chances, answers = probabilities(reference), reference.logits.argmax(axis=1)
     population = {
+        "accuracy": (answers == truth).mean(),
         "log loss": -np.log(chances[rows, truth]).mean(),
         "Brier score": np.square(chances - np.eye(num_classes)[truth]).sum(axis=1).mean(),
         "macro F1": compute_macro_f1(answers, truth, num_classes),
         "balanced accuracy": compute_balanced_accuracy(answers, truth, num_classes),
+        "calibration error": compute_calibration_error(chances.max(axis=1), answers == truth),
     }
-    covered: Counter[str] = Counter()
-    for seed in range(24):
+    covered = Counter(dict.fromkeys(population, 0))
+    for seed in range(num_rounds):
         figures = by_name(evaluate(*draw(seed, num_photos), seed=seed))
         for name, value in population.items():
-            covered[name] += figures[name].low <= value <= figures[name].high
+            covered[name] += bool(figures[name].low <= value <= figures[name].high)
+    return population["accuracy"], covered
+
+
+@pytest.mark.parametrize(("num_classes", "num_photos"), [(4, 150), (40, 300)])
+def test_intervals_cover_the_truth_about_as_often_as_promised(num_classes, num_photos):
+    def draw(seed, num_photos):
+        return draw_predictions(seed, num_photos, num_classes, skill=np.log(num_classes) + 0.3)
+
+    _, covered = count_covered(draw, num_photos, 24)
     # 22.8 expected of 24; the percentile interval of macro F1 holds 40 classes in 18 of them.
-    assert min(covered[name] for name in population) > 19, covered
+    assert min(covered.values()) > 19, covered
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+@pytest.mark.parametrize(("accuracy", "skill"), [(0.97, 3.69), (0.99, 4.24)])
+@pytest.mark.parametrize("num_photos", [20, 130])
+def test_intervals_cover_the_truth_where_errors_are_few(num_photos, accuracy, skill, sharpness):
+    """Resamples of photos without an error held log loss in half of the lots of 20, at 0.99."""
+
+    def draw(seed, num_photos):
+        predictions, targets = draw_predictions(seed, num_photos, 10, skill=skill)
+        # The log odds of logits that are normal around 0 and `skill`: true probabilities.
+        return replace(predictions, logits=predictions.logits * skill * sharpness), targets
+
+    true, covered = count_covered(draw, num_photos, 60)
+    assert true == pytest.approx(accuracy, abs=0.003)
+    # 57 expected of 60; fewer than 52 have a chance of 1 % then.
+    assert min(covered.values()) >= 52, covered
+
+
+def test_classes_of_unequal_size_have_wider_intervals_that_hold_the_truth():
+    shares = np.array([0.5, 0.3, 0.1, 0.05, 0.05])
+
+    def draw(seed, num_photos):
+        rng = np.random.default_rng(seed)
+        targets = rng.choice(5, size=num_photos, p=shares)
+        logits = rng.normal(size=(num_photos, 5)) + 3.6 * np.eye(5)[targets]
+        ids = tuple(map(str, range(num_photos)))
+        status = (OK,) * num_photos
+        return Predictions(ids, logits.astype(np.float32), None, status, make_classes(5)), targets
+
+    _, covered = count_covered(draw, 100, 60)
+    assert min(covered["balanced accuracy"], covered["macro F1"]) >= 52, covered
+    # Of 100 photos rightly answered, the 5 of a rare class say least.
+    truth = np.repeat(np.arange(5), (100 * shares).astype(int))
+    figures = by_name(evaluate(certain(truth, 5), truth))
+    low, high = compute_wilson_interval(100, 100)
+    assert (figures["accuracy"].low, figures["accuracy"].high) == (low, high)
+    assert figures["balanced accuracy"].low < low
+    assert figures["macro F1"].low < low
+
+
+def test_macro_f1_of_two_photos_a_class_is_known_to_be_too_low():
+    def draw(seed, num_photos):
+        return draw_predictions(seed, num_photos, 60, skill=2.3)
+
+    true, covered = count_covered(draw, 130, 100)
+    assert true == pytest.approx(0.5, abs=0.02)
+    assert covered["macro F1"] >= 95, covered  # without the bias 92
+    values = [by_name(evaluate(*draw(seed, 130)))["macro F1"].value for seed in range(100)]
+    # Of as many photos a class as there are in the reference the accuracy itself would be found.
+    assert np.mean(values) < true - 0.02
+
+
+@pytest.mark.parametrize("name", ["macro F1", "balanced accuracy"])
+def test_without_an_error_means_over_equal_classes_are_as_unsure_as_the_accuracy(name):
+    truth = np.arange(60) % 4
+    figures = by_name(evaluate(certain(truth, 4), truth))
+    assert (figures[name].value, figures[name].high) == (1, 1)
+    assert figures[name].low == pytest.approx(figures["accuracy"].low)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.08])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lotlens.answering.answers import to_rows
+from lotlens.answering.answers import probabilities, to_rows
 from lotlens.errors import InputError
 from lotlens.records import FAMILIARITIES, OK, CarClass, Gate, Metric, Predictions, Refusal
 from lotlens.refusal.gates import (
@@ -188,6 +188,40 @@ def test_a_rate_of_wrong_acceptances_moves_the_threshold():
     # Without strangers of a group the rate cannot be known: the share answered decides.
     one = learn_refusal(*draw(200), 1.0, ours[:1], wrong=0.05)
     assert one.gates[1] == learn_refusal(*draw(200), 1.0, ours[:1]).gates[1]
+
+
+@pytest.mark.parametrize("num_strangers", [30, 60])
+def test_new_strangers_pass_as_seldom_as_promised_where_others_chose_the_method(num_strangers):
+    """By the same strangers, who chose and set, 0.056 to 0.063 passed."""
+    shares = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+
+        def draw_all(num_photos, centre, rng=rng):
+            own, targets = draw(num_photos, seed=int(rng.integers(2**31)))
+            own.familiarity[:] = rng.normal(centre, 1, (num_photos, 3))
+            return own, targets
+
+        theirs = replace(strangers(), predictions=draw_all(num_strangers, -0.3)[0])
+        own = learn_refusal(*draw_all(130, 0.0), 1.0, [theirs], wrong=0.05).gates[0]
+        new = draw_all(400, -0.3)[0]
+        if own.method == "max probability":
+            scores = probabilities(new, 1.0).max(axis=1)
+        else:
+            scores = new.familiarity[:, FAMILIARITIES.index(own.method)]
+        shares.append((scores >= own.threshold).mean())
+    assert np.mean(shares) <= 0.05 + 3 * np.std(shares) / 300**0.5
+
+
+def test_strangers_too_few_for_both_set_the_threshold_of_the_default_method():
+    known, targets = draw(200)
+    known.familiarity[:, 1:] = np.random.default_rng(0).normal(size=(200, 2))
+    others = strangers(centre=-3.0)  # forty, of whom only energy tells any
+    others.predictions.familiarity[:, 1:] = np.random.default_rng(1).normal(size=(40, 2))
+    few = learn_refusal(known, targets, 1.0, [others], wrong=0.03).gates[0]
+    assert few.method == "neighbours"
+    enough = learn_refusal(known, targets, 1.0, [others], wrong=0.05).gates[0]
+    assert enough.method == "energy"
 
 
 def test_many_given_strangers_choose_the_method_and_few_or_made_ones_do_not():

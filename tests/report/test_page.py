@@ -326,6 +326,30 @@ def test_the_report_speaks_russian(tmp_path, make_catalog):
     assert words <= {"Photo"} - {"Photo"}, words
 
 
+def test_it_says_how_many_weights_the_photos_chose_among(tmp_path):
+    result = make_result()
+    classes = result[0].classes
+    alone = write(tmp_path / "a.html", result)
+    assert "the figures are a little too good" in alone.text
+    card = make_card(classes, num_candidates=6)
+    page = write(tmp_path / "b.html", result, card=card)
+    assert "the best of several sets of weights (6)" in page.text
+    assert "a little too good" not in page.text
+    other = write(tmp_path / "c.html", result, card=card, subject=Subject("locked", "run-1"))
+    assert "sets of weights (6)" not in other.text
+
+
+def test_folds_say_whose_probabilities_are_stated(tmp_path):
+    result = make_result()
+    card = make_card(result[0].classes, num_candidates=6, members=5)
+    folds = write(
+        tmp_path / "a.html", result, card=card, subject=Subject("folds", "r", num_models=5)
+    )
+    assert "stated probabilities are those of single models" in folds.text
+    assert "the best of 6" in folds.text
+    assert "single models" not in write(tmp_path / "b.html", result, card=card).text
+
+
 def test_an_unclassed_metric_is_shown_by_its_own_name(tmp_path):
     metrics = [*evaluate(*make_result())]
     odd = type(metrics[0])("cost, roubles", 12.5, 10, 15, 60)

@@ -28,6 +28,10 @@ def test_two_runs_are_compared_on_what_both_held_out_or_on_other_photos(
     assert own.result.pair.num_photos == len(held_out.ids)
     assert own.result.first == pytest.approx(np.mean(right))
     assert "both held out" in own.about
+    counts = [model.card.num_candidates for model in (trained, folded)]
+    assert counts[0] > counts[1]
+    assert f"A among {counts[0]} sets and those of B among {counts[1]}" in own.about
+    assert "flatters" not in lotlens.compare(first, first).about
     turned = lotlens.compare(second, first).result
     assert turned.pair.difference == pytest.approx(-own.result.pair.difference)
 

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from lotlens.cli.app import build_app
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import open_own_data
 from lotlens.errors import BundleError, InputError, Stopped
+from lotlens.improve import history
+from lotlens.improve.history import write_rounds
 from lotlens.improve.plan import continue_recipe
 from lotlens.photos.decisions import Decision, decisions_path, read_decisions, write_decisions
 from lotlens.photos.sources import open_lot
@@ -181,6 +184,22 @@ def test_damaged_answers_are_found_before_outside_photos_are_looked_at(runs, tmp
         plan_round(runs / "plain", hard=True)
 
 
+def test_the_gate_knows_how_many_candidates_the_same_photos_have_judged(runs, monkeypatch):
+    row = dict.fromkeys(history._COLUMNS, "0") | {"Round": "1"}
+    rows = [row | {"Judged": part} for part in ("validation", "locked", "validation")]
+    write_rounds(RunFolder(runs / "plain").rounds_path, rows)
+    own = open_own_data(lotlens.load(runs / "plain"))
+    plan = plan_round(runs / "plain", hard=True)
+    training = SimpleNamespace(lot=own.lot, split=own.split)
+    judgement = improving._ask_gate(own.model, own, training, plan, None)
+    assert judgement.num_judged == 3
+    assert judgement.sentence.endswith("with a chance of up to 14 %")
+    listed = CliRunner().invoke(build_app(), ["rounds", str(runs / "plain")]).stdout
+    assert "2 candidates were judged on the same photos (validation)" in listed
+    assert "up to 10%" in listed
+    assert "(locked)" not in listed
+
+
 @pytest.mark.parametrize("name", ["plain", "folds"])
 def test_hard_examples_go_on_from_the_runs_weights(runs, tmp_path, name):
     before = list_files(runs / name)
@@ -196,6 +215,7 @@ def test_hard_examples_go_on_from_the_runs_weights(runs, tmp_path, name):
     assert set(weights) == {id_ for ids in split.parts.values() for id_ in ids}
     assert min(weights.values()) >= 1
     assert len(set(weights.values())) > 5
+    assert done.judgement.num_judged == 1
     row = list_rounds(tmp_path / "candidate")[0]
     assert row["What"] == "hard examples; continued"
     assert row["Accepted"] == ("yes" if done.judgement.accepted else "no")

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from lotlens.judge.compare import Comparison
 from lotlens.recipes.loading import parse_recipe
 from lotlens.run import RunFolder
 from lotlens.sweep import tracking
-from lotlens.sweep.tables import conclude
+from lotlens.sweep.tables import SweepRun, conclude, note_candidates
 from lotlens.verbs import sweep as sweeping
 from lotlens.verbs.sweep import run_sweep, split_path_for
 from tests.conftest import without_charts, without_lookalikes
@@ -95,6 +96,7 @@ def test_the_tables_are_those_of_the_runs(swept):
         assert row["accuracy"] == f"{card.metrics[0].value:.4f}"
         assert (row["status"], row["run"]) == ("finished", run.path.name)
         assert row["chosen"] == card.chosen.partition(";")[0]
+        assert card.num_candidates == 1
         assert row["stages.0.penalties"] == run.values["stages.0.penalties"]
         assert float(row["wall_s"]) > 0
     summary = read_table(swept.path / "summary.csv")
@@ -293,7 +295,19 @@ def test_the_conclusion_says_it_plainly():
         "2 other pairs cannot be told apart on 100 photos and 3 seeds.",
     )
     assert "another seed may turn it round" in conclude([pair(seeds=1)])[-1]
+    assert "take three or more" in conclude([pair(seeds=2), pair()])[-1]
     assert "2 more pairs" in conclude([pair("better", 0.1)] * 12)[-1]
+
+
+def test_unequal_numbers_of_candidates_are_said():
+    def run(num, status="finished"):
+        return SweepRun("a", {}, 0, Path("a"), status, num_candidates=num)
+
+    assert note_candidates([run(6), run(6), run(0)]) == []
+    assert note_candidates([run(6), run(1, "failed")]) == []
+    (said,) = note_candidates([run(1), run(6), run(3)])
+    assert "chose among 1 to 6 sets of weights" in said
+    assert "--set lock=" in said
 
 
 def test_a_store_that_fails_ends_no_sweep(copied, small_lot, recipe, monkeypatch):

@@ -93,6 +93,8 @@ def test_out_of_fold_answers_are_those_of_the_member_that_has_not_seen_the_photo
         np.testing.assert_allclose(stored.logits[rows], found.logits, rtol=1e-4, atol=1e-4)
     assert card.metrics[0].count == 35
     assert all(f"fold {number}: fine-tuned" in card.chosen for number in (1, 2, 3))
+    told = [part for part in card.chosen.split("; ") if part.startswith("validation accuracy")]
+    assert card.num_candidates == max(part.count(" nats)") for part in told)
     with folded.run.history_path.open(encoding="utf-8", newline="") as file:
         assert [row["fold"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 

@@ -33,6 +33,18 @@ def test_penalty_without_enough_photos_to_fold(noisy):
     assert choose_penalty(features, targets, candidates, groups, seed=0) == 1.0
 
 
+def test_a_fold_without_a_photo_of_a_class_does_not_make_the_first_penalty_win(noisy):
+    features, targets = noisy
+    # Class 2 has three groups, of which two are in one fold.
+    groups = np.tile(np.repeat(np.arange(4), 10), 3)
+    groups[80:] = np.repeat([4, 0, 0, 1], [30, 5, 3, 2])
+    folds = regression.StratifiedGroupKFold(3, shuffle=True, random_state=0)
+    held = [set(targets[left].tolist()) for _, left in folds.split(targets, targets, groups)]
+    assert {0, 1} in held
+    assert choose_penalty(features, targets, (1000.0, 0.01), groups, seed=0) == 0.01
+    assert choose_penalty(features, targets, (0.01, 1000.0), groups, seed=0) == 0.01
+
+
 def test_a_photo_its_mirror_and_its_group_never_stand_on_both_sides(noisy, monkeypatch):
     features, targets = noisy
     seen = []
