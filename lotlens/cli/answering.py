@@ -22,7 +22,9 @@ def predict(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file to write; default answers.csv or submission.csv."),
+        typer.Option(
+            "--out", "-o", help="The file to write; default answers.csv or submission.csv."
+        ),
     ] = None,
     sample_path: Annotated[
         Path | None,
@@ -107,7 +109,8 @@ def export(
         bool, typer.Option("--int8", help="Eight bits wherever the answers stay the same.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write; default in the run's exports/.")
+        Path | None,
+        typer.Option("--out", "-o", help="The folder to write; default in the run's exports/."),
     ] = None,
     same: Annotated[
         float | None,

@@ -104,7 +104,9 @@ def improve(
     rule: _Rule = "better",
     most: _Most = None,
     trust_labels: _TrustLabels = False,
-    out: Annotated[Path | None, typer.Option(help="Run folder of the candidate.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder of the candidate.")
+    ] = None,
     resume: _Resume = False,
     workers: Workers = 0,
     dry_run: _DryRun = False,

@@ -124,7 +124,8 @@ def views(
 def ensemble(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, two or more.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the ensemble; default runs/DATA-ensemble-N.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the ensemble; default runs/DATA-ensemble-N."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -79,9 +79,9 @@ def audit(
     data: Data,
     recipe: Recipe = "standard",
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder for findings.csv and findings.html.")] = Path(
-        "audit"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for findings.csv and findings.html.")
+    ] = Path("audit"),
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with code 1 if there are errors.")
     ] = False,
@@ -106,7 +106,9 @@ def audit(
 
 def split(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("split.csv"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path(
+        "split.csv"
+    ),
     validation: Annotated[float, typer.Option(help="Share of each class held out.")] = 0.15,
     folds: Annotated[
         int | None, typer.Option(help="Draw so many folds instead of one hold-out.")

@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -96,6 +97,20 @@ class Screen:
         print(show(text), file=sys.stderr if self._stderr else sys.stdout, flush=self._stderr)
 
 
+@dataclass
+class Voice:
+    """How much a command says; each command that begins sets it anew.
+
+    Attributes:
+        is_quiet: the result alone.
+        is_verbose: the numbers behind it too.
+    """
+
+    is_quiet: bool = False
+    is_verbose: bool = False
+
+
+VOICE = Voice()
 OUT, ERR = Screen(stderr=False), Screen(stderr=True)
 
 

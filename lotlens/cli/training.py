@@ -50,7 +50,7 @@ def train(
     recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; default runs/DATA-RECIPE-N.")
+        Path | None, typer.Option("--out", "-o", help="Run folder; default runs/DATA-RECIPE-N.")
     ] = None,
     split_path: _Split = None,
     lock: _Lock = None,
@@ -116,7 +116,7 @@ def sweep(
     recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; default sweeps/DATA-RECIPE-KEYS.")
+        Path | None, typer.Option("--out", "-o", help="Folder; default sweeps/DATA-RECIPE-KEYS.")
     ] = None,
     split_path: Annotated[
         Path | None, typer.Option("--split", help="Use this split.csv for every run.")
@@ -154,7 +154,9 @@ def lr_find(
         int | None, typer.Option(help="Stage, from 0; default the first of fine-tuning.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.", min=10)] = 100,
-    out: Annotated[Path, typer.Option(help="The plot, .png or .svg.")] = Path("lr-find.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The plot, .png or .svg.")] = Path(
+        "lr-find.png"
+    ),
     as_json: Json = False,
 ) -> None:
     """Learning-rate range test: ever higher rates, and where the loss falls fastest."""
