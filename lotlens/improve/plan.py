@@ -64,6 +64,7 @@ class RoundPlan:
         rule: of the gate.
         failing: labels of the classes that fail now, clearly or, if none does, by the number of
             errors.
+        num_judged: photos by which the gate will judge; 0 where that is not known.
     """
 
     parent: Path
@@ -80,6 +81,7 @@ class RoundPlan:
     judged_on: str
     rule: Rule
     failing: tuple[str, ...]
+    num_judged: int = 0
 
     @property
     def what(self) -> str:
