@@ -97,12 +97,11 @@ class Commands(TyperGroup):
                 formatter.write_dl(rows)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        from typer._click.shell_completion import CompletionItem
-
+        item = _find_completion_item()
         names = [name for name in (*COMMANDS, "help") if name.startswith(incomplete)]
         options = super(TyperGroup, self).shell_complete(ctx, incomplete)
         told = {name: command.summary for name, command in COMMANDS.items()}
-        return [CompletionItem(name, help=told.get(name)) for name in names] + options
+        return [item(name, help=told.get(name)) for name in names] + options
 
 
 def build_command(name: str) -> Any:
@@ -116,6 +115,14 @@ def build_command(name: str) -> Any:
     )
     command.params += _build_voice_options()
     return command
+
+
+def _find_completion_item() -> Any:
+    """The class of what a shell is offered: typer's own, or of older ones click's."""
+    try:
+        return import_module("typer._click.shell_completion").CompletionItem
+    except ModuleNotFoundError:
+        return import_module("click.shell_completion").CompletionItem
 
 
 def _build_voice_options() -> list[Any]:
