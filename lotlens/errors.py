@@ -83,14 +83,42 @@ class BundleError(LotlensError):
     """A run folder or model bundle is missing, damaged or of another version."""
 
 
+def tell_install(extra: str) -> str:
+    """The line that installs an optional part of this lotlens, which no package index has."""
+    import shlex
+
+    path, is_editable = _find_checkout()
+    if path is None:
+        return f"pip install '.[{extra}]'  in the checkout of lotlens"
+    pins_path = path / "constraints.txt"
+    pins = f"-c {shlex.quote(str(pins_path))} " if pins_path.is_file() else ""
+    return f"pip install {pins}{'-e ' if is_editable else ''}{shlex.quote(f'{path}[{extra}]')}"
+
+
+def _find_checkout() -> tuple[Path | None, bool]:
+    """Where the checkout lies that this lotlens was installed from, and whether it runs from it."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlparse
+
+    own = Path(__file__).resolve().parent.parent
+    if (own / "pyproject.toml").is_file():
+        return own, True
+    try:
+        told = json.loads(distribution("lotlens").read_text("direct_url.json") or "{}")
+        path = Path(unquote(urlparse(str(told.get("url", ""))).path))
+    except (PackageNotFoundError, ValueError, AttributeError):
+        return None, False
+    return (path if (path / "pyproject.toml").is_file() else None), False
+
+
 class MissingExtra(LotlensError):
     """A command needs an optional part of lotlens that is not installed."""
 
     def __init__(self, extra: str, module: str) -> None:
         self.extra = extra
         super().__init__(
-            f"this needs the module {module!r}, which is not installed: "
-            f"run  pip install 'lotlens[{extra}]'"
+            f"this needs the module {module!r}, which is not installed: run  {tell_install(extra)}"
         )
 
 

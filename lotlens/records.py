@@ -356,9 +356,27 @@ class Checked:
         return asdict(self)
 
 
-Told = Reading | Checked
+@dataclass(frozen=True)
+class Begun:
+    """A training begins.
+
+    Attributes:
+        run_path: its run folder.
+    """
+
+    run_path: Path
+
+    def __str__(self) -> str:
+        return f"{'run':<14}{show(str(self.run_path), in_one_line=True)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {"run_path": str(self.run_path)}
+
+
+Told = Reading | Checked | Begun
 Tell = Callable[[Told], None]
-"""What is told of people's files before work begins."""
+"""What is told of people's files, and of the run folder, before work begins."""
 
 _MOST_SHOWN = 12
 """Classes, kinds or links that are told one by one."""

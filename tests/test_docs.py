@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 import lotlens
 from lotlens.answering.views import VIEWS
-from lotlens.cli.app import COMMANDS, build_app
+from lotlens.cli.app import build_app
+from lotlens.cli.commands import COMMANDS
 from lotlens.deliver.parity import EXACT, ROUGH
 from lotlens.drawn.nasty import draw_nasty
 from lotlens.drawn.negatives import KINDS as NEGATIVES

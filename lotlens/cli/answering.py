@@ -10,7 +10,17 @@ import typer
 
 from lotlens.cli.options import Json, Run
 from lotlens.cli.progress import show_progress
-from lotlens.cli.screen import OUT, Heard, escape, print_json, replace_nan
+from lotlens.cli.screen import (
+    OUT,
+    VOICE,
+    Heard,
+    escape,
+    format_share,
+    print_json,
+    print_next,
+    quote,
+    replace_nan,
+)
 from lotlens.texts import show
 
 
@@ -22,7 +32,9 @@ def predict(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file to write; default answers.csv or submission.csv."),
+        typer.Option(
+            "--out", "-o", help="The file to write; default answers.csv or submission.csv."
+        ),
     ] = None,
     sample_path: Annotated[
         Path | None,
@@ -79,12 +91,23 @@ def predict(
         _print_written(written, has_details=details is not None)
 
 
+_TOLD = {
+    "model": "named",
+    "unsure": "one of two",
+    "unknown": "a car not learnt",
+    "not a car": "not a car",
+    "poor photo": "poor photo",
+    "no answer": "no answer",
+}
+"""Verdict, as files have it -> what it means, for people."""
+
+
 def _print_written(written: Any, *, has_details: bool) -> None:
     silent, total = written.silent, written.num_photos
     answered = f"{total - len(silent)} of {total}" if silent else f"{total}"
     noun = "photo" if total == 1 else "photos"
     OUT.say(f"{answered} {noun} answered, written to {written.path}")
-    told = ", ".join(f"{kind} {count}" for kind, count in written.verdicts.items())
+    told = ", ".join(f"{_TOLD[kind]} {count:,}" for kind, count in written.verdicts.items())
     is_told = has_details or written.form == "table"
     OUT.say(f"verdicts: {told}" + ("" if is_told else "  (--details FILE has one for each)"))
     for id_, reason in silent[:10]:
@@ -96,18 +119,24 @@ def _print_written(written: Any, *, has_details: bool) -> None:
             f"{written.num_filled} of {written.num_rows} rows filled with {written.filler.shown}:"
             " they have no answer of the model"
         )
+    num_open = total - written.verdicts.get("model", 0)
+    if written.form == "table" and num_open:
+        print_next(f'look by hand at the {num_open:,} whose verdict is not "model"')
+    elif written.form == "submission":
+        print_next("hand the file in")
 
 
 def export(
     run: Run,
     engine: Annotated[
-        str, typer.Option("--format", help="onnx, or openvino (needs lotlens[openvino]).")
+        str, typer.Option("--format", help="onnx, or openvino (needs the extra openvino).")
     ] = "onnx",
     int8: Annotated[
         bool, typer.Option("--int8", help="Eight bits wherever the answers stay the same.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write; default in the run's exports/.")
+        Path | None,
+        typer.Option("--out", "-o", help="The folder to write; default in the run's exports/."),
     ] = None,
     same: Annotated[
         float | None,
@@ -141,9 +170,25 @@ def export(
 
 def _print_export(done: Any) -> None:
     parity = done.parity
+    same, photos = parity.same.value, f"{parity.num_photos:,} photos held out of training"
+    if same == 1:
+        OUT.say(f"It answers as the run does, on all {photos}.")
+    else:
+        OUT.say(f"It answers as the run does on {format_share(same)} of {photos}; that is allowed.")
+    if VOICE.is_verbose:
+        _print_parity(done)
+    OUT.print(f"written       {escape(done.path)} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
+    if VOICE.is_verbose:
+        OUT.print(f"by photo      {escape(done.path / 'parity.csv')}", soft_wrap=True)
+    print_next(f"lotlens predict {quote(done.path)} PHOTOS")
+
+
+def _print_parity(done: Any) -> None:
+    parity = done.parity
     OUT.print(
         f"compared with torch on {parity.num_photos} photos held out of training and"
-        f" {parity.num_made} made to be read wrongly"
+        f" {parity.num_made} made to be read wrongly",
+        soft_wrap=True,
     )
     for name, share in (("same answers", parity.same), ("same verdicts", parity.verdicts)):
         OUT.print(
@@ -153,10 +198,8 @@ def _print_export(done: Any) -> None:
     if parity.before is not None:
         OUT.print(
             f"  accuracy       {parity.before:.4f}, exported {parity.after:.4f} (95 % interval of"
-            f" the difference {100 * parity.low:+.1f} to {100 * parity.high:+.1f} points)"
+            f" the difference {100 * parity.low:+.1f} to {100 * parity.high:+.1f} points)",
+            soft_wrap=True,
         )
     if done.kept:
         OUT.print(f"  in 32 bits     {len(done.kept)} layers that eight bits distort most")
-    OUT.print(f"written       {escape(done.path)} ({done.num_bytes / 1e6:.1f} MB)", soft_wrap=True)
-    OUT.print(f"photo by photo {escape(done.path / 'parity.csv')}", soft_wrap=True)
-    OUT.print(f"next          lotlens predict {escape(done.path)} PHOTOS", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command line: a table of commands, each loaded when it is asked for."""
+"""The command line: it runs a command, and puts what went wrong into words."""
 
 from __future__ import annotations
 
@@ -8,40 +8,17 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable
 from contextlib import suppress
-from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
+from lotlens.cli.commands import Commands
 from lotlens.cli.screen import ERR, OUT, safe_streams
 from lotlens.errors import LotlensError, RecipeError
 from lotlens.texts import show
 from lotlens.threads import has_busy_threads
 from lotlens.version import __version__
-
-COMMANDS = {
-    "demo": "lots.demo",
-    "sample": "lots.sample",
-    "audit": "lots.audit",
-    "split": "lots.split",
-    "train": "training.train",
-    "sweep": "training.sweep",
-    "lr-find": "training.lr_find",
-    "evaluate": "judging.evaluate",
-    "compare": "judging.compare",
-    "predict": "answering.predict",
-    "export": "answering.export",
-    "views": "judging.views",
-    "ensemble": "judging.ensemble",
-    "refusal": "judging.refusal",
-    "doubts": "improving.doubts",
-    "improve": "improving.improve",
-    "rounds": "improving.rounds",
-    "review": "improving.review",
-}
-"""Name of each command -> module of this folder and function."""
 
 _ADVICE = {
     errno.EACCES: "you may not read or write it: change its permissions, or name another path",
@@ -73,20 +50,19 @@ def main() -> None:
         raise
 
 
-def build_app(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
-    """The commands of these names. One alone is there in a tenth of the time of all."""
+def build_app() -> typer.Typer:
+    """All commands; each is loaded when it is asked for."""
     app = typer.Typer(
         name="lotlens",
-        help="Learns to tell car models from photographs.",
+        cls=Commands,
+        help="Learns to tell cars from photographs.",
+        epilog="More on one of them:  lotlens help COMMAND",
+        context_settings={"help_option_names": ["-h", "--help"]},
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
     app.callback()(_root)
-    for name in names:
-        module, _, function = COMMANDS[name].partition(".")
-        app.command(name)(getattr(import_module(f"lotlens.cli.{module}"), function))
     return app
 
 
@@ -109,10 +85,9 @@ def _leave(code: int) -> None:
 def _run() -> None:
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    asked = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
         try:
-            build_app([asked] if asked in COMMANDS else COMMANDS)()
+            build_app()()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # a disk that is full, a reader that left: told here, or nowhere
@@ -165,7 +140,7 @@ def _write_to_nobody() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        OUT.print(__version__)
+        OUT.say(__version__)
         raise typer.Exit
 
 

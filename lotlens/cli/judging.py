@@ -9,16 +9,21 @@ from typing import Annotated, Any
 import typer
 
 import lotlens
-from lotlens.cli.options import Json, Labels, Lang, Photos, Run
+from lotlens.cli.options import Json, Labels, Lang, Open, Photos, Run
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
+    VOICE,
     build_table,
     escape,
-    format_metric,
-    format_next,
+    format_metrics,
+    format_share,
     format_views,
+    open_page,
     print_json,
+    print_next,
+    print_predict,
+    quote,
 )
 
 Changed = Annotated[
@@ -40,6 +45,7 @@ def evaluate(
     ] = False,
     changed: Changed = False,
     lang: Lang = "en",
+    open_: Open = False,
     as_json: Json = False,
 ) -> None:
     """Judge a model: accuracy with its 95 % interval, classes, confusions, a report."""
@@ -55,17 +61,21 @@ def evaluate(
             lang=lang,
             watch=watch,
         )
+    page = report or run / "report.html"
     if as_json:
         print_json(evaluation.to_dict())
-        return
-    print_evaluation(evaluation)
-    if evaluation.times_opened > 1:
-        OUT.print(
-            f"\n[bold]the locked part was opened {evaluation.times_opened} times: a choice made by"
-            " its results makes them too good[/bold]",
-            soft_wrap=True,
-        )
-    OUT.print(f"\nreport  {escape(report or run / 'report.html')}")
+    else:
+        print_evaluation(evaluation)
+        if evaluation.times_opened > 1:
+            OUT.print(
+                f"\n[bold]the locked part was opened {evaluation.times_opened} times: a choice made"
+                " by its results makes them too good[/bold]",
+                soft_wrap=True,
+            )
+        OUT.print(f"\nreport        {escape(page)}", soft_wrap=True)
+        print_next(f"lotlens doubts {quote(run)}", note="labels that look wrong")
+    if open_:
+        open_page(page)
 
 
 def compare(
@@ -95,8 +105,17 @@ def compare(
         )
     if as_json:
         print_json(compared.to_dict())
-    else:
+        return
+    OUT.say(_tell_verdict(compared.result))
+    if VOICE.is_verbose:
         _print_compared(compared)
+    pair = compared.result.pair
+    better = {"better": first, "worse": second}.get(pair.verdict)
+    if better is not None:
+        print_next(f"lotlens predict {quote(better)} PHOTOS")
+    elif compared.result.num_more:
+        runs = f"{quote(first)} {quote(second)}"
+        print_next(f"lotlens compare {runs} MORE_LABELLED_PHOTOS")
 
 
 def views(
@@ -116,15 +135,15 @@ def views(
     if as_json:
         print_json(choice.to_dict())
         return
-    _print_view_trials(choice)
-    OUT.print(f"\n{format_views(choice.model)}; before: {', '.join(choice.before)}")
-    OUT.print(f"report        {escape(choice.model.run.report_path)}")
+    _print_views(choice)
+    print_next(f"lotlens predict {quote(run)} PHOTOS")
 
 
 def ensemble(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, two or more.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the ensemble; default runs/DATA-ensemble-N.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the ensemble; default runs/DATA-ensemble-N."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -149,42 +168,81 @@ def refusal(
         typer.Option(help="Photos of car models that it does not know (repeatable)."),
     ] = None,
     answered: Annotated[
-        float, typer.Option(help="Share of photos of known models that are to pass.")
-    ] = 0.95,
+        float | None,
+        typer.Option(help="Share of photos of known cars that are to pass; default 0.95."),
+    ] = None,
     wrong: Annotated[
         float | None,
         typer.Option(help="Instead: the share of such photos that may pass all the same."),
     ] = None,
-    cost: Annotated[float, typer.Option(help="Of a wrong answer, in any unit.")] = 1.0,
-    gain: Annotated[float, typer.Option(help="Of a right answer, in the same unit.")] = 1.0,
+    cost: Annotated[
+        float | None, typer.Option(help="Of a wrong answer, in any unit; default 1.")
+    ] = None,
+    gain: Annotated[
+        float | None, typer.Option(help="Of a right answer, in the same unit; default 1.")
+    ] = None,
     coverage: Annotated[
-        float, typer.Option(help="Share of photos whose candidates hold the truth.")
-    ] = 0.95,
+        float | None,
+        typer.Option(help="Share of photos whose candidates hold the truth; default 0.95."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Choose when a model refuses: compare the methods, store the thresholds in its card."""
-    with show_progress(quiet=as_json) as watch:
-        chosen = lotlens.set_refusal(
-            run,
-            negatives=negatives or None,
-            unknown=unknown or None,
-            answered=answered,
-            wrong=wrong,
-            cost=cost,
-            gain=gain,
-            coverage=coverage,
-            watch=watch,
-        )
+    """Show when a model gives no name; with photos or numbers, choose that anew and store it."""
+    from lotlens.verbs.refusal import show_refusal
+
+    given: dict[str, Any] = {"negatives": negatives or None, "unknown": unknown or None}
+    numbers = (answered, wrong, cost, gain, coverage)
+    given |= dict(zip(("answered", "wrong", "cost", "gain", "coverage"), numbers, strict=True))
+    wishes = {name: value for name, value in given.items() if value is not None}
+    if wishes:
+        with show_progress(quiet=as_json) as watch:
+            chosen = lotlens.set_refusal(run, **wishes, watch=watch)
+    else:
+        chosen = show_refusal(run)
     if as_json:
         print_json(chosen.to_dict())
+        return
+    _print_refusal(chosen)
+    if wishes:
+        OUT.print(f"stored in     {escape(run / 'card.json')}", soft_wrap=True)
+        print_next(f"lotlens predict {quote(run)} PHOTOS")
     else:
-        _print_refusal(chosen, answered, run)
+        print_next("lotlens help refusal", note="nothing was changed; photos of your own set it")
 
 
-def _print_refusal(chosen: Any, answered: float, run: Path) -> None:
-    heads = ("photos", "AUROC", "95 % interval", f"accepted at {answered:.0%}", "95 % interval")
+_KEPT_OUT = {
+    "not a car": ("no car", "photos of no car, or of a part of one"),
+    "unknown": ("other cars", "photos of cars that were not learnt"),
+}
+
+
+def _print_refusal(chosen: Any) -> None:
+    OUT.say("It gives no name to what looks like no car, or like a car that was not learnt.")
+    for gate in chosen.refusal.gates:
+        title, kept_out = _KEPT_OUT[gate.refuses]
+        told = f"{_tell_passed(gate.known)} photos of known cars pass"
+        if gate.strangers is None:
+            told += f"; never tried on {kept_out}"
+        else:
+            told += f", and {_tell_passed(gate.strangers)} {kept_out}"
+        OUT.say(f"{title:<14}{told}")
+        if VOICE.is_verbose:
+            OUT.say(f"              by {gate.method}: {gate.threshold:.4g} or more passes")
+    sure = chosen.refusal.sure
+    OUT.say(f"one name      where no other car is likely, with a probability above {sure:.2f}")
+    if VOICE.is_verbose and chosen.comparison:
+        _print_separations(chosen.comparison)
+
+
+def _tell_passed(share: Any) -> str:
+    return f"{round(share.value * share.count):,} of {share.count:,}"
+
+
+def _print_separations(comparison: Any) -> None:
+    accepted = f"accepted at {comparison[0].answered:.0%}"
+    heads = ("photos", "AUROC", "95 % interval", accepted, "95 % interval")
     table = build_table("photos of", "method", *heads)
-    for row in chosen.comparison:
+    for row in comparison:
         table.add_row(
             escape(row.strangers),
             row.method,
@@ -194,18 +252,29 @@ def _print_refusal(chosen: Any, answered: float, run: Path) -> None:
             f"{row.accepted.value:.3f}",
             f"{row.accepted.low:.3f} to {row.accepted.high:.3f}",
         )
-    OUT.print(table)
     OUT.print()
-    for gate in chosen.refusal.gates:
-        strangers = gate.strangers
-        OUT.print(
-            f"{gate.refuses:<13} {gate.method} of {gate.threshold:.4g} or more passes:"
-            f" {gate.known.value:.3f} of {gate.known.count} known photos"
-            + (f", {strangers.value:.3f} of {strangers.count} others" if strangers else ""),
-            soft_wrap=True,
+    OUT.print(table)
+
+
+def _print_views(choice: Any) -> None:
+    adopted = [trial for trial in choice.trials if trial.is_adopted]
+    photos = f"{choice.num_photos:,} validation photos"
+    count = choice.model.num_answers
+    times = "once" if count == 1 else f"{count} times"
+    if adopted:
+        before, after = adopted[0].gain.accuracy_before, adopted[-1].gain.accuracy
+        names = ", ".join(trial.view for trial in adopted)
+        OUT.say(
+            f"Adopted: {names}; each photo is answered {times}. Right on {format_share(after)} of"
+            f" {photos}, without on {format_share(before)}."
         )
-    OUT.print(f"one model     is named with a probability above {chosen.refusal.sure:.2f}")
-    OUT.print(f"card          {escape(run / 'card.json')}")
+    else:
+        OUT.say(f"Not adopted: no view helps on {photos}; each photo is answered {times}.")
+    if VOICE.is_verbose:
+        if choice.trials:
+            _print_view_trials(choice)
+        OUT.say(f"\n{format_views(choice.model)}; before: {', '.join(choice.before)}")
+    OUT.print(f"report        {escape(choice.model.run.report_path)}", soft_wrap=True)
 
 
 def _print_view_trials(choice: Any) -> None:
@@ -235,6 +304,29 @@ def _print_view_trials(choice: Any) -> None:
 
 
 def _print_ensemble_trial(trial: Any) -> None:
+    blend, photos = trial.blend, f"{trial.num_photos:,} validation photos"
+    alone = format_share(blend.accuracies[blend.best])
+    if trial.model is None:
+        OUT.say(
+            f"Not adopted: no run helps the best one ({alone} of {photos}) beyond chance; nothing"
+            " was written."
+        )
+    else:
+        OUT.say(
+            f"Adopted: together they are right on {format_share(blend.gain.accuracy)} of {photos},"
+            f" the best alone on {alone}; each photo is answered {trial.model.num_answers} times."
+        )
+    if VOICE.is_verbose:
+        _print_blend(trial)
+    if trial.model is not None:
+        OUT.print(f"run           {escape(trial.model.run.path)}", soft_wrap=True)
+        print_predict(trial.model)
+    else:
+        best = trial.runs[blend.best]
+        print_next(f"lotlens predict {quote(best)}", note="the best one alone")
+
+
+def _print_blend(trial: Any) -> None:
     from lotlens.judge.gain import describe_gain
 
     blend = trial.blend
@@ -256,6 +348,7 @@ def _print_ensemble_trial(trial: Any) -> None:
             row += ["-"] * 5
         share = blend.shares[number]
         table.add_row(*row, f"{share:.2f}" if share else "left out")
+    OUT.print()
     for number, path in enumerate(trial.runs, start=1):
         OUT.print(f"{number:>3}  {escape(str(path))}", soft_wrap=True)
     OUT.print()
@@ -265,19 +358,34 @@ def _print_ensemble_trial(trial: Any) -> None:
         " those adopted above it: accuracy together, and by how much the log loss falls",
         soft_wrap=True,
     )
-    if trial.model is None:
-        OUT.print("not adopted: no run helps the best one beyond noise; nothing was written")
-        return
-    OUT.print(f"against the best run alone, {describe_gain(blend.gain)}", soft_wrap=True)
-    OUT.print(f"adopted       each photo is answered {trial.model.num_answers} times")
-    OUT.print(f"run           {escape(trial.model.run.path)}")
-    OUT.print(escape(format_next(trial.model)), soft_wrap=True)
+    if trial.model is not None:
+        OUT.print(f"against the best run alone, {describe_gain(blend.gain)}", soft_wrap=True)
+
+
+def _tell_verdict(found: Any) -> str:
+    pair = found.pair
+    (better, share), (worse, other) = sorted(
+        [(pair.first, found.first), (pair.second, found.second)], key=lambda one: -one[1]
+    )
+    photos = f"{pair.num_photos:,} {'photo' if pair.num_photos == 1 else 'photos'}"
+    if pair.verdict != "cannot tell":
+        return (
+            f"{better} is better than {worse}: right on {format_share(share)} of {photos}, against"
+            f" {format_share(other)}; that is more than chance."
+        )
+    if share == other:
+        return f"Cannot tell which is better: both are right on {format_share(share)} of {photos}."
+    more = f" About {found.num_more:,} more photos would tell." if found.num_more else ""
+    return (
+        f"Cannot tell which is better: {better} is right on {format_share(share)} of {photos},"
+        f" {worse} on {format_share(other)}; that may be chance.{more}"
+    )
 
 
 def _print_compared(compared: Any) -> None:
     found = compared.result
     pair = found.pair
-    OUT.print(f"compared on {escape(compared.about)}", soft_wrap=True)
+    OUT.print(f"\ncompared on {escape(compared.about)}", soft_wrap=True)
     OUT.print(f"  A  {escape(pair.first)}  accuracy {found.first:.4f}", soft_wrap=True)
     OUT.print(f"  B  {escape(pair.second)}  accuracy {found.second:.4f}", soft_wrap=True)
     OUT.print(
@@ -311,16 +419,24 @@ def print_evaluation(evaluation: Any) -> None:
     OUT.print(f"judged on {escape(evaluation.about)}", soft_wrap=True)
     if evaluation.synthetic:
         OUT.print("[bold]synthetic photos: drawn, not real cars[/bold]")
-    for metric in evaluation.metrics:
-        OUT.print(format_metric(metric), soft_wrap=True)
+    for line in format_metrics(evaluation.metrics):
+        OUT.say(line)
     table = build_table("class", "photos", "recall", "precision", "F1")
     for row in evaluation.to_frame().itertuples():
-        figures = ["-" if v is None or math.isnan(v) else f"{v:.3f}" for v in row[4:7]]
-        table.add_row(escape(str(row.name)), str(row.photos), *figures)
+        recall, precision, f1 = row[4:7]
+        cells = [
+            "-" if share is None or math.isnan(share) else format_share(share, 0)
+            for share in (recall, precision)
+        ]
+        cells.append("-" if f1 is None or math.isnan(f1) else f"{f1:.2f}")
+        table.add_row(escape(str(row.name)), str(row.photos), *cells)
     OUT.print()
     OUT.print(table)
     if evaluation.pairs:
         OUT.print("\nmost confused")
     for pair in evaluation.pairs[:5]:
         true, predicted = escape(pair.true.name), escape(pair.predicted.name)
-        OUT.print(f"  {true} taken for {predicted}: {pair.count} ({pair.share:.0%})")
+        OUT.print(
+            f"  {true} taken for {predicted}: {pair.count} ({format_share(pair.share, 0)})",
+            soft_wrap=True,
+        )

@@ -9,14 +9,18 @@ import typer
 
 import lotlens
 from lotlens.cli.judging import print_evaluation
-from lotlens.cli.options import Data, Json, Overrides, Recipe
+from lotlens.cli.options import Data, Json, Open, Overrides, Recipe
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
+    VOICE,
     Heard,
     build_table,
     escape,
+    open_page,
     print_json,
+    print_next,
+    quote,
 )
 
 
@@ -25,28 +29,38 @@ def demo(
         Path, typer.Argument(help="Folder for the lot, the run and the results.")
     ] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
+    open_: Open = False,
     as_json: Json = False,
 ) -> None:
     """The whole way on the sample lot: draw, train, judge, submit. Needs no data and no network."""
-    resume_with = f"lotlens train {out / 'lot'} --out RUN --resume"
+    resume_with = f"lotlens train {quote(out / 'lot')} --out RUN --resume"
     with show_progress(quiet=as_json, resume_with=resume_with) as watch:
         done = lotlens.demonstrate(out, seed=seed, watch=watch)
-    result = {
-        **done.evaluation.to_dict(),
-        "chosen": done.model.card.chosen,
-        "run": str(done.model.run.path),
-        "report": str(done.model.run.report_path),
-        "submission": str(done.submission_path),
-    }
+    run = done.model.run
     if as_json:
-        print_json(result)
-        return
-    print_evaluation(done.evaluation)
-    OUT.print(f"\nchosen        {escape(done.model.card.chosen)}", soft_wrap=True)
-    OUT.print(f"model         {escape(done.model.run.path)}")
-    OUT.print(f"report        {escape(done.model.run.report_path)}")
-    OUT.print(f"submission    {escape(done.submission_path)}")
-    OUT.print("The sample lot is drawn, not photographed: these figures say nothing of real cars.")
+        print_json(
+            {
+                **done.evaluation.to_dict(),
+                "chosen": done.model.card.chosen,
+                "run": str(run.path),
+                "report": str(run.report_path),
+                "submission": str(done.submission_path),
+            }
+        )
+    else:
+        print_evaluation(done.evaluation)
+        OUT.print()
+        if VOICE.is_verbose:
+            OUT.print(f"chosen        {escape(done.model.card.chosen)}", soft_wrap=True)
+        OUT.print(f"model         {escape(run.path)}", soft_wrap=True)
+        OUT.print(f"report        {escape(run.report_path)}", soft_wrap=True)
+        OUT.print(f"submission    {escape(done.submission_path)}", soft_wrap=True)
+        OUT.print(
+            "The sample lot is drawn, not photographed: these figures say nothing of real cars."
+        )
+        print_next("lotlens train YOUR_PHOTOS --recipe quick", note="a zip, or a folder per class")
+    if open_:
+        open_page(run.report_path)
 
 
 def sample(
@@ -72,19 +86,24 @@ def sample(
             overwrite=overwrite,
             watch=watch,
         )
-    OUT.print(f"{num_train} training and {num_test} test photos in {escape(out)} (synthetic)")
+    OUT.print(
+        f"{num_train} training and {num_test} test photos in {escape(out)} (synthetic)",
+        soft_wrap=True,
+    )
+    print_next(f"lotlens audit {quote(out)}")
 
 
 def audit(
     data: Data,
     recipe: Recipe = "standard",
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="Folder for findings.csv and findings.html.")] = Path(
-        "audit"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for findings.csv and findings.html.")
+    ] = Path("audit"),
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with code 1 if there are errors.")
     ] = False,
+    open_: Open = False,
     as_json: Json = False,
 ) -> None:
     """Check photos and labels: broken files, copies, leaks, wrong labels, odd pictures."""
@@ -97,16 +116,20 @@ def audit(
         print_json({**found.to_dict(), **heard.to_dict()})
     else:
         _print_audit(found)
-        OUT.print(
-            f"\nfindings  {escape(out / 'findings.csv')}\npictures  {escape(out / 'findings.html')}"
-        )
+        OUT.print(f"\nfindings      {escape(out / 'findings.csv')}", soft_wrap=True)
+        OUT.print(f"pictures      {escape(out / 'findings.html')}", soft_wrap=True)
+        print_next(f"lotlens train {quote(data)} --recipe quick")
+    if open_:
+        open_page(out / "findings.html")
     if strict and found.num_errors:
         raise typer.Exit(1)
 
 
 def split(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("split.csv"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path(
+        "split.csv"
+    ),
     validation: Annotated[float, typer.Option(help="Share of each class held out.")] = 0.15,
     folds: Annotated[
         int | None, typer.Option(help="Draw so many folds instead of one hold-out.")
@@ -138,7 +161,10 @@ def split(
         return
     for part, size in sizes.items():
         OUT.print(f"{part:<12} {size} photos")
-    OUT.print(f"written to   {escape(out)}")
+    OUT.print(f"written to   {escape(out)}", soft_wrap=True)
+    more = "" if folds is None else f" --set folds={folds}"
+    more += f" --lock {lock:g}" if lock else ""
+    print_next(f"lotlens train {quote(data)} --split {quote(out)}{more}")
 
 
 def _print_audit(found: Any) -> None:

@@ -6,15 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
-from lotlens.cli.screen import (
-    ERR,
-    escape,
-)
+from lotlens.cli.screen import ERR, VOICE, escape, quote
 from lotlens.errors import Stopped
 
-_LOG_EVERY_S = 15
+_LONG_S = 60.0
+"""Work that takes longer says in a log how long it will go on."""
 _PATIENCE_S = 0.5
 """Work that is done by then shows no bar."""
 
@@ -24,23 +23,24 @@ def show_progress(
     *,
     quiet: bool = False,
     again: str = "",
-    resume_with: str = "lotlens train DATA --out RUN --resume",
+    resume_with: str = "",
 ) -> Iterator[Any]:
     """How far the work is and the time left, on standard error: bars, or lines where nobody looks.
 
     Args:
         quiet: show nothing.
         again: how to go on after Ctrl-C, whatever was done by then.
-        resume_with: else, how to go on with a training; RUN stands for its run folder.
+        resume_with: else, how to go on with a training; RUN stands for its run folder. Without it
+            the data are those that the run began with.
     """
     teller: Any = nullcontext(_tell_nobody)
-    if not quiet:
+    if not quiet and not VOICE.is_quiet:
         teller = _show_bars() if sys.stderr.isatty() else nullcontext(_Log())
     try:
         with teller as watch:
             yield watch
     except Stopped as stopped:
-        how = again or resume_with.replace(" RUN ", f" {stopped.run_path} ")
+        how = again or _tell_resume(resume_with, stopped.run_path)
         ERR.print(f"stopped; go on with  {escape(how)}", soft_wrap=True)
         raise
     except KeyboardInterrupt:
@@ -51,39 +51,60 @@ def show_progress(
         raise
 
 
+def _tell_resume(resume_with: str, run_path: Path) -> str:
+    if not resume_with:
+        from lotlens.run import RunFolder
+
+        data = quote(RunFolder(run_path).read_source()["data"])
+        resume_with = f"lotlens train {data} --out RUN --resume"
+    return resume_with.replace(" RUN ", f" {quote(run_path)} ")
+
+
+def format_time(seconds: float) -> str:
+    """A duration in the unit that suits it, with two digits or so."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        minutes = seconds / 60
+        return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def _tell_nobody(what: str, done: int, total: int) -> None:
     pass
 
 
 class _Log:
-    """Lines for a log: at the beginning of each kind of work, and now and then.
+    """Lines for a log: one when a kind of work begins, one when it has ended, with its time.
 
-    A bar that nobody sees would leave the log of a night's run empty.
+    Work that takes long says in between how long it will take: after a minute, then ever rarer.
     """
 
     def __init__(self) -> None:
         self._begun: dict[str, tuple[float, int]] = {}
         self._latest: dict[str, int] = {}
-        self._said_s = 0.0
+        self._next_s: dict[str, float] = {}
 
     def __call__(self, what: str, done: int, total: int) -> None:
         now_s = time.monotonic()
-        is_new = done < self._latest.get(what, done + 1)
-        if is_new:  # or the same work once more: of the next stage, of a sweep's next run
-            self._begun[what] = (now_s, done)
+        is_under_way = what in self._begun or (0 < total <= done and what in self._latest)
+        # Less than before is the same work once more: of the next stage, of a sweep's next run.
+        if not is_under_way or done < self._latest[what]:
+            self._begin(what, done, total, now_s)
         self._latest[what] = done
-        if is_new or now_s - self._said_s > _LOG_EVERY_S:
-            self._said_s = now_s
-            ERR.say(f"{what}: {done} of {total}{self._tell_left(what, done, total, now_s)}")
+        begun_s, first = self._begun.get(what, (now_s, done))
+        if done >= total and what in self._begun:
+            del self._begun[what]
+            ERR.say(f"{what}: done in {format_time(now_s - begun_s)}")
+        elif now_s - begun_s >= self._next_s[what] and done > first:
+            self._next_s[what] = 2 * (now_s - begun_s)
+            left_s = (now_s - begun_s) * (total - done) / (done - first)
+            ERR.say(f"{what}: {done:,} of {total:,}, about {format_time(left_s)} left")
 
-    def _tell_left(self, what: str, done: int, total: int, now_s: float) -> str:
-        begun_s, first = self._begun[what]
-        if done >= total:
-            return ", 0.0 min left"
-        if done <= first or now_s <= begun_s:
-            return ""
-        left_s = (now_s - begun_s) * (total - done) / (done - first)
-        return f", {left_s / 60:.1f} min left"
+    def _begin(self, what: str, done: int, total: int, now_s: float) -> None:
+        self._begun[what] = (now_s, done)
+        self._next_s[what] = _LONG_S
+        ERR.say(f"{what} ({total:,})" if total > 1 else what)
 
 
 @contextmanager
@@ -104,10 +125,13 @@ def _show_bars() -> Iterator[Any]:
             bars.start()
         for name, (so_far, whole) in latest.items():
             if name not in tasks:
-                tasks[name] = bars.add_task(escape(name), total=whole)
+                tasks[name] = bars.add_task(escape(name), total=whole, count="")
             elif so_far < bars.tasks[tasks[name]].completed:
                 bars.reset(tasks[name])  # the same work of the next stage, of a sweep's next run
-            bars.update(tasks[name], completed=so_far, total=whole)
+            # Of one piece of work nothing is counted: a bar moves until it is done.
+            count = f"{so_far:,} of {whole:,}" if whole > 1 else ""
+            seen = None if whole == 1 and not so_far else whole
+            bars.update(tasks[name], completed=so_far, total=seen, count=count)
         latest.clear()
 
     try:
@@ -123,7 +147,7 @@ def _build_bars() -> Any:
     return progress.Progress(
         progress.TextColumn("{task.description:<24}"),
         progress.BarColumn(),
-        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[count]}"),
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(elapsed_when_finished=False),

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lotlens.texts import dump_json, show
@@ -96,6 +100,22 @@ class Screen:
         print(show(text), file=sys.stderr if self._stderr else sys.stdout, flush=self._stderr)
 
 
+@dataclass
+class Voice:
+    """How much a command says; each command that begins sets it anew.
+
+    Attributes:
+        is_quiet: the result alone.
+        is_verbose: the numbers behind it too.
+    """
+
+    is_quiet: bool = False
+    is_verbose: bool = False
+
+
+VOICE = Voice()
+_NO_SHARES = {"log loss", "Brier score", "macro F1"}
+"""Metrics that are no share of the photos."""
 OUT, ERR = Screen(stderr=False), Screen(stderr=True)
 
 
@@ -110,7 +130,7 @@ class Heard:
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+        self._quiet = quiet or VOICE.is_quiet
         self.records: list[Any] = []
 
     def __call__(self, record: Any) -> None:
@@ -121,7 +141,9 @@ class Heard:
 
     def to_dict(self) -> dict[str, Any]:
         """Each record's plain values under the name of its kind, ready for JSON."""
-        return {type(record).__name__.lower(): record.to_dict() for record in self.records}
+        told = {type(record).__name__.lower(): record.to_dict() for record in self.records}
+        told.pop("begun", None)  # results name their run themselves
+        return told
 
 
 def build_table(*heads: str) -> Any:
@@ -147,6 +169,11 @@ def escape(text: object, *, in_one_line: bool = True) -> str:
     return markup.escape(show(str(text), in_one_line=in_one_line))
 
 
+def quote(path: object) -> str:
+    """A path as a shell takes it, for a command that people copy."""
+    return shlex.quote(str(path))
+
+
 def _show(one: Any, *, in_one_line: bool = False) -> Any:
     return show(one, in_one_line=in_one_line) if isinstance(one, str) else one
 
@@ -163,18 +190,32 @@ def print_json(values: Any) -> None:
     OUT.say(dump_json(values, encoding=encoding))
 
 
-def format_metric(metric: Any) -> str:
-    """A metric with its interval, in a line."""
-    return (
-        f"{metric.name:<13} {metric.value:.4f}  (95 % interval {metric.low:.4f} to"
-        f" {metric.high:.4f}, {metric.count} photos)"
-    )
+def format_share(share: float, digits: int = 1) -> str:
+    """A share in 0..1 as per cent."""
+    return f"{100 * share:.{digits}f} %"
 
 
-def format_next(model: Any) -> str:
-    """What to do with a model that is new: answer for its test photos, if its data had any."""
-    photos = "" if model.has_test_photos else " PHOTOS"
-    return f"next          lotlens predict {model.run.path}{photos}"
+def format_metrics(metrics: Sequence[Any]) -> list[str]:
+    """Metrics with their intervals, a line each, below each other: "81.5 %  (74.0–87.3)".
+
+    Of how many photos stands once above them, and again where it is another number.
+    """
+    if not metrics:
+        return []
+    common = metrics[0].count
+    width = max(len(metric.name) for metric in metrics) + 2
+    dash = "\u2013" if _can_print("\u2013") else " to "
+    lines = [f"{common:,} {'photo' if common == 1 else 'photos'}; in brackets 95 % intervals"]
+    for metric in metrics:
+        if metric.name in _NO_SHARES:
+            value = f"{metric.value:.3f}  "
+            interval = f"{metric.low:.3f}{dash}{metric.high:.3f}"
+        else:
+            value = format_share(metric.value)
+            interval = f"{100 * metric.low:.1f}{dash}{100 * metric.high:.1f}"
+        count = "" if metric.count == common else f", {metric.count:,} photos"
+        lines.append(f"  {metric.name:<{width}}{value:>7}  ({interval}{count})")
+    return lines
 
 
 def format_views(model: Any) -> str:
@@ -182,3 +223,44 @@ def format_views(model: Any) -> str:
     count = model.num_answers
     times = "once" if count == 1 else f"{count} times"
     return f"test views    {', '.join(model.card.views)}: each photo is answered {times}"
+
+
+def print_next(command: str, *, label: str = "next", note: str = "") -> None:
+    """A command to go on with, in a line that can be copied; nothing where results alone count."""
+    if not VOICE.is_quiet:
+        OUT.say(f"{label:<14}{show(command, in_one_line=True)}{f'   ({note})' if note else ''}")
+
+
+def print_predict(model: Any) -> None:
+    """What to do with a model that is new: answer for its test photos, if its data had any."""
+    command = f"lotlens predict {quote(model.run.path)}"
+    if model.has_test_photos:
+        print_next(command, label="submit")
+    else:
+        print_next(f"{command} PHOTOS", label="answer")
+
+
+def open_page(path: object) -> None:
+    """Show a page in the browser, where there is a screen; else say that there is none."""
+    if has_screen():
+        import webbrowser
+
+        webbrowser.open(Path(str(path)).resolve().as_uri())
+    else:
+        ERR.say(f"no browser can open here; the page is {show(str(path), in_one_line=True)}")
+
+
+def has_screen() -> bool:
+    """Whether a browser can open; without a screen one of text would take over this terminal."""
+    is_x = os.name == "posix" and sys.platform != "darwin"
+    return not is_x or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _can_print(sign: str) -> bool:
+    """Whether the screen has this letter."""
+    encoding = getattr(_Innermost("stdout"), "encoding", None) or "utf-8"
+    try:
+        sign.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -9,21 +9,26 @@ from typing import Annotated, Any
 import typer
 
 import lotlens
-from lotlens.cli.options import Data, Json, Lang, OptionalRecipe, Overrides, Recipe, Workers
-from lotlens.cli.progress import show_progress
+from lotlens.cli.options import Data, Json, Lang, Open, OptionalRecipe, Overrides, Recipe, Workers
+from lotlens.cli.progress import format_time, show_progress
 from lotlens.cli.screen import (
     OUT,
+    VOICE,
     Heard,
     build_table,
     escape,
-    format_metric,
-    format_next,
+    format_metrics,
     format_views,
+    open_page,
     print_json,
+    print_next,
+    print_predict,
+    quote,
 )
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
 from lotlens.run import RunFolder
+from lotlens.texts import show
 
 _MOST_PAIRS = 20
 
@@ -38,7 +43,10 @@ _Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the training in --out, if there is one.")
 ]
 _DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only show the recipe, its layer groups and times.")
+    bool, typer.Option("--dry-run", help="Only show the plan: stages, device, minutes.")
+]
+_Full = Annotated[
+    bool, typer.Option("--full", help="With --dry-run: layer groups and the whole recipe too.")
 ]
 _Plot = Annotated[
     Path | None, typer.Option(help="With --dry-run: draw the learning rate, .png or .svg.")
@@ -50,7 +58,7 @@ def train(
     recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; default runs/DATA-RECIPE-N.")
+        Path | None, typer.Option("--out", "-o", help="Run folder; default runs/DATA-RECIPE-N.")
     ] = None,
     split_path: _Split = None,
     lock: _Lock = None,
@@ -58,7 +66,9 @@ def train(
     workers: Workers = 0,
     lang: Lang = "en",
     dry_run: _DryRun = False,
+    full: _Full = False,
     plot: _Plot = None,
+    open_: Open = False,
     as_json: Json = False,
 ) -> None:
     """Train a model; validation photos are held out and never augmented."""
@@ -70,14 +80,15 @@ def train(
             planned = lotlens.plan(
                 data, recipe or "standard", **options, plot=plot, tell=heard, watch=watch
             )
-        _print_plan(planned, heard, as_json=as_json)
+        _print_plan(planned, heard, as_json=as_json, full=full)
         return
-    if plot is not None:
-        raise InputError("--plot draws what a --dry-run plans: give both")
+    if plot is not None or full:
+        name = "--full" if plot is None else "--plot"
+        raise InputError(f"{name} belongs to --dry-run: give both")
     options |= {"out": out, "resume": resume, "num_workers": workers, "lang": lang}
     is_first: bool = import_vision("distributed").is_first()  # of those that torchrun started
     was_finished = resume and out is not None and RunFolder(out).is_finished
-    shown = show_progress(quiet=as_json, resume_with=f"lotlens train {data} --out RUN --resume")
+    shown = show_progress(quiet=as_json, resume_with=_tell_resume(data, workers, lang))
     with shown if is_first else nullcontext() as watch:
         model = lotlens.train(data, recipe, **options, tell=heard, watch=watch)
     if is_first and as_json:
@@ -85,23 +96,49 @@ def train(
         print_json({**values, **heard.to_dict()})
     elif is_first:
         _print_trained(model, was_finished=was_finished)
+        _print_what_next(model, data)
+    if is_first and open_:
+        open_page(model.run.report_path)
+
+
+def _tell_resume(data: Path, workers: int, lang: str) -> str:
+    """How to go on with a training; its recipe and split lie in the run folder."""
+    more = f" --workers {workers}" if workers else ""
+    more += f" --lang {lang}" if lang != "en" else ""
+    return f"lotlens train {quote(data)} --out RUN --resume{more}"
 
 
 def _print_trained(model: Any, *, was_finished: bool) -> None:
     card, run = model.card, model.run
     if was_finished:
-        OUT.print(f"finished already: {escape(str(run.path))}", soft_wrap=True)
-    for metric in card.metrics:
-        OUT.print(format_metric(metric))
-    OUT.print(f"chosen        {escape(card.chosen)}", soft_wrap=True)
-    OUT.print(format_views(model))
+        OUT.say(f"finished already: {run.path}")
+    for line in format_metrics(card.metrics):
+        OUT.say(line)
+    if VOICE.is_verbose:
+        OUT.say(f"chosen        {card.chosen}")
+        OUT.say(format_views(model))
     if run.report_path.is_file():
-        OUT.print(f"report        {escape(str(run.report_path))}", soft_wrap=True)
+        OUT.say(f"report        {show(str(run.report_path), in_one_line=True)}")
     else:  # killed while it was drawn
-        OUT.print(
-            f"report        write it with  lotlens evaluate {escape(run.path)}", soft_wrap=True
+        OUT.say(f"report        write it with  lotlens evaluate {quote(run.path)}")
+
+
+def _print_what_next(model: Any, data: Path) -> None:
+    """Two ways to go on: use the model, or make a better one."""
+    from lotlens.verbs.train import find_better
+
+    if VOICE.is_quiet:
+        return
+    print_predict(model)
+    with show_progress() as watch:
+        better = find_better(model, watch=watch)
+    if better is None:
+        print_next(
+            f"lotlens doubts {quote(model.run.path)}", label="better", note="wrong labels cost most"
         )
-    OUT.print(escape(format_next(model)), soft_wrap=True)
+        return
+    time = "" if better.seconds is None else f"about {format_time(better.seconds)} here"
+    print_next(f"lotlens train {quote(data)} --recipe {better.recipe}", label="better", note=time)
 
 
 def sweep(
@@ -116,7 +153,7 @@ def sweep(
     recipe: OptionalRecipe = None,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; default sweeps/DATA-RECIPE-KEYS.")
+        Path | None, typer.Option("--out", "-o", help="Folder; default sweeps/DATA-RECIPE-KEYS.")
     ] = None,
     split_path: Annotated[
         Path | None, typer.Option("--split", help="Use this split.csv for every run.")
@@ -142,8 +179,16 @@ def sweep(
     else:
         _print_sweep(done)
         OUT.print(f"\n{CAUTION}", soft_wrap=True)
+        _print_after_sweep(done)
     if done.failed:
         raise typer.Exit(1)
+
+
+def _print_after_sweep(done: Any) -> None:
+    if done.summary:
+        best = max(done.summary, key=lambda row: row.accuracy)
+        run = next(one for one in done.runs if one.variant == best.variant and one.metrics)
+        print_next(f"lotlens evaluate {quote(run.path)}", note="of the highest accuracy")
 
 
 def lr_find(
@@ -154,7 +199,9 @@ def lr_find(
         int | None, typer.Option(help="Stage, from 0; default the first of fine-tuning.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.", min=10)] = 100,
-    out: Annotated[Path, typer.Option(help="The plot, .png or .svg.")] = Path("lr-find.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The plot, .png or .svg.")] = Path(
+        "lr-find.png"
+    ),
     as_json: Json = False,
 ) -> None:
     """Learning-rate range test: ever higher rates, and where the loss falls fastest."""
@@ -175,12 +222,15 @@ def lr_find(
     suggestion = "none" if curve.suggestion is None else f"{curve.suggestion:.1e}"
     OUT.print(f"suggestion    {suggestion}  (good to a factor of two or so)")
     OUT.print(f"note          {escape(curve.note)}", soft_wrap=True)
-    OUT.print(f"plot          {escape(out)}")
+    OUT.print(f"plot          {escape(out)}", soft_wrap=True)
+    if curve.suggestion is not None:
+        print_next(
+            f"lotlens train {quote(data)} --recipe {quote(recipe)}"
+            f" --set {'' if stage is None else f'stages.{stage}.'}lr={curve.suggestion:.1e}"
+        )
 
 
-def _print_plan(planned: Any, heard: Heard, *, as_json: bool) -> None:
-    import yaml
-
+def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> None:
     stages = [
         {
             "kind": stage.kind,
@@ -192,30 +242,38 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool) -> None:
         }
         for stage in planned.stages
     ]
-    values = planned.recipe.to_dict()
     if as_json:
         photos = {"train": planned.num_train, "validation": planned.num_validation}
-        models = {"models": planned.num_models, "stages": stages}
-        print_json({"recipe": values, "photos": photos, **models, **heard.to_dict()})
+        models = {"models": planned.num_models, "device": planned.device, "stages": stages}
+        values = {"recipe": planned.recipe.to_dict(), "photos": photos, **models}
+        print_json({**values, **heard.to_dict()})
         return
-    text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
-    OUT.print(escape(text, in_one_line=False), soft_wrap=True)
-    counts = f"{planned.num_train} photos to train on, {planned.num_validation} to validate"
-    many = planned.num_models > 1
-    OUT.print(f"{planned.num_models} folds, in the first {counts}" if many else counts)
-    table = build_table("stage", "trained", "frozen", "epochs", "steps", "min")
+    counts = f"about {planned.num_train} photos to train on, {planned.num_validation} to validate"
+    if planned.num_models > 1:
+        counts = f"{planned.num_models} folds, in the first {counts}"
+    OUT.say(f"recipe        {planned.recipe.name}: {counts}")
+    OUT.say(f"device        {planned.device}")
     for number, stage in enumerate(stages):
-        table.add_row(
-            f"{number} {stage['kind']}",
-            " ".join(stage["trained"]),
-            " ".join(stage["frozen"]) or "-",
-            str(stage["epochs"] or "-"),
-            str(stage["steps"] or "-"),
-            f"{stage['seconds'] / 60:.1f}",
-        )
-    OUT.print(table)
-    total_s = planned.num_models * sum(stage["seconds"] for stage in stages)
-    OUT.print(f"about {total_s / 60:.1f} minutes in all, from a short measurement here")
+        steps = f"{stage['epochs']} epochs, {stage['steps']:,} steps" if stage["steps"] else ""
+        told = f"{stage['kind']:<10}{stage['seconds'] / 60:>5.1f} min  {steps}"
+        OUT.say(f"stage {number}       {told}".rstrip())
+    where = "by the CPU; a GPU takes less" if planned.device.startswith("GPU") else "here"
+    times = f"{planned.num_models} times that: " if planned.num_models > 1 else ""
+    OUT.say(f"in all        {times}about {format_time(planned.seconds)} {where}, and some to read")
+    if full or VOICE.is_verbose:
+        _print_whole_plan(planned, stages)
+    else:
+        print_next("the same with --full shows layer groups and the whole recipe", label="more")
+
+
+def _print_whole_plan(planned: Any, stages: list[dict[str, Any]]) -> None:
+    import yaml
+
+    for number, stage in enumerate(stages):
+        for what in ("trained", "frozen"):
+            groups = " ".join(stage[what]) or "-"
+            OUT.say(f"{f'{what} in {number}':<14}{groups}")
+    OUT.say(f"\n{yaml.safe_dump(planned.recipe.to_dict(), allow_unicode=True, sort_keys=False)}")
 
 
 def _print_sweep(done: Any) -> None:
@@ -260,7 +318,8 @@ def _print_sweep(done: Any) -> None:
     OUT.print()
     for sentence in done.conclusion:
         OUT.print(escape(sentence), soft_wrap=True)
-    OUT.print(f"\nMLflow    {escape(done.tracking)}", soft_wrap=True)
+    if done.tracking:
+        OUT.print(f"\nMLflow    {escape(done.tracking)}", soft_wrap=True)
     OUT.print(
         f"tables    {escape(done.path / 'runs.csv')}, summary.csv, comparisons.csv", soft_wrap=True
     )

@@ -65,6 +65,7 @@ class RoundPlan:
         failing: labels of the classes that fail now, clearly or, if none does, by the number of
             errors. The gate looks at them where a locked part judges; else it chooses by the errors
             of both models.
+        num_judged: photos by which the gate will judge; 0 where that is not known.
     """
 
     parent: Path
@@ -81,6 +82,7 @@ class RoundPlan:
     judged_on: str
     rule: Rule
     failing: tuple[str, ...]
+    num_judged: int = 0
 
     @property
     def what(self) -> str:

@@ -87,7 +87,7 @@ def teach_refusal(
     known: list[Predictions] = []
     for member, (kept, held_out) in zip(members, sides, strict=True):
         answering = predictor.ClassifierPredictor(member, card, num_photos=len(kept))
-        told = watch_part(watch, "remembering photos")
+        told = watch_part(watch, "noting what known cars look like")
         remembered = remember_photos(answering, catalog.select(kept), progress=told)
         if remembered is None:
             return card, predictions
@@ -101,7 +101,7 @@ def teach_refusal(
         predictor.ClassifierPredictor(network, card),
         references,
         catalog.select(list(learnt)).photos,
-        progress=watch_part(watch, "made pictures"),
+        progress=watch_part(watch, "trying pictures of no car"),
     )
     targets = align_targets(predictions, catalog)
     refusal = learn_refusal(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lotlens.audit.parts import count_folds
 from lotlens.deliver.model import load
 from lotlens.deliver.own_data import open_own_data
 from lotlens.files import check_writable
@@ -31,6 +32,7 @@ class Doubted:
         how: which models answered, in words.
         num_settled: photos left out because a person has decided on them.
         names: class label -> name.
+        is_by_own_models: whether the run's own folds answered; else probes that were fitted for it.
     """
 
     doubts: tuple[Doubt, ...]
@@ -40,6 +42,7 @@ class Doubted:
     how: str
     num_settled: int
     names: Mapping[str, str]
+    is_by_own_models: bool = False
 
     def count(self) -> dict[str, int]:
         """Doubts per reason; a photo may be doubted for several."""
@@ -94,4 +97,13 @@ def doubt(run: Path | str, *, tell: Tell | None = None, watch: Watcher | None = 
         accuracy = float(right[answered].mean()) if answered.any() else float("nan")
         num_settled = len(settled & set(evidence.ids))
         names = {car.label: car.name for car in model.card.classes}
-        return Doubted(doubts, model.run.doubts_path, evidence, accuracy, how, num_settled, names)
+        return Doubted(
+            doubts,
+            model.run.doubts_path,
+            evidence,
+            accuracy,
+            how,
+            num_settled,
+            names,
+            is_by_own_models=bool(count_folds(own.split)),
+        )

@@ -56,7 +56,7 @@ from lotlens.improve.vetting import Vetting, read_earlier, vet_offer
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import read_decisions
 from lotlens.photos.sources import check_trainable
-from lotlens.records import Lot, Tell, Watcher
+from lotlens.records import Begun, Lot, Tell, Watcher
 from lotlens.report.round_plot import draw_rounds
 from lotlens.run import PATIENCE_S, RunFolder
 from lotlens.training.begin import begin_run
@@ -188,7 +188,8 @@ def improve(
             is as it was then.
         num_workers: see `verbs.train.train`.
         show: told of the plan before training begins.
-        tell: told what was understood of the run's data, and then of the outside photos.
+        tell: told what was understood of the run's data, then of the outside photos, and then the
+            run folder of the candidate.
         watch: told of the work as it goes on.
 
     Raises:
@@ -214,6 +215,8 @@ def improve(
         if show is not None:
             show(plan)
         training = _begin(own, plan, lot, folder, is_new=not is_begun, watch=watch)
+        if tell is not None:
+            tell(Begun(folder.path))
         done = complete_training(replace(training, num_workers=num_workers), watch=watch)
         judgement = _ask_gate(done, own, training, plan, watch)
         rows = _write_round(done.run, own.model.run, plan, judgement)
@@ -310,6 +313,7 @@ def _plan(own: OwnData, lot: Lot, wishes: _Wishes, watch: Watcher | None) -> Rou
         judged_on or "validation",
         wishes.rule,
         failing,
+        len(split.parts[LOCKED] if judged_on == "locked" else own.answers.ids),
     )
 
 

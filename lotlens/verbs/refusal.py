@@ -1,4 +1,4 @@
-"""Choose anew when a model gives no name."""
+"""Show when a model gives no name, or choose that anew."""
 
 from __future__ import annotations
 
@@ -46,6 +46,21 @@ class RefusalChoice:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return asdict(self)
+
+
+def show_refusal(run: Path | str) -> RefusalChoice:
+    """When a model does not name one of its classes, as its card says; nothing is changed.
+
+    Args:
+        run: the run folder, or that of an exported model.
+
+    Raises:
+        BundleError: it is missing, damaged, or of an older lotlens.
+    """
+    model = load(run)
+    if model.card.refusal is None:
+        raise BundleError(f"{run} knows no refusal, it names every photo: train it again")
+    return RefusalChoice(model.card.refusal, ())
 
 
 def set_refusal(
@@ -147,7 +162,7 @@ def _meet_strangers(
             predictor,
             references,
             own.lot.train.select(own.learnt).photos,
-            progress=watch_part(watch, "made pictures"),
+            progress=watch_part(watch, "trying pictures of no car"),
         ),
     ]
     return made, num_left_out

@@ -197,7 +197,7 @@ class _Tracked:
         except OutputError as error:
             self._is_on, self.sentence = False, f"given up: {error}"
         else:
-            self.sentence = "" if self._is_on else "not installed (pip install 'lotlens[track]')"
+            self.sentence = ""  # nobody has asked for it
 
     def log(self, folder: RunFolder, variant: Variant) -> None:
         if not self._is_on:

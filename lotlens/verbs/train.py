@@ -19,7 +19,7 @@ from lotlens.extras import import_vision
 from lotlens.files import check_writable, explain
 from lotlens.recipes.loading import resolve_recipe
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Split, Tell, Watcher
+from lotlens.records import Begun, Split, Tell, Watcher
 from lotlens.report.language import ENGLISH, Language, load_language
 from lotlens.report.run_report import report_own
 from lotlens.run import RunFolder
@@ -42,6 +42,7 @@ class Plan:
         num_validation: photos held out, likewise.
         stages: one plan each, of one model.
         num_models: 1, or the number of folds.
+        device: what it would be trained on, in words.
     """
 
     recipe: Recipe
@@ -49,6 +50,30 @@ class Plan:
     num_validation: int
     stages: tuple[StagePlan, ...]
     num_models: int = 1
+    device: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """About how long all of it would take here."""
+        return self.num_models * sum(stage.seconds for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Better:
+    """A recipe that is expected to do better than a run's.
+
+    Attributes:
+        recipe: its name.
+        seconds: about how long it would take here; None where that was not measured.
+    """
+
+    recipe: str
+    seconds: float | None
+
+
+_NOT_LOOKED = Audit((), {}, {}, frozenset(), {}, {}, {})
+_BETTER = {"quick": "standard", "reference": "standard", "standard": "best"}
+"""Built-in recipe -> one that was measurably better (benchmarks/RESULTS.md)."""
 
 
 def plan(
@@ -63,7 +88,8 @@ def plan(
 ) -> Plan:
     """What `train` would do with these photos, and about how long it would take on this machine.
 
-    Nothing is trained. Arguments and errors are those of `train`, but for `plot`: a file (.png or
+    Nothing is trained, and no photo is looked at: an audit may leave some out afterwards, and keep
+    others on one side. Arguments and errors are those of `train`, but for `plot`: a file (.png or
     .svg) to draw the learning rate of the stages of fine-tuning into.
     """
     planning = import_vision("planning")
@@ -71,19 +97,45 @@ def plan(
     if plot is not None:
         check_writable(Path(plot))
     photos = TrainingData(Path(data), recipe, tell=tell)
-    found = photos.audit(recipe.audit, recipe.lock, watch)
-    if tell is not None:
-        tell(photos.check(found))
     stored = Path(split_path) if split_path is not None and Path(split_path).exists() else None
-    split = find_split(stored, photos.usable, recipe, found)
-    sides = pair_sides(split)
+    sides = pair_sides(find_split(stored, photos.usable, recipe, _NOT_LOOKED))
     num_train, num_validation = (len(ids) for ids in sides[0])
-    stages: tuple[StagePlan, ...] = planning.plan_stages(
-        recipe, len(photos.lot.train.classes), num_train, num_validation
-    )
+    with _tell_once(watch, "timing a few steps"):
+        stages: tuple[StagePlan, ...] = planning.plan_stages(
+            recipe, len(photos.lot.train.classes), num_train, num_validation
+        )
     if plot is not None:
         planning.plot_rates(Path(plot), recipe, stages)
-    return Plan(recipe, num_train, num_validation, stages, len(sides))
+    device = planning.name_device()
+    return Plan(recipe, num_train, num_validation, stages, len(sides), device)
+
+
+def find_better(model: Model, *, watch: Watcher | None = None) -> Better | None:
+    """A built-in recipe that is better than the one a run was trained with, if one is known.
+
+    How long it would take is measured on the CPU, which would say nothing where there is a GPU.
+
+    Args:
+        model: of a finished run.
+        watch: told of the work as it goes on.
+
+    Raises:
+        MissingExtra: lotlens[train] is not installed.
+    """
+    name = _BETTER.get(str(model.card.recipe.get("name")))
+    if name is None or model.members:
+        return None
+    planning = import_vision("planning")
+    if planning.has_gpu():
+        return Better(name, None)
+    recipe = resolve_recipe(name, ())
+    num_photos = sum(model.run.read_source()["photos"].values()) + model.card.metrics[0].count
+    num_held_out = round(num_photos * (1 / recipe.folds if recipe.folds else recipe.validation))
+    with _tell_once(watch, f"timing the recipe {name}"):
+        stages: tuple[StagePlan, ...] = planning.plan_stages(
+            recipe, len(model.card.classes), num_photos - num_held_out, num_held_out
+        )
+    return Better(name, max(recipe.folds, 1) * sum(stage.seconds for stage in stages))
 
 
 def train(
@@ -124,8 +176,8 @@ def train(
         num_workers: processes that augment photos while fine-tuning; 0 does that between the
             steps. It never changes the result.
         lang: the language of the report, "en" or "ru".
-        tell: told what was understood of the files, before they are looked at, and then what the
-            audit found amiss.
+        tell: told what was understood of the files, before they are looked at, then what the
+            audit found amiss, and then the run folder.
         watch: told of the work as it goes on.
 
     Raises:
@@ -147,6 +199,16 @@ def train(
         )
         training = replace(begun, schedules=schedules, num_workers=num_workers)
         return complete_training(training, language=language, watch=watch)
+
+
+@contextmanager
+def _tell_once(watch: Watcher | None, what: str) -> Iterator[None]:
+    """Tell a watcher of one piece of work."""
+    if watch is not None:
+        watch(what, 0, 1)
+    yield
+    if watch is not None:
+        watch(what, 1, 1)
 
 
 @contextmanager
@@ -251,6 +313,8 @@ def begin_training(
     split = on_first(partial(find_split, stored, photos.usable, recipe, found))
     if not is_old:
         on_first(partial(_begin, run, photos, recipe, split, found))
+    if tell is not None:
+        tell(Begun(run.path))
     return Training(run, recipe, photos.lot, split, found, is_new=not is_old)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from joblib import cpu_count
 
 from lotlens.errors import InputError
 from lotlens.recipes.schema import Finetune, Probe, Recipe, Size
@@ -106,6 +107,19 @@ def plot_rates(path: Path, recipe: Recipe, plans: Sequence[StagePlan]) -> None:
     if not stages:
         raise InputError(f"recipe {recipe.name} has no stage of fine-tuning to plot a rate of")
     plot_schedules(path, stages)
+
+
+def has_gpu() -> bool:
+    """Whether training would take a GPU."""
+    return bool(torch.cuda.is_available())
+
+
+def name_device() -> str:
+    """What training would run on here, in words."""
+    if has_gpu():
+        return f"GPU {torch.cuda.get_device_name(0)}"
+    count = cpu_count()
+    return f"CPU, {count} {'core' if count == 1 else 'cores'}"
 
 
 def _time_answers(classifier: Classifier, recipe: Recipe) -> float:

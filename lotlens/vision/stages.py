@@ -377,9 +377,10 @@ def _try_out(
         engine: Engine = build_engine(
             classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
         )
-        report_progress(watch, f"judging {name}", 0, 1)
+        what = "judging mixed weights" if name.startswith("wise-ft") else f"judging {name}"
+        report_progress(watch, what, 0, 1)
         logits = np.concatenate([answer[0] for answer in engine.map(photos.batches(32))])
-        report_progress(watch, f"judging {name}", 1, 1)
+        report_progress(watch, what, 1, 1)
         accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
         return Candidate(name, accuracy, float(calibrated_losses(logits, photos.targets).mean()))
 

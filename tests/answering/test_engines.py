@@ -112,7 +112,7 @@ def test_networks_in_another_form_are_not_taken_for_xml(network):
 
 def test_openvino_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingExtra, match=r"lotlens\[openvino\]"):
+    with pytest.raises(MissingExtra, match=r"pip install .*\[openvino\]"):
         open_openvino(b"", b"")
 
 

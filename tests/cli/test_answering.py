@@ -60,7 +60,8 @@ def test_the_last_line_says_how_many_rows_are_no_answers(run_path, photos, tmp_p
     command = ("predict", run_path, photos, "--sample", sample, "--out", tmp_path / "s.csv")
     done = run(*command, "--fill")
     assert done.returncode == 0, done.stderr
-    last = done.stdout.splitlines()[-1]
+    *_, last, hint = done.stdout.splitlines()
+    assert hint.startswith("next ")
     assert last == "2 of 4 rows filled with 0 Волна: they have no answer of the model"
     told = json.loads(run(*command, "--fill", "--json").stdout)
     assert (told["rows"], told["filled"], told["filled_with"]) == (4, 2, "0")
@@ -85,6 +86,6 @@ def test_a_full_disk_is_one_line(run_path, small_lot):
         pytest.skip("this system has no /dev/full")
     done = run("predict", run_path, small_lot / "test.zip", "--out", "/dev/full")
     assert done.returncode == 2
-    said = [line for line in done.stderr.splitlines() if not line.startswith("predicting:")]
+    said = [line for line in done.stderr.splitlines() if not line.startswith("predicting")]
     assert len(said) == 1
     assert said[0].startswith("error: cannot write /dev/full")

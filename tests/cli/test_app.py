@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 import lotlens
 from lotlens.cli import app as app_module
-from lotlens.cli.app import COMMANDS, build_app, main
+from lotlens.cli import commands
+from lotlens.cli.app import build_app, main
+from lotlens.cli.commands import COMMANDS
+from lotlens.cli.screen import VOICE
 from lotlens.errors import InputError
 from tests.cli.conftest import run
 
@@ -30,10 +32,64 @@ def test_help_of_every_command(command):
     assert "Usage" in result.output
 
 
-def test_the_help_lists_every_command():
-    output = CliRunner().invoke(build_app(), ["--help"]).output
-    for command in COMMANDS:
-        assert re.search(rf"\b{command}\b", output)
+def test_the_help_lists_every_command_whole_and_by_group():
+    output = CliRunner().invoke(build_app(), ["-h"], env={"COLUMNS": "80"}).output
+    for name, command in COMMANDS.items():
+        assert len(command.summary) <= 55, name
+        assert re.search(rf"^  {name} +{re.escape(command.summary)}$", output, re.MULTILINE), name
+    groups = [command.group for command in COMMANDS.values()]
+    heads = re.findall(r"^(\w+):$", output, re.MULTILINE)
+    assert heads == [*dict.fromkeys(groups), "Options"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["help"], ["audti"]])
+def test_help_loads_no_command(arguments):
+    script = (
+        "import sys; from lotlens.cli.app import build_app\n"
+        f"try: build_app()({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "loaded = [n for n in sys.modules if n.startswith('lotlens.')]\n"
+        "print(*loaded, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(lotlens.__file__))},
+    )
+    loaded = done.stderr.splitlines()[-1].split()
+    assert "lotlens.cli.commands" in loaded
+    assert not {"lotlens.cli.training", "lotlens.cli.options", "lotlens.records"} & {*loaded}
+
+
+def test_help_of_a_command_is_had_in_three_ways():
+    texts = {
+        CliRunner().invoke(build_app(), arguments).output
+        for arguments in (["audit", "--help"], ["audit", "-h"], ["help", "audit"])
+    }
+    assert len(texts) == 1
+    assert "-o" in texts.pop()
+    wrong = CliRunner().invoke(build_app(), ["help", "audti"])
+    assert (wrong.exit_code, "'audit'" in wrong.output) == (2, True)
+
+
+@pytest.mark.parametrize(("words", "expected"), [("tr", "train"), ("train --rec", "--recipe")])
+def test_a_shell_completes_commands_and_options(words, expected):
+    env = {
+        "_LOTLENS_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"lotlens {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    done = CliRunner().invoke(build_app(), [], env=env, prog_name="lotlens")
+    assert done.output.split() == [expected]
+
+
+def test_every_command_is_quiet_or_verbose_only_as_long_as_it_runs(run_path):
+    for options, expected in ((["-q"], (True, False)), (["-v"], (False, True)), ([], (False,) * 2)):
+        assert run("rounds", run_path, *options).returncode == 0
+        assert (VOICE.is_quiet, VOICE.is_verbose) == expected
 
 
 def break_zip(lot):
@@ -119,7 +175,7 @@ def test_bad_commands_are_exit_code_2(small_lot, tmp_path, arguments, monkeypatc
 
 
 def test_library_errors_become_a_line(monkeypatch, capsys):
-    def fail(names):
+    def fail():
         raise InputError("[bold]no[/bold] such thing")
 
     monkeypatch.setattr(app_module, "build_app", fail)
@@ -170,19 +226,18 @@ def test_torchruns_processes_leave_with_all_that_was_to_happen_at_exit(arguments
 
 def test_only_the_command_that_is_asked_for_is_built(monkeypatch):
     built = []
-    real = typer.main.get_command_from_info
+    real = commands.get_command_from_info
 
     def note(*given, **options):
         built.append(given)
         return real(*given, **options)
 
-    monkeypatch.setattr(typer.main, "get_command_from_info", note)
-    every = len(COMMANDS)
+    monkeypatch.setattr(commands, "get_command_from_info", note)
     for arguments, count in (
         (["rounds", "--help"], 1),
         (["lr-find", "--help"], 1),
-        (["--help"], every),
-        (["nothing"], every),
+        (["--help"], 0),
+        (["nothing"], 0),
     ):
         built.clear()
         monkeypatch.setattr(sys, "argv", ["lotlens", *arguments])

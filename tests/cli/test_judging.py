@@ -1,6 +1,7 @@
 """The commands evaluate, compare, views and ensemble: words, JSON, exit codes."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -39,6 +40,11 @@ def test_the_locked_part_is_said_to_be_opened_more_than_once(locked_run, tmp_pat
 def test_compare_in_words_and_json(run_path, small_lot):
     done = run("compare", run_path, run_path)
     assert done.returncode == 0, done.stderr
+    (verdict,) = done.stdout.splitlines()
+    assert re.fullmatch(
+        r"Cannot tell which is better: both are right on \d+\.\d % of 9 photos\.", verdict
+    )
+    done = run("compare", run_path, run_path, "-v")
     for words in ("both held out", "A less B      +0.0 points", "Волна", "cannot tell: both are"):
         assert words in done.stdout
     options = ("--labels", small_lot / "answers.csv", "--photos", small_lot / "test.zip")
@@ -54,6 +60,9 @@ def test_views_in_words_and_json(run_path, tmp_path):
     shutil.copytree(run_path, own)
     done = run("views", own, "--try", "mirror, closer")
     assert done.returncode == 0, done.stderr
+    assert re.match(r"(Not adopted: no view helps on|Adopted: .* of) 9 valid", done.stdout)
+    assert "+ mirror" not in done.stdout
+    done = run("views", own, "--try", "mirror, closer", "-v")
     for words in ("+ mirror", "+ closer", "9 validation photos", "each photo is answered"):
         assert words in done.stdout
     done = run("views", own, "--json", "--try", "whole")
@@ -89,6 +98,9 @@ def test_an_ensemble_says_whether_it_is_adopted(helps, run_path, tmp_path, monke
     values = json.loads(done.stdout)
     assert (values["adopted"], values["photos"]) == (helps, 400)
     done = run("ensemble", *paths)
+    assert done.stdout.startswith("Adopted: together" if helps else "Not adopted: no run helps")
+    assert "The best run comes first" not in done.stdout
+    done = run("ensemble", *paths, "-v")
     assert "400 validation photos. The best run comes first" in done.stdout
     assert ("nothing was written" in done.stdout) == (not helps)
     assert (f"lotlens predict {run_path}" in done.stdout.replace("\n", " ")) == helps

@@ -29,7 +29,7 @@ def broken(monkeypatch):
     """A function that lets each command fail with an error."""
 
     def break_(error):
-        def fail(names):
+        def fail():
             raise error
 
         monkeypatch.setattr(app_module, "build_app", fail)
@@ -112,7 +112,7 @@ def test_an_error_of_ours_is_shown_whole_and_filtered(broken):
 
 
 def print_to(stream, monkeypatch):
-    def build(names):
+    def build():
         def command():
             OUT.say("Лада é 🚗")
             OUT.print("[bold]Лада[/bold] é 🚗")

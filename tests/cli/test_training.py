@@ -13,6 +13,7 @@ import lotlens
 from lotlens.answering.answers import load_predictions
 from lotlens.audit.parts import read_split
 from lotlens.errors import InputError, Stopped
+from lotlens.extras import import_vision
 from lotlens.run import RunFolder
 from tests.cli.conftest import run
 
@@ -37,12 +38,70 @@ def test_a_training_says_what_came_of_it_and_what_is_next(asked, run_path, small
     done = run("train", small_lot, *arguments, "--split", tmp_path / "split.csv", "--lang", "ru")
     assert done.returncode == 0, done.stderr
     assert "95 % interval" in done.stdout
-    assert f"lotlens predict {run_path}" in done.stdout.replace("\n", " ")
-    assert re.search(r"test views +whole.*: each photo is answered (once|2 times)", done.stdout)
+    assert f"submit        lotlens predict {run_path}\n" in done.stdout
+    assert re.search(r"\n  accuracy +\d+\.\d %  \(\d+\.\d\u2013\d+\.\d\)\n", done.stdout)
+    for words in ("chosen ", "test views "):
+        assert words not in done.stdout
     (((data, recipe), options),) = asked
     assert (data, recipe, options["overrides"]) == (small_lot, "quick", ["lr=1e-3"])
     assert (options["out"], options["split_path"]) == (tmp_path / "run", tmp_path / "split.csv")
     assert (options["resume"], options["num_workers"], options["lang"]) == (False, 2, "ru")
+
+
+def test_a_training_tells_more_or_less_when_asked_to(asked, run_path, small_lot):
+    said = run("train", small_lot, "-v").stdout
+    assert re.search(r"test views +whole.*: each photo is answered (once|2 times)", said)
+    assert "chosen        probe; validation accuracy" in said
+    said = run("train", small_lot, "-q")
+    assert "lotlens predict" not in said.stdout
+    assert "accuracy" in said.stdout
+    assert not said.stderr
+
+
+def test_a_built_in_recipe_says_which_one_is_better_and_how_long_it_takes(
+    asked, run_path, small_lot, monkeypatch
+):
+    card = json.loads((run_path / "card.json").read_text())
+    card["recipe"]["name"] = "quick"
+    (run_path / "card.json").write_text(json.dumps(card))
+    planning = import_vision("planning")
+    planned = [planning.StagePlan("finetune", (), (), 1, 1, 600.0)]
+    monkeypatch.setattr(planning, "plan_stages", lambda *given: planned)
+    monkeypatch.setattr(planning, "has_gpu", lambda: False)
+    done = run("train", small_lot)
+    line = f"better        lotlens train {small_lot} --recipe standard"
+    assert done.stdout.splitlines()[-1] == f"{line}   (about 10 min here)"
+    monkeypatch.setattr(planning, "has_gpu", lambda: True)
+    assert run("train", small_lot).stdout.splitlines()[-1] == line
+
+
+def test_the_report_is_opened_if_asked_for(asked, run_path, small_lot, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert run("train", small_lot, "--open").returncode == 0
+    assert opened == [(run_path / "report.html").as_uri()]
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    if sys.platform == "linux":
+        assert "no browser can open here" in run("train", small_lot, "--open").stderr
+        assert len(opened) == 1
+
+
+def test_the_run_folder_is_named_when_a_training_begins(
+    small_lot, recipe_path, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    def stop(training, **options):
+        raise Stopped(training.run.path)
+
+    monkeypatch.setattr("lotlens.verbs.train.complete_training", stop)
+    done = run("train", small_lot, "--recipe", recipe_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (
+        130,
+        "run           runs/small-lot-tiny-1",
+    )
 
 
 def test_a_training_prints_json_and_lock_is_the_recipes_key(asked, run_path, small_lot):
@@ -130,12 +189,30 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(small_lot, tiny_recipe, tmp
     path.write_text(json.dumps(tiny_recipe))
     done = run("train", small_lot, "--recipe", path, "--dry-run", "--set", "stages.1.lr=0.5")
     assert done.returncode == 0, done.stderr
-    assert "lr: 0.5" in done.stdout
-    assert "minutes in all" in done.stdout
+    told = [line[:14].strip() for line in done.stdout.splitlines() if line[:14].strip()]
+    assert told[-6:] == ["recipe", "device", "stage 0", "stage 1", "in all", "more"]
+    assert "lr: 0.5" not in done.stdout
+    for word in ("--full", "-v"):
+        done = run(
+            *("train", small_lot, "--recipe", path, "--dry-run", "--set", "stages.1.lr=0.5", word)
+        )
+        assert "lr: 0.5" in done.stdout
+        assert "\ntrained in 1  " in done.stdout
+    assert "--dry-run: give both" in run("train", small_lot, "--full").stderr
     done = run("train", small_lot, "--recipe", path, "--dry-run", "--json")
     stages = json.loads(done.stdout)["stages"]
     assert [stage["kind"] for stage in stages] == ["probe", "finetune"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dry_run_looks_at_no_photo(small_lot, recipe_path, monkeypatch):
+    def fail(*given, **options):
+        raise AssertionError("photos were looked at")
+
+    monkeypatch.setattr("lotlens.training.data.TrainingData.audit", fail)
+    done = run("train", small_lot, "--recipe", recipe_path, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "about 27 photos to train on, 9 to validate" in done.stdout
 
 
 def test_a_dry_run_draws_the_rates(small_lot, tiny_recipe, tmp_path, monkeypatch):
@@ -145,7 +222,7 @@ def test_a_dry_run_draws_the_rates(small_lot, tiny_recipe, tmp_path, monkeypatch
     arguments = ("train", small_lot, "--recipe", path, "--plot", "rates.svg")
     done = run(*arguments, "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "3 folds, in the first 24 photos to train on, 12 to validate" in done.stdout
+    assert "3 folds, in the first about 24 photos to train on, 12 to validate" in done.stdout
     assert b"<svg" in (tmp_path / "rates.svg").read_bytes()
     assert "give both" in run(*arguments).stderr
     probe = run("train", small_lot, "--recipe", "quick", "--dry-run", "--plot", "r.svg")
@@ -158,8 +235,9 @@ def test_a_sweep_prints_tables_and_json_and_goes_on(small_lot, recipe_path, tmp_
     vary = ("--vary", "stages.0.penalties=[0.1],[1.0]", "--seeds", 1, "--out", out)
     done = run("sweep", small_lot, "--recipe", recipe_path, *vary)
     assert done.returncode == 0, done.stderr
-    for words in ("95 % interval", "verdict", "seed each", "flatter", "MLflow    not installed"):
+    for words in ("95 % interval", "verdict", "seed each", "flatter", f"lotlens evaluate {out}/"):
         assert words in done.stdout
+    assert "MLflow" not in done.stdout
     done = run("sweep", small_lot, "--recipe", recipe_path, *vary, "--json")
     assert done.returncode == 0, done.stderr
     values = json.loads(done.stdout)
@@ -232,13 +310,13 @@ def test_a_folder_with_files_is_refused_before_photos_are_looked_at(
 
 def test_what_is_next_depends_on_whether_there_are_photos_to_predict(asked, run_path, small_lot):
     def read_hint():
-        return run("train", small_lot).stdout.splitlines()[-1]
+        return run("train", small_lot).stdout.splitlines()[-2]
 
-    assert read_hint() == f"next          lotlens predict {run_path}"
+    assert read_hint() == f"submit        lotlens predict {run_path}"
     source = json.loads((run_path / "source.json").read_text())
     assert source["test"] == 12
     (run_path / "source.json").write_text(json.dumps(source | {"test": 0}))
-    assert read_hint() == f"next          lotlens predict {run_path} PHOTOS"
+    assert read_hint() == f"answer        lotlens predict {run_path} PHOTOS"
 
 
 def test_resume_wants_its_folder_named(small_lot, recipe_path):
@@ -252,6 +330,7 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch):
         raise Stopped(tmp_path / "my run")
 
     monkeypatch.setattr("lotlens.verbs.train.train", stop)
-    done = run("train", tmp_path)
+    done = run("train", tmp_path, "--workers", 2)
     assert done.returncode == 130
-    assert f"lotlens train {tmp_path} --out {tmp_path / 'my run'} --resume" in done.stderr
+    line = f"lotlens train {tmp_path} --out '{tmp_path / 'my run'}' --resume --workers 2\n"
+    assert done.stderr == f"stopped; go on with  {line}"

@@ -192,14 +192,16 @@ def test_what_does_not_help_is_not_adopted_and_nothing_is_written(parents, tmp_p
 
 def test_the_command_says_what_was_adopted_and_what_was_left_out(parents, tmp_path):
     paths = [str(parents / name) for name in "abc"]
-    done = CliRunner().invoke(build_app(), ["ensemble", *paths, "--out", str(tmp_path / "joined")])
+    arguments = ["ensemble", *paths, "-v", "--out", str(tmp_path / "joined")]
+    done = CliRunner().invoke(build_app(), arguments)
     assert done.exit_code == 0
     words = " ".join(done.output.split())
     for said in ("left out", "each photo is answered 4 times", "lotlens predict", "log loss falls"):
         assert said in words
     done = CliRunner().invoke(build_app(), ["ensemble", paths[0], paths[2]])
     assert done.exit_code == 1
-    assert "no run helps the best one beyond noise; nothing was written" in done.output
+    assert done.output.startswith("Not adopted: no run helps the best one (")
+    assert "beyond chance; nothing was written." in done.output
 
 
 def test_folds_are_refused_since_validation_does_not_know_them(parents, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -334,13 +335,17 @@ def test_the_commands_say_what_was_found_and_done(runs, own_lot, tmp_path):
     run = str(runs / "folds")
     said = runner.invoke(build_app(), ["doubts", run, "--top", "3"])
     assert said.exit_code == 0, said.output
+    assert "the run's own 3 models" not in said.output
+    said = runner.invoke(build_app(), ["doubts", run, "--top", "3", "-v"])
+    assert said.exit_code == 0, said.output
     assert "the run's own 3 models" in said.output
     assert f"lotlens review {run}" in said.output
     told = runner.invoke(build_app(), ["doubts", run, "--json"])
     assert set(own_lot[1]) & {one["photo_id"] for one in json.loads(told.stdout)["doubts"]}
     planned = runner.invoke(build_app(), ["improve", run, "--hard", "--dry-run"])
     assert planned.exit_code == 0, planned.output
-    assert "judged on     the answers out of fold" in planned.output
+    assert "judged on     all training photos, each answered by a model that" in planned.output
+    assert "to be adopted it must be right on 6 more at least" in planned.output
     offer = str(write_offer(tmp_path / "offer", tmp_path / "lot"))
     arguments = ["improve", run, "--outside", offer, "--most", "4", "--trust-labels"]
     planned = runner.invoke(build_app(), [*arguments, "--dry-run", "--json"])
@@ -348,7 +353,11 @@ def test_the_commands_say_what_was_found_and_done(runs, own_lot, tmp_path):
     done = runner.invoke(build_app(), [*arguments, "--out", str(tmp_path / "candidate")])
     assert done.exit_code == 0, done.output
     assert "copy of test" in done.output
-    assert "gate " in done.output
+    assert re.search(
+        r"^(Not adopted|Adopted): .* \(right on \d+\.\d % of \d+ photos", done.output, re.M
+    )
+    assert f"run           {tmp_path / 'candidate'}\n" in done.output
+    assert "gate " not in done.output
     listed = runner.invoke(build_app(), ["rounds", run])
     assert "outside photos; anew" in listed.output
     assert (

@@ -258,11 +258,20 @@ def test_the_command_prints_a_table_and_valid_json(run, not_cars, tmp_path):
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    said = call("refusal", run.path, "--negatives", not_cars, "--cost", 4)
+    said = call("refusal", run.path, "--negatives", not_cars, "--cost", 4, "-v")
     assert "not a car (given)" in said
-    assert "is named with a probability above 0.80" in said
+    assert "with a probability above 0.80" in said
+    stored = run.card_path.read_bytes()
+    said = call("refusal", run.path)
+    assert "with a probability above 0.80" in said
+    assert "AUROC" not in said
+    assert run.card_path.read_bytes() == stored
     values = json.loads(call("refusal", run.path, "--json"))
     assert {"refusal", "comparison", "num_left_out"} == values.keys()
+    assert (values["refusal"]["sure"], values["comparison"]) == (0.8, [])
+    assert run.card_path.read_bytes() == stored
+    assert json.loads(call("refusal", run.path, "--answered", 0.9, "--json"))["comparison"]
+    assert run.card_path.read_bytes() != stored
 
     def refuse(name):
         raise AssertionError(f"{name} is no JSON")

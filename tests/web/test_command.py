@@ -89,7 +89,7 @@ def test_without_the_extra_it_says_which(reviewed, monkeypatch):
         raise ModuleNotFoundError("No module named 'fastapi'", name="fastapi")
 
     monkeypatch.setattr(importlib, "import_module", fail)
-    with pytest.raises(MissingExtra, match=r"lotlens\[web\]"):
+    with pytest.raises(MissingExtra, match=r"pip install .*\[web\]"):
         review(reviewed.run.path)
 
 
