@@ -16,6 +16,7 @@ from lotlens.answering.temperature import calibrated_losses
 from lotlens.judge.compare import Comparison, ModelComparison, compare_models, conclude
 from lotlens.judge.gain import Gain, describe_gain, measure_gain
 from lotlens.records import Predictions
+from lotlens.texts import describe
 
 Rule = Literal["better", "failing"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -47,6 +48,9 @@ class Judgement:
     failing: tuple[str, ...]
     failing_gain: Gain | None
     sentence: str
+
+    def __repr__(self) -> str:
+        return describe("accepted" if self.accepted else "rejected", self.sentence)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

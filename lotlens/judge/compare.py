@@ -19,6 +19,7 @@ from scipy.stats import binom, norm
 
 from lotlens.errors import InputError
 from lotlens.records import CarClass, Predictions, Targets
+from lotlens.texts import describe
 
 _CONFIDENCE = 0.95
 _SIGNIFICANCE = 0.05
@@ -133,6 +134,11 @@ class ModelComparison:
     only_second: int
     num_more: int | None
     classes: tuple[ClassComparison, ...]
+
+    def __repr__(self) -> str:
+        return describe(
+            "ModelComparison", f"{self.first:.3f} and {self.second:.3f}: {self.pair.verdict}"
+        )
 
 
 def compare_models(

@@ -20,6 +20,7 @@ from lotlens.answering.temperature import measure_losses
 from lotlens.errors import InputError
 from lotlens.intervals import CONFIDENCE, measure_share
 from lotlens.records import CarClass, Catalog, Metric, Predictions, Targets
+from lotlens.texts import describe
 
 ACCURACY = "accuracy"
 STRICT_ACCURACY = "accuracy, unanswered as wrong"
@@ -72,6 +73,11 @@ class ConfusionPair:
     count: int
     share: float
     example_ids: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return describe(
+            "ConfusionPair", f"{self.true.name} taken for {self.predicted.name}, {self.count:,}"
+        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from lotlens.errors import InputError, RecipeError
 from lotlens.recipes.loading import Overrides, change_recipe, load_recipe
 from lotlens.recipes.schema import Finetune, Recipe
+from lotlens.texts import describe
 
 MAX_RUNS = 500
 """More runs than this are a slip of the pen on any machine that lotlens is made for."""
@@ -64,6 +65,9 @@ class Grid:
     base: Recipe
     keys: tuple[str, ...]
     variants: tuple[Variant, ...]
+
+    def __repr__(self) -> str:
+        return describe(f"Grid of {len(self.variants)} variants", ", ".join(self.keys))
 
 
 def build_grid(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from lotlens.deliver.model import load
 from lotlens.deliver.own_data import open_own_data
+from lotlens.doors import draw_html
 from lotlens.files import check_writable
 from lotlens.improve.doubts import REASONS, Evidence, find_doubts, write_doubts
 from lotlens.improve.evidence import audit_own, gather_evidence
-from lotlens.records import Doubt, Tell, Watcher
+from lotlens.records import Catalog, Doubt, Tell, Watcher
 from lotlens.run import RunFolder
 
 
@@ -31,6 +32,7 @@ class Doubted:
         how: which models answered, in words.
         num_settled: photos left out because a person has decided on them.
         names: class label -> name.
+        photos: that were looked at.
     """
 
     doubts: tuple[Doubt, ...]
@@ -40,6 +42,15 @@ class Doubted:
     how: str
     num_settled: int
     names: Mapping[str, str]
+    photos: Catalog | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in self.count().items())
+        total = f"{len(self.doubts):,} of {len(self.evidence.ids):,} photos"
+        return f"Doubted {total}: {counts or 'none'}"
+
+    def _repr_html_(self) -> str | None:
+        return draw_html(self)
 
     def count(self) -> dict[str, int]:
         """Doubts per reason; a photo may be doubted for several."""
@@ -94,4 +105,13 @@ def doubt(run: Path | str, *, tell: Tell | None = None, watch: Watcher | None = 
         accuracy = float(right[answered].mean()) if answered.any() else float("nan")
         num_settled = len(settled & set(evidence.ids))
         names = {car.label: car.name for car in model.card.classes}
-        return Doubted(doubts, model.run.doubts_path, evidence, accuracy, how, num_settled, names)
+        return Doubted(
+            doubts,
+            model.run.doubts_path,
+            evidence,
+            accuracy,
+            how,
+            num_settled,
+            names,
+            own.lot.train,
+        )
