@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lotlens.texts import show
+from lotlens.doors import draw_html, show_photos
+from lotlens.texts import describe, show
 from lotlens.values import (
     quote,
     read_count,
@@ -112,6 +113,9 @@ class Photo:
     listing: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return describe(f"Photo {self.id}" + ("" if self.label is None else f" of {self.label}"))
+
 
 @dataclass(frozen=True, slots=True)
 class CarClass:
@@ -170,6 +174,12 @@ class Catalog:
         by_id = {photo.id: photo for photo in self.photos}
         return Catalog(tuple(by_id[id_] for id_ in ids), self.classes)
 
+    def spread(self, num_photos: int) -> Catalog:
+        """So many photos at most, from all over it."""
+        step = max(len(self) / max(num_photos, 1), 1)
+        rows = [int(number * step) for number in range(min(num_photos, len(self)))]
+        return Catalog(tuple(self.photos[row] for row in rows), self.classes)
+
     def with_files(self) -> Catalog:
         """Without the photos that no file matches; the sources make findings of those."""
         return Catalog(tuple(p for p in self.photos if p.locator is not None), self.classes)
@@ -181,6 +191,24 @@ class Catalog:
             [-1 if photo.label is None else index[photo.label] for photo in self.photos],
             dtype=np.int64,
         )
+
+    def __repr__(self) -> str:
+        return f"Catalog: {_count(len(self), 'photo')} of {_count(len(self.classes), 'class')}"
+
+    def _repr_html_(self) -> str | None:
+        return draw_html(self)
+
+    def show(self, num_photos: int = 24, *, label: str | None = None) -> Any:
+        """Photos side by side, for a notebook; `.save(path)` writes them as a page.
+
+        Args:
+            num_photos: at most; they are taken from all over the catalog, as many of each class.
+            label: of one class alone.
+
+        Raises:
+            InputError: there is no such label.
+        """
+        return show_photos(self, num_photos, label=label)
 
 
 @dataclass(frozen=True)
@@ -203,6 +231,9 @@ class Finding:
     related_ids: tuple[str, ...]
     sentence: str
     part: Literal["train", "test"] = "train"
+
+    def __repr__(self) -> str:
+        return describe(f"Finding {self.check}", f"{self.photo_id}: {self.sentence}")
 
 
 @dataclass(frozen=True)
@@ -227,6 +258,10 @@ class Doubt:
     own_probability: float
     score: float
     reasons: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        said = f"labelled {self.label}, rather {self.suggested} ({self.probability:.2f})"
+        return describe(f"Doubt {self.photo_id}", f"{said}: {', '.join(self.reasons)}")
 
 
 @dataclass(frozen=True)
@@ -255,6 +290,9 @@ class Sample:
         return [
             (*row[:at], label, *row[at + 1 :]) for row, label in zip(self.rows, labels, strict=True)
         ]
+
+    def __repr__(self) -> str:
+        return f"Sample: {_count(len(self.rows), 'row')}, {_count(len(self.columns), 'column')}"
 
 
 @dataclass(frozen=True)
@@ -325,6 +363,9 @@ class Reading:
         lines += [("note", note) for note in _shorten_lines(self.notes)]
         return lines + ([("no training", self.obstacle)] if self.obstacle else [])
 
+    def __repr__(self) -> str:
+        return describe("Reading", f"{self.source}: {self.form}")
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -341,6 +382,9 @@ class Checked:
     meanings: Mapping[str, str]
     num_decisions: int
     num_applied: int
+
+    def __repr__(self) -> str:
+        return describe("Checked", ", ".join(f"{n:,} {check}" for check, n in self.errors.items()))
 
     def __str__(self) -> str:
         lines = [
@@ -378,6 +422,9 @@ Told = Reading | Checked | Begun
 Tell = Callable[[Told], None]
 """What is told of people's files, and of the run folder, before work begins."""
 
+_NO_SHARES = ("log loss", "Brier score")
+"""Names of metrics that are no shares of photos."""
+
 _MOST_SHOWN = 12
 """Classes, kinds or links that are told one by one."""
 
@@ -401,7 +448,8 @@ def _shorten_lines(items: Sequence[str]) -> list[str]:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 @dataclass(frozen=True)
@@ -424,6 +472,25 @@ class Lot:
     findings: tuple[Finding, ...] = ()
     reading: Reading = field(default_factory=lambda: Reading(""))
 
+    def __repr__(self) -> str:
+        return (
+            f"Lot: {_count(len(self.train), 'train photo')} of"
+            f" {_count(len(self.train.classes), 'class')}, {len(self.test):,} test"
+        )
+
+    def _repr_html_(self) -> str | None:
+        return draw_html(self)
+
+    def show(
+        self,
+        num_photos: int = 24,
+        *,
+        part: Literal["train", "test"] = "train",
+        label: str | None = None,
+    ) -> Any:
+        """Photos of a part side by side; see `Catalog.show`."""
+        return (self.test if part == "test" else self.train).show(num_photos, label=label)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -439,6 +506,10 @@ class Split:
     parts: Mapping[str, tuple[str, ...]]
     seed: int
     fingerprint: str
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{len(ids):,} {part}" for part, ids in self.parts.items())
+        return describe("Split", f"{parts}; seed {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -521,6 +592,13 @@ class Metric:
         require_fields(read, readers)
         return cls(**read)
 
+    def __repr__(self) -> str:
+        number = f"{self.count:,} photo{'' if self.count == 1 else 's'}"
+        if self.name in _NO_SHARES:
+            return f"{self.name} {self.value:.3f} ({self.low:.3f}–{self.high:.3f}, {number})"
+        value, low, high = (f"{100 * part:.1f}" for part in (self.value, self.low, self.high))
+        return f"{self.name} {value} % ({low}–{high} %, {number})"
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -557,6 +635,9 @@ class Gate:
         read = read_fields(values, readers)
         require_fields(read, set(readers) - {"strangers"})
         return cls(**read)
+
+    def __repr__(self) -> str:
+        return describe(f"Gate against {self.refuses}", f"{self.method} of {self.threshold:.4g}")
 
 
 def _read_share(values: Any) -> Metric:
@@ -610,6 +691,10 @@ class Refusal:
         read = read_fields(values, readers)
         require_fields(read, readers)
         return cls(**read)
+
+    def __repr__(self) -> str:
+        gates = ", ".join(f"{gate.method} against {gate.refuses}" for gate in self.gates)
+        return describe("Refusal", gates or "no gates")
 
 
 @dataclass(frozen=True)
@@ -708,6 +793,11 @@ class ModelCard:
     def labels(self) -> tuple[str, ...]:
         """Of the classes, in their order."""
         return tuple(car.label for car in self.classes)
+
+    def __repr__(self) -> str:
+        recipe = self.recipe.get("name", "no recipe")
+        told = f"{recipe}, {self.backbone}, {_count(len(self.classes), 'class')}"
+        return describe("ModelCard", ", ".join([told, *map(repr, self.metrics[:1])]))
 
 
 _CARD_READERS: Mapping[str, Callable[[Any], Any]] = {
@@ -815,6 +905,11 @@ class Predictions:
         """[N] True where the photo was read and has logits."""
         return np.array([status == OK for status in self.status], dtype=bool)
 
+    def __repr__(self) -> str:
+        num_silent = len(self.ids) - int(self.answered.sum())
+        answers = f"{_count(len(self.ids), 'photo')}, {_count(len(self.classes), 'class')}"
+        return f"Predictions: {answers}" + (f", {num_silent:,} unanswered" if num_silent else "")
+
 
 @dataclass(frozen=True)
 class HeatMaps:
@@ -827,3 +922,6 @@ class HeatMaps:
 
     said: FloatArray
     truth: FloatArray
+
+    def __repr__(self) -> str:
+        return f"HeatMaps of {'x'.join(map(str, self.said.shape))} pixels"

@@ -186,6 +186,11 @@ class RunFolder:
         return self.path / "timing.json"
 
     @property
+    def batch_path(self) -> Path:
+        """The first photos of the training as it saw them, augmented, on one sheet."""
+        return self.path / "batch.jpg"
+
+    @property
     def checkpoint_path(self) -> Path:
         """The state of a training that is not finished; gone when it is."""
         return self.path / "checkpoint"

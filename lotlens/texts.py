@@ -15,6 +15,7 @@ from typing import Any
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_LONGEST_REPR = 200
 _HALVES = re.compile(r"(\\*)(?:(ud[89a-f][0-9a-f]{2})|([\ud800-\udfff]))")
 _ESCAPED_HALVES = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
 _RECKONED = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -30,6 +31,12 @@ def show(text: str, *, in_one_line: bool = False) -> str:
     """
     text = text.replace("\n", "\\n") if in_one_line else text
     return _UNSEEN.sub(lambda found: _escape(found[0]), text)
+
+
+def describe(what: str, more: str = "") -> str:
+    """A record as its `repr`: one line of bounded length, whatever strangers' text is in it."""
+    text = show(f"{what}: {more}" if more else what, in_one_line=True)
+    return text if len(text) <= _LONGEST_REPR else f"{text[: _LONGEST_REPR - 1]}…"
 
 
 def protect_cell(text: str) -> str:

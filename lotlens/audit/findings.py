@@ -35,6 +35,7 @@ from lotlens.audit.rotations import ALIKE, guess_rotated
 from lotlens.audit.signs import Pair, Signs, choose_workers, compare_photos, scan_photos
 from lotlens.audit.split import list_rare_classes
 from lotlens.audit.turns import MIRROR
+from lotlens.doors import draw_html
 from lotlens.files import write_rows_atomically
 from lotlens.recipes.schema import Audit as Settings
 from lotlens.records import OK, Finding, Lot, Photo, Watcher, watch_part
@@ -57,6 +58,7 @@ class Audit:
         class_counts: class label -> photos in train that can be read.
         sizes: (width, height) in pixels -> photos of that size, of all that can be read.
         signs: id of a training photo -> what was seen of it.
+        lot: what was looked at, to show its photos; None where that is not asked for.
     """
 
     findings: tuple[Finding, ...]
@@ -67,6 +69,14 @@ class Audit:
     class_counts: Mapping[str, int]
     sizes: Mapping[tuple[int, int], int]
     signs: Mapping[str, Signs] = field(default_factory=dict, compare=False, repr=False)
+    lot: Lot | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {check}" for check, count in self.count().items())
+        return f"Audit of {sum(self.num_photos.values()):,} photos: {counts or 'nothing found'}"
+
+    def _repr_html_(self) -> str | None:
+        return draw_html(self)
 
     @property
     def num_errors(self) -> int:
@@ -109,6 +119,9 @@ class Looks:
     signs: tuple[Signs, ...]
     links: tuple[Link, ...]
     kin: tuple[Link, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Looks at {len(self.signs):,} photos"
 
 
 def look_at(lot: Lot, *, num_workers: int | None = None, watch: Watcher | None = None) -> Looks:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lotlens.answering.answers import COLUMNS, to_rows
 from lotlens.answering.predict import Piece, answer_pieces, join_pieces, read_views
 from lotlens.answering.views import average_views
+from lotlens.doors import call_verb, show_photos
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
 from lotlens.photos.labels import LabelRules
@@ -28,6 +29,7 @@ from lotlens.records import (
     ModelCard,
     Predictions,
     Predictor,
+    Tell,
     Watcher,
     watch_part,
 )
@@ -39,9 +41,16 @@ from lotlens.refusal.familiarity import (
 )
 from lotlens.refusal.verdicts import VERDICT_COLUMNS, add_verdicts, decide
 from lotlens.run import RunFolder
+from lotlens.texts import show
+from lotlens.watching import with_progress
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lotlens.deliver.parity import Limits
+    from lotlens.judge.judged import Evaluation
+    from lotlens.verbs.doubts import Doubted
+    from lotlens.verbs.export import Exported
 
 ANSWER_COLUMNS = (*COLUMNS, *VERDICT_COLUMNS)
 """Of the table that `predict` gives."""
@@ -64,6 +73,10 @@ class Model:
         self.card: ModelCard = run.read_card()
         read_views(self.card)
         self.members: tuple[Model, ...] = _open_members(run, self.card)
+
+    def __repr__(self) -> str:
+        told = [f"{len(self.card.classes)} classes", *map(repr, self.card.metrics[:1])]
+        return f"Model {show(str(self.run.path), in_one_line=True)}: {', '.join(told)}"
 
     @property
     def num_answers(self) -> int:
@@ -173,6 +186,7 @@ class Model:
         """A table for people (see `predict`) of the answers to photos."""
         return build_frame(self.list_answers(predictions))
 
+    @with_progress
     def predict(
         self, photos: Path | str | Sequence[Path | str], *, watch: Watcher | None = None
     ) -> pd.DataFrame:
@@ -189,7 +203,87 @@ class Model:
             InputError: a path does not exist or holds no photo.
             BundleError: the model is damaged.
         """
-        return self.describe(self.answer(open_photos(list_paths(photos)), watch=watch))
+        from lotlens.deliver.answered import with_photos
+
+        catalog = open_photos(list_paths(photos))
+        return with_photos(self.describe(self.answer(catalog, watch=watch)), catalog)
+
+    def show(
+        self,
+        photos: Path | str | Sequence[Path | str],
+        num_photos: int = 24,
+        *,
+        watch: Watcher | None = None,
+    ) -> Any:
+        """Photos side by side with the answers to them, for a notebook.
+
+        Args:
+            photos: folders, zips or single files.
+            num_photos: so many at most are answered, from all over them.
+            watch: told of the work as it goes on.
+
+        Returns:
+            what a notebook shows by itself; `.save(path)` writes it as a page.
+
+        Raises:
+            InputError, BundleError: as `predict`.
+        """
+        catalog = open_photos(list_paths(photos)).spread(num_photos)
+        answers = with_progress(Model.answer)(self, catalog, watch=watch)
+        return show_photos(catalog, num_photos, answers=self.list_answers(answers))
+
+    def evaluate(
+        self,
+        data: Path | str | None = None,
+        *,
+        labels: Path | str | None = None,
+        photos: Path | str | None = None,
+        report: Path | str | None = None,
+        locked: bool = False,
+        changed: bool = False,
+        lang: str = "en",
+        watch: Watcher | None = None,
+    ) -> Evaluation:
+        """Judge it on labelled photos, and write a report: see `lotlens.evaluate`."""
+        result: Evaluation = call_verb(
+            "evaluate",
+            self.run.path,
+            data,
+            labels=labels,
+            photos=photos,
+            report=report,
+            locked=locked,
+            changed=changed,
+            lang=lang,
+            watch=watch,
+        )
+        return result
+
+    def doubts(self, *, tell: Tell | None = None, watch: Watcher | None = None) -> Doubted:
+        """Find labelled photos of its data worth a second look: see `lotlens.doubts`."""
+        result: Doubted = call_verb("doubts", self.run.path, tell=tell, watch=watch)
+        return result
+
+    def export(
+        self,
+        *,
+        engine: str = "onnx",
+        precision: str = "fp32",
+        out: Path | str | None = None,
+        limits: Limits | None = None,
+        watch: Watcher | None = None,
+    ) -> Exported:
+        """Write a bundle that answers without torch: see `lotlens.export`."""
+        result: Exported = call_verb(
+            "export",
+            self.run.path,
+            engine=engine,
+            precision=precision,
+            out=out,
+            limits=limits,
+            watch=watch,
+        )
+        return result
 
 
 @dataclass(frozen=True)

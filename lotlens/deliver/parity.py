@@ -17,6 +17,7 @@ from lotlens.judge.compare import compare_models
 from lotlens.photos.tables import list_some
 from lotlens.records import OK, FloatArray, Metric, ModelCard, Predictions, Targets
 from lotlens.refusal.verdicts import decide
+from lotlens.texts import describe
 
 COLUMNS = ("Id", "Made", "Status", "Answer", "Exported", "Difference", "Fault")
 
@@ -73,6 +74,9 @@ class Parity:
     high: float | None
     rows: tuple[tuple[Any, ...], ...]
     faults: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return describe("Parity", f"same answers: {self.same!r}; {len(self.faults)} faults")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, without the rows."""

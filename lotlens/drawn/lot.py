@@ -112,7 +112,7 @@ class _Job:
 
 
 def draw_lot(
-    out_path: Path,
+    out_path: Path | str,
     *,
     seed: int = 0,
     num_train: int = 600,

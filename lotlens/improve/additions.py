@@ -83,6 +83,9 @@ class AdditionPlan:
     additions: tuple[Addition, ...]
     most: int | None = None
 
+    def __repr__(self) -> str:
+        return f"AdditionPlan: {len(self.additions):,} photos to add"
+
     @property
     def num_offered(self) -> int:
         return sum(one.num_offered for one in self.classes) + sum(self.unmatched.values())

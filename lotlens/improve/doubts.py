@@ -84,6 +84,9 @@ class Evidence:
     listings: tuple[str | None, ...] = ()
     contradicted: tuple[bool, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Evidence of {len(self.ids):,} photos, {self.probabilities.shape[1]:,} classes"
+
 
 def find_doubts(
     evidence: Evidence, classes: Sequence[CarClass], *, settled: Collection[str] = ()

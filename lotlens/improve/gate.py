@@ -17,6 +17,7 @@ from lotlens.answering.temperature import calibrated_losses
 from lotlens.judge.compare import Comparison, ModelComparison, compare_models, conclude
 from lotlens.judge.gain import Gain, describe_gain, measure_gain
 from lotlens.records import Predictions
+from lotlens.texts import describe
 
 Rule = Literal["better", "failing"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -50,6 +51,9 @@ class Judgement:
     failing_gain: Gain | None
     num_judged: int
     sentence: str
+
+    def __repr__(self) -> str:
+        return describe("accepted" if self.accepted else "rejected", self.sentence)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -37,6 +37,7 @@ from lotlens.records import (
     watch_part,
 )
 from lotlens.refusal.verdicts import Verdict, decide
+from lotlens.texts import describe
 
 Part = Literal["test", "locked", "validation", "training", "additions"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -114,6 +115,9 @@ class Vetted:
     answer: CarClass | None
     probability: float | None
     weight: float = 0.0
+
+    def __repr__(self) -> str:
+        return describe(f"Vetted {self.photo.id}", self.sentence)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from lotlens.photos.tables import list_some, read_own_table, require_columns
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Cosine, Finetune, Recipe, Size
 from lotlens.run import RunFolder, read_object
+from lotlens.texts import describe
 from lotlens.values import (
     read_count,
     read_fields,
@@ -83,6 +84,11 @@ class RoundPlan:
     rule: Rule
     failing: tuple[str, ...]
     num_judged: int = 0
+
+    def __repr__(self) -> str:
+        return describe(
+            f"RoundPlan of round {self.number}", f"{self.what}; begins with {self.parent}"
+        )
 
     @property
     def what(self) -> str:

@@ -42,6 +42,10 @@ class Vetting:
     has_gates: bool
     findings: tuple[Finding, ...] = ()
 
+    def __repr__(self) -> str:
+        num_admitted = sum(one.admitted for one in self.vetted)
+        return f"Vetting of {len(self.vetted):,} photos: {num_admitted:,} admitted"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         photos = [

@@ -21,6 +21,7 @@ from lotlens.answering.temperature import fit_temperature, measure_losses, softe
 from lotlens.errors import InputError
 from lotlens.judge.gain import Gain, adopt_in_turn, measure_gain
 from lotlens.records import OK, FloatArray, Predictions
+from lotlens.texts import describe
 
 SMALLEST_SHARE = 0.05
 """A model with a smaller share of the answer is not worth being asked."""
@@ -75,6 +76,12 @@ class Blend:
     gain: Gain
     trials: tuple[Trial, ...]
     logits: FloatArray
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{share:.2f}" for share in self.shares)
+        return describe(
+            "Blend", f"shares {shares}; {'adopted' if self.is_adopted else 'not adopted'}"
+        )
 
     @property
     def is_adopted(self) -> bool:

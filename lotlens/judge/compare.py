@@ -19,6 +19,7 @@ from scipy.special import betaln, ndtri, stdtrit  # scipy.stats is slow to impor
 from lotlens.errors import InputError
 from lotlens.intervals import CONFIDENCE, compute_tango_interval, compute_wilson_interval
 from lotlens.records import CarClass, Predictions, Targets
+from lotlens.texts import describe
 
 _SIGNIFICANCE = 0.05
 _NEGLIGIBLE = 1e-40
@@ -131,6 +132,11 @@ class ModelComparison:
     only_second: int
     num_more: int | None
     classes: tuple[ClassComparison, ...]
+
+    def __repr__(self) -> str:
+        return describe(
+            "ModelComparison", f"{self.first:.3f} and {self.second:.3f}: {self.pair.verdict}"
+        )
 
 
 def compare_models(

@@ -50,6 +50,9 @@ class Reliability:
     error: float
     bins: tuple[ReliabilityBin, ...]
 
+    def __repr__(self) -> str:
+        return f"Reliability in {len(self.bins)} bins"
+
 
 @dataclass(frozen=True)
 class AnsweredShare:

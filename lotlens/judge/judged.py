@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lotlens.answering.temperature import fit_temperature
+from lotlens.doors import draw_html
 from lotlens.judge.advice import Advice, advise
 from lotlens.judge.confidence import (
     AnsweredShare,
@@ -76,6 +78,8 @@ class Evaluation:
         times_opened: how often this run's locked part was judged on, this time included; 0 for
             other photos.
         left_out: why photos were not judged, as they were learnt -> how many.
+        truth: [N] indices of the true classes, -1 where it is not known.
+        report_path: the report that was written, if one was.
     """
 
     about: str
@@ -86,6 +90,26 @@ class Evaluation:
     synthetic: bool
     times_opened: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    truth: Targets | None = field(default=None, repr=False, compare=False)
+    report_path: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"Evaluation: {', '.join(map(repr, self.metrics[:1]))}"
+
+    def _repr_html_(self) -> str | None:
+        return draw_html(self)
+
+    def count_confusions(self) -> pd.DataFrame:
+        """Photos per true class (rows) and predicted class (columns), by their names.
+
+        Raises:
+            ValueError: the truth is not kept, as in records that were made elsewhere.
+        """
+        if self.truth is None:
+            raise ValueError("this evaluation does not keep the truth")
+        names = [car.name for car in self.predictions.classes]
+        counts = count_confusions(self.predictions, self.truth)
+        return pd.DataFrame(counts, pd.Index(names, name="true"), pd.Index(names, name="said"))
 
     @property
     def accuracy(self) -> Metric:
@@ -143,6 +167,9 @@ class Judged:
     predictions: Predictions
     targets: Targets
     training_counts: Mapping[str, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"Judged: {self.predictions!r}"
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
@@ -218,7 +245,13 @@ class Judged:
     def evaluate(self, about: str, *, synthetic: bool) -> Evaluation:
         """The record of these figures; `about` says in words which photos were judged."""
         return Evaluation(
-            about, self.metrics, self.class_scores, self.pairs, self.predictions, synthetic
+            about,
+            self.metrics,
+            self.class_scores,
+            self.pairs,
+            self.predictions,
+            synthetic,
+            truth=self.targets,
         )
 
 

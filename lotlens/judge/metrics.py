@@ -21,6 +21,7 @@ from lotlens.errors import InputError
 from lotlens.intervals import CONFIDENCE, compute_wilson_interval, measure_share
 from lotlens.judge.losses import measure_mean_loss
 from lotlens.records import CarClass, Catalog, Metric, Predictions, Targets
+from lotlens.texts import describe
 
 ACCURACY = "accuracy"
 STRICT_ACCURACY = "accuracy, unanswered as wrong"
@@ -73,6 +74,11 @@ class ConfusionPair:
     count: int
     share: float
     example_ids: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return describe(
+            "ConfusionPair", f"{self.true.name} taken for {self.predicted.name}, {self.count:,}"
+        )
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,10 @@ _NUM_SHOWN = 3
 
 
 def open_lot(
-    data: Path,
+    data: Path | str,
     *,
-    test: Path | None = None,
-    photos: Path | None = None,
+    test: Path | str | None = None,
+    photos: Path | str | None = None,
     rules: LabelRules = PLAIN_RULES,
 ) -> Lot:
     """Reads whatever people have as a lot of labelled photos and photos to predict.
@@ -87,7 +87,8 @@ def open_lot(
         InputError: nothing usable is there, a table or archive cannot be trusted, or folders are
             parts of which nobody can tell which is which.
     """
-    data = Path(data)  # as text it would do elsewhere too
+    data = Path(data)
+    test, photos = (None if path is None else Path(path) for path in (test, photos))
     require_path(data)
     with PhotoReader() as reader:
         opener = Opener(data, Survey(reader), rules, own_test=test is None)
@@ -107,7 +108,7 @@ def open_lot(
         return replace(lot, reading=opener.conclude(lot))
 
 
-def open_photos(paths: Sequence[Path]) -> Catalog:
+def open_photos(paths: Path | str | Sequence[Path | str]) -> Catalog:
     """Photos to predict, from folders, zips and single files in any mixture.
 
     Of a source in the competition's layout the test part is taken. An id is the file's name where
@@ -116,10 +117,10 @@ def open_photos(paths: Sequence[Path]) -> Catalog:
     Raises:
         InputError: a path does not exist, or there is no photo in it.
     """
-    return open_unlabelled(paths).test
+    return open_unlabelled([paths] if isinstance(paths, (Path, str)) else paths).test
 
 
-def open_unlabelled(paths: Sequence[Path]) -> Lot:
+def open_unlabelled(paths: Sequence[Path | str]) -> Lot:
     """As `open_photos`: a lot of photos to predict, with a reading of what was understood.
 
     Raises:
@@ -128,18 +129,18 @@ def open_unlabelled(paths: Sequence[Path]) -> Lot:
     if not paths:
         raise InputError("no photos given: name a folder, a zip or photo files")
     files: dict[Locator, File] = {}
-    paths = [Path(path) for path in paths]
+    sources = [Path(path) for path in paths]
     with PhotoReader() as reader:
         survey = Survey(reader)
-        for path in paths:
+        for path in sources:
             for file in list_unlabelled(path, survey):
                 # With several sources a photo's path within its own does not tell it apart.
-                name = f"{path.name}/{file.name}" if len(paths) > 1 else file.name
+                name = f"{path.name}/{file.name}" if len(sources) > 1 else file.name
                 files.setdefault(file.locator, File(name, file.locator, file.is_photo))
         catalog = Catalog(make_unlabelled(list(files.values())), ())
-        lot = Lot(paths[0], _EMPTY, catalog)
-        source = list_some(map(str, paths), 3)
-        opener = Opener(paths[0], survey, PLAIN_RULES, own_test=True)
+        lot = Lot(sources[0], _EMPTY, catalog)
+        source = list_some(map(str, sources), 3)
+        opener = Opener(sources[0], survey, PLAIN_RULES, own_test=True)
         opener.form = "photos to answer"
         opener.tell_part("test", source)
         return replace(lot, reading=replace(opener.conclude(lot), source=source))

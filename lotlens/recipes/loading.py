@@ -16,10 +16,13 @@ from lotlens.recipes.mistakes import describe_mistake, is_echo, suggest
 from lotlens.recipes.schema import OPTIMISERS, Finetune, Recipe, from_name
 from lotlens.values import MOST_YAML_BYTES, parse_yaml, quote
 
+Overrides = Mapping[str, Any] | Sequence[str]
+"""What is changed of a recipe: "seed=1", ["seed=1", "stages.1.lr=3e-4"], or {"seed": 1}."""
+
 _EXPONENT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]{1,9}")
 
 
-def resolve_recipe(recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
+def resolve_recipe(recipe: str | Path | Recipe, overrides: Overrides) -> Recipe:
     """A Recipe as it is, or the one of that name or file with overrides applied.
 
     Raises:
@@ -38,13 +41,14 @@ def list_recipes() -> tuple[str, ...]:
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml")))
 
 
-def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name_or_path: str | Path, overrides: Overrides = ()) -> Recipe:
     """A built-in recipe by name, or a YAML file, with overrides applied and everything checked.
 
     Args:
         name_or_path: a name from `list_recipes`, or the path of a .yaml file.
         overrides: "path.to.key=value", the value in YAML; list items by number from 0, so that
-            "stages.1.lr=3e-4" is the learning rate of the second stage.
+            "stages.1.lr=3e-4" is the learning rate of the second stage. One such text, a list of
+            them, or a mapping of paths to values: {"stages.1.lr": 3e-4, "image": {"height": 96}}.
 
     Raises:
         RecipeError: every mistake in the recipe or the overrides, all in one.
@@ -57,7 +61,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         raise InputError(f"recipe {source} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"recipe {source} must be a mapping of keys to values")
-    mistakes = [m for m in (_override(values, text) for text in overrides) if m]
+    mistakes = _change(values, overrides)
     return parse_recipe(values, source=source, mistakes=mistakes)
 
 
@@ -88,14 +92,14 @@ def parse_recipe(
     return recipe
 
 
-def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+def change_recipe(recipe: Recipe, overrides: Overrides) -> Recipe:
     """A recipe with overrides applied, as `load_recipe` applies them, and checked again.
 
     Raises:
         RecipeError: every mistake at once.
     """
     values = recipe.to_dict()
-    mistakes = [m for m in (_override(values, text) for text in overrides) if m]
+    mistakes = _change(values, overrides)
     return parse_recipe(values, source=recipe.name, mistakes=mistakes)
 
 
@@ -179,8 +183,34 @@ def _read_file(path: Path) -> str:
         raise InputError(f"recipe file {path} cannot be read: {error}") from error
 
 
-def _override(values: dict[str, Any], text: str) -> str | None:
+def _change(values: dict[str, Any], overrides: Overrides) -> list[str]:
+    """Apply overrides to `values` in place; a sentence for each that cannot be."""
+    if isinstance(overrides, str):
+        overrides = (overrides,)
+    if isinstance(overrides, Mapping):
+        found = [
+            _set(values, path, copy.deepcopy(value), f"overrides {shorten(path, 200)}")
+            for path, value in _list_leaves(overrides)
+        ]
+    else:
+        found = [_override(values, text) for text in overrides]
+    return [mistake for mistake in found if mistake]
+
+
+def _list_leaves(overrides: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of each value of a mapping in mappings."""
+    for key, value in overrides.items():
+        path = f"{above}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _list_leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _override(values: dict[str, Any], text: Any) -> str | None:
     """Apply one "path=value" to `values` in place; a sentence if it cannot be."""
+    if not isinstance(text, str):
+        return f"overrides: {quote(text)} is no text: write path.to.key=value, or give a dict"
     told = f"--set {shorten(text, 200)}"
     path, equals, raw = text.partition("=")
     if not equals or not path.strip():
@@ -192,7 +222,12 @@ def _override(values: dict[str, Any], text: str) -> str | None:
     if isinstance(value, str) and _EXPONENT.fullmatch(value):
         # YAML reads 3e-4 as text for want of a dot; people mean the number.
         value = float(value)
-    keys = path.strip().split(".")
+    return _set(values, path.strip(), value, told)
+
+
+def _set(values: dict[str, Any], path: str, value: Any, told: str) -> str | None:
+    """Set what lies at a path of keys, in place; a sentence, which begins as told, if it cannot."""
+    keys = path.split(".")
     here: Any = values
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1

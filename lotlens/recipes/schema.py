@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lotlens.records import MOST_FOLDS, MOST_LEVELS, Fit, ImageSpec, Interpolation
+from lotlens.texts import describe
 
 
 class _Part(BaseModel):
@@ -469,6 +470,10 @@ class Recipe(_Part):
     precision: Annotated[Literal["auto", "32", "bf16", "16"], _ByText] = "auto"
     deterministic: bool = False
     stages: tuple[Stage, ...] = Field(min_length=1, max_length=20)
+
+    def __repr__(self) -> str:
+        stages = ", ".join(stage.kind for stage in self.stages)
+        return describe(f"Recipe {self.name}", f"{stages}; .to_dict() gives all of it")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""

@@ -31,7 +31,7 @@ _MOST_PICTURE_BYTES = 6_000_000
 _MOST_CLASSES = 100
 _MOST_SIZES = 10
 
-_ACTIONS: Mapping[Action, str] = {
+ACTIONS: Mapping[Action, str] = {
     "drop": "are left out",
     "group": "are kept on one side of every split",
     "keep": "are kept",
@@ -99,7 +99,7 @@ def write_findings_page(path: Path, audit: Audit, lot: Lot, *, synthetic: bool) 
         groups[finding.check].append(finding)
     examples = _illustrate(groups, lot)
     sections = [
-        _Section(CHECKS[name], _ACTIONS[audit.actions[name]], len(group), examples[name])
+        _Section(CHECKS[name], ACTIONS[audit.actions[name]], len(group), examples[name])
         for name, group in groups.items()
     ]
     # The smallest first: they are the hardest to learn.

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lotlens.errors import InputError, RecipeError
-from lotlens.recipes.loading import change_recipe, load_recipe
+from lotlens.recipes.loading import Overrides, change_recipe, load_recipe
 from lotlens.recipes.schema import Finetune, Recipe
+from lotlens.texts import describe
 
 MAX_RUNS = 500
 """More runs than this are a slip of the pen on any machine that lotlens is made for."""
@@ -65,11 +66,14 @@ class Grid:
     keys: tuple[str, ...]
     variants: tuple[Variant, ...]
 
+    def __repr__(self) -> str:
+        return describe(f"Grid of {len(self.variants)} variants", ", ".join(self.keys))
+
 
 def build_grid(
-    vary: Sequence[str],
+    vary: str | Sequence[str],
     recipe: str | Path | Recipe | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     num_seeds: int = 1,
 ) -> Grid:
@@ -89,7 +93,7 @@ def build_grid(
     """
     axes: dict[str, tuple[str, ...]] = {}
     mistakes: list[str] = []
-    for text in vary:
+    for text in [vary] if isinstance(vary, str) else vary:
         key, values, found = _read_axis(text)
         if key in axes:
             found.append(f"{key} is varied twice; give all its values at once")
@@ -177,7 +181,7 @@ def _read_axis(text: str) -> tuple[str, tuple[str, ...], list[str]]:
 
 
 def _load_bases(
-    names: Sequence[str], recipe: str | Path | Recipe | None, overrides: Sequence[str]
+    names: Sequence[str], recipe: str | Path | Recipe | None, overrides: Overrides
 ) -> dict[str, Recipe]:
     """The recipes that the other keys are varied in, by the name in `names`; one if that is empty.
 

@@ -17,6 +17,7 @@ from lotlens.recipes.schema import Finetune
 from lotlens.records import Catalog, Metric
 from lotlens.run import RunFolder
 from lotlens.sweep.grid import Grid
+from lotlens.texts import describe
 
 FINISHED: Final = "finished"
 FAILED: Final = "failed"
@@ -59,6 +60,9 @@ class SweepRun:
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
+    def __repr__(self) -> str:
+        return describe("SweepRun", ", ".join([self.variant, f"seed {self.seed}", self.status]))
+
     def find_metric(self, name: str) -> Metric | None:
         """A metric by name, None if the run has none such."""
         return next((metric for metric in self.metrics if metric.name == name), None)
@@ -92,6 +96,9 @@ class VariantSummary:
     minutes: float
     accuracies: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        return describe("VariantSummary", f"{self.variant}: accuracy {self.accuracy:.3f}")
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -114,6 +121,9 @@ class Sweep:
     comparisons: tuple[Comparison, ...]
     conclusion: tuple[str, ...]
     tracking: str
+
+    def __repr__(self) -> str:
+        return describe(f"Sweep of {len(self.runs)} runs", " ".join(self.conclusion))
 
     @property
     def failed(self) -> tuple[SweepRun, ...]:

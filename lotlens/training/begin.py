@@ -14,7 +14,7 @@ from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, list_learnt, rea
 from lotlens.audit.split import check_split, draw_folds, draw_split
 from lotlens.errors import InputError
 from lotlens.photos.decisions import Decision, write_decisions
-from lotlens.recipes.loading import parse_recipe, resolve_recipe
+from lotlens.recipes.loading import Overrides, parse_recipe, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Split
 from lotlens.run import RunFolder
@@ -58,7 +58,7 @@ def begin_run(
 
 
 def resume_recipe(
-    run: RunFolder, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+    run: RunFolder, recipe: str | Path | Recipe | None, overrides: Overrides
 ) -> Recipe:
     """The recipe a training began with.
 

@@ -103,6 +103,7 @@ def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
             checkpoint_path=place,
             scratch_path=run.path,
             log_path=log_path,
+            sheet_path=run.batch_path if number == 1 else None,
             num_workers=training.num_workers,
             watch=told,
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lotlens.audit.findings import Audit, audit_lot, write_findings
 from lotlens.files import check_writable
 from lotlens.photos.labelled import open_data
 from lotlens.photos.synthetic import is_synthetic
-from lotlens.recipes.loading import resolve_recipe
+from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Tell, Watcher
 from lotlens.report.findings_page import write_findings_page
@@ -20,14 +20,12 @@ def run_audit(
     data: Path | str,
     recipe: str | Path | Recipe = "standard",
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     out: Path | str | None = None,
     tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Audit:
     """Check photos, labels and tables; write findings.csv and findings.html.
-
-    The name is not that of the command, since `lotlens.audit` is the room with the checks.
 
     Args:
         data: in any form that `open_lot` knows.
@@ -48,7 +46,7 @@ def run_audit(
     lot = open_data(Path(data), rules=read_rules(recipe))
     if tell is not None:
         tell(lot.reading)
-    found = audit_lot(lot, recipe.audit, lock=recipe.lock, watch=watch)
+    found = replace(audit_lot(lot, recipe.audit, lock=recipe.lock, watch=watch), lot=lot)
     if out is not None:
         out = Path(out)
         write_findings(out / "findings.csv", found)

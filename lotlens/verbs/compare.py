@@ -16,6 +16,7 @@ from lotlens.judge.compare import ModelComparison, compare_models, conclude
 from lotlens.judge.metrics import align_targets
 from lotlens.records import Catalog, Predictions, Watcher
 from lotlens.run import PATIENCE_S, RunFolder
+from lotlens.texts import describe
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Compared:
     about: str
     result: ModelComparison
     conclusion: str
+
+    def __repr__(self) -> str:
+        return describe("Compared", self.conclusion)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -13,6 +13,7 @@ from lotlens.judge.judged import Evaluation
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Watcher, watch_part
 from lotlens.run import RunFolder
+from lotlens.texts import describe
 from lotlens.verbs.evaluate import evaluate
 from lotlens.verbs.predict import predict
 from lotlens.verbs.train import train
@@ -33,6 +34,9 @@ class Demonstration:
     model: Model
     evaluation: Evaluation
     submission_path: Path
+
+    def __repr__(self) -> str:
+        return describe("Demonstration", f"{self.evaluation!r}; {self.submission_path}")
 
 
 def demonstrate(

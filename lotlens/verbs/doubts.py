@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 from lotlens.audit.parts import count_folds
 from lotlens.deliver.model import load
 from lotlens.deliver.own_data import open_own_data
+from lotlens.doors import draw_html
 from lotlens.files import check_writable
 from lotlens.improve.doubts import REASONS, Evidence, find_doubts, write_doubts
 from lotlens.improve.evidence import audit_own, gather_evidence
-from lotlens.records import Doubt, Tell, Watcher
+from lotlens.records import Catalog, Doubt, Tell, Watcher
 from lotlens.run import RunFolder
 
 
@@ -33,6 +34,7 @@ class Doubted:
         num_settled: photos left out because a person has decided on them.
         names: class label -> name.
         is_by_own_models: whether the run's own folds answered; else probes that were fitted for it.
+        photos: that were looked at.
     """
 
     doubts: tuple[Doubt, ...]
@@ -43,6 +45,15 @@ class Doubted:
     num_settled: int
     names: Mapping[str, str]
     is_by_own_models: bool = False
+    photos: Catalog | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in self.count().items())
+        total = f"{len(self.doubts):,} of {len(self.evidence.ids):,} photos"
+        return f"Doubted {total}: {counts or 'none'}"
+
+    def _repr_html_(self) -> str | None:
+        return draw_html(self)
 
     def count(self) -> dict[str, int]:
         """Doubts per reason; a photo may be doubted for several."""
@@ -106,4 +117,5 @@ def doubt(run: Path | str, *, tell: Tell | None = None, watch: Watcher | None = 
             num_settled,
             names,
             is_by_own_models=bool(count_folds(own.split)),
+            photos=own.lot.train,
         )

@@ -24,6 +24,7 @@ from lotlens.records import MOST_FOLDS, ModelCard, Predictions, Split
 from lotlens.refusal.gates import learn_refusal
 from lotlens.report.run_report import write_anew
 from lotlens.run import RunFolder
+from lotlens.texts import describe
 from lotlens.version import __version__
 
 
@@ -42,6 +43,10 @@ class EnsembleTrial:
     blend: Blend
     num_photos: int
     model: Model | None
+
+    def __repr__(self) -> str:
+        made = "not adopted" if self.model is None else f"adopted as {self.model.run.path}"
+        return describe(f"EnsembleTrial of {len(self.runs)} runs", made)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

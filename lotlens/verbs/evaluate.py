@@ -72,7 +72,9 @@ def evaluate(
             language=language,
         )
         evaluation = replace(
-            judged.evaluate(asked.about, synthetic=synthetic), left_out=asked.left_out
+            judged.evaluate(asked.about, synthetic=synthetic),
+            left_out=asked.left_out,
+            report_path=report,
         )
         model.run.write_metrics(evaluation.to_dict())
         if not locked:

@@ -31,6 +31,7 @@ from lotlens.files import check_writable, remove_unfinished_of, write_rows_atomi
 from lotlens.locks import hold
 from lotlens.records import ModelCard, Watcher
 from lotlens.run import RunFolder
+from lotlens.texts import describe
 
 _MOST_CHECKED = 500
 _MOST_CALIBRATED = 128
@@ -56,6 +57,9 @@ class Exported:
     limits: Limits
     kept: tuple[str, ...]
     num_bytes: int
+
+    def __repr__(self) -> str:
+        return describe("Exported", f"{self.card.precision} for {self.card.engine} in {self.path}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -59,6 +59,7 @@ from lotlens.photos.sources import check_trainable
 from lotlens.records import Begun, Lot, Tell, Watcher
 from lotlens.report.round_plot import draw_rounds
 from lotlens.run import PATIENCE_S, RunFolder
+from lotlens.texts import describe
 from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
@@ -82,6 +83,9 @@ class Round:
     number: int
     judgement: Judgement
     rounds: tuple[Mapping[str, str], ...]
+
+    def __repr__(self) -> str:
+        return describe(f"Round {self.number}", f"use {self.best}; {self.judgement!r}")
 
     @property
     def best(self) -> Path:

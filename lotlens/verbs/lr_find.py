@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from lotlens.audit.parts import pair_sides
 from lotlens.audit.split import cluster_photos
 from lotlens.extras import import_vision
 from lotlens.files import check_writable
-from lotlens.recipes.loading import resolve_recipe
+from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Watcher
 from lotlens.training.begin import find_split
@@ -24,7 +23,7 @@ def find_rate(
     data: Path | str,
     recipe: str | Path | Recipe = "standard",
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     stage: int | None = None,
     num_steps: int = 100,
     out: Path | str | None = None,
@@ -35,7 +34,7 @@ def find_rate(
     Args:
         data: labelled photos, in any form that `open_lot` knows; only the training part is used.
         recipe: a built-in recipe's name, a YAML file, or a Recipe.
-        overrides: "stages.1.lr=3e-4" and the like.
+        overrides: "stages.1.lr=3e-4" and the like, a list of such, or {"stages.1.lr": 3e-4}.
         stage: its number, from 0; None for the first one of fine-tuning.
         num_steps: optimiser steps.
         out: the plot to write, .png or .svg.

@@ -28,6 +28,7 @@ from lotlens.photos.fingerprint import fingerprint
 from lotlens.photos.sources import open_lot, open_unlabelled
 from lotlens.photos.tables import read_sample, read_table
 from lotlens.records import OK, CarClass, Catalog, Predictions, Reading, Sample, Watcher
+from lotlens.texts import describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,6 +136,9 @@ class Written:
     num_rows: int
     num_filled: int = 0
     filler: CarClass | None = None
+
+    def __repr__(self) -> str:
+        return describe("Written", f"{self.num_rows:,} rows in {self.path}")
 
 
 def write_answers(

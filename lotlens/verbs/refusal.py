@@ -27,6 +27,7 @@ from lotlens.refusal.gates import (
 )
 from lotlens.refusal.strangers import meet_given, meet_made
 from lotlens.run import RunFolder
+from lotlens.texts import describe
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class RefusalChoice:
     refusal: Refusal
     comparison: tuple[Separation, ...]
     num_left_out: int = 0
+
+    def __repr__(self) -> str:
+        return describe("RefusalChoice", repr(self.refusal))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

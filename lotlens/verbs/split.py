@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from lotlens.audit.parts import write_split
 from lotlens.files import check_writable
-from lotlens.recipes.loading import load_recipe
+from lotlens.recipes.loading import Overrides, load_recipe
 from lotlens.records import Split, Tell, Watcher
 from lotlens.training.begin import draw_parts
 from lotlens.training.data import TrainingData
@@ -21,7 +20,7 @@ def split(
     num_folds: int | None = None,
     lock: float = 0.0,
     seed: int = 0,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Split:

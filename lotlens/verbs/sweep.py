@@ -12,7 +12,7 @@ from lotlens.errors import InputError, LotlensError, MissingExtra, OutputError
 from lotlens.files import check_writable
 from lotlens.judge.compare import compare_all
 from lotlens.locks import hold
-from lotlens.recipes.loading import parse_recipe
+from lotlens.recipes.loading import Overrides, parse_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Split, Watcher
 from lotlens.report.sweep_plot import draw_sweep
@@ -39,10 +39,10 @@ from lotlens.verbs.train import begin_training, complete_training
 
 def run_sweep(
     data: Path | str,
-    vary: Sequence[str],
+    vary: str | Sequence[str],
     recipe: str | Path | Recipe | None = None,
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     num_seeds: int = 3,
     out: Path | str | None = None,
     split_path: Path | str | None = None,
@@ -55,11 +55,9 @@ def run_sweep(
     and goes on with one that was stopped. Written besides: split.csv, runs.csv, summary.csv,
     comparisons.csv, sweep.svg, and with MLflow mlflow.db.
 
-    The name is not that of the command, since `lotlens.sweep` is the room of grids and tables.
-
     Args:
         data: labelled photos, in any form that `open_lot` knows.
-        vary: "optimiser=adam,nadam" and the like (see `grid.build_grid`).
+        vary: "optimiser=adam,nadam" and the like, one or several (see `grid.build_grid`).
         recipe: what is varied: a name, a YAML file or a Recipe; "standard" if None.
         overrides: "stages.1.lr=3e-4" and the like, for every run.
         num_seeds: runs of each variant, with the recipe's seed and those after it.

@@ -17,12 +17,13 @@ from lotlens.deliver.own_data import OwnData
 from lotlens.errors import BundleError, InputError, LotlensError, OutputError, Stopped
 from lotlens.extras import import_vision
 from lotlens.files import check_writable, explain
-from lotlens.recipes.loading import resolve_recipe
+from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Begun, Split, Tell, Watcher
 from lotlens.report.language import ENGLISH, Language, load_language
 from lotlens.report.run_report import report_own
 from lotlens.run import RunFolder
+from lotlens.texts import describe
 from lotlens.training.begin import begin_run, find_split, resume_recipe
 from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
@@ -75,12 +76,17 @@ _NOT_LOOKED = Audit((), {}, {}, frozenset(), {}, {}, {})
 _BETTER = {"quick": "standard", "reference": "standard", "standard": "best"}
 """Built-in recipe -> one that was measurably better (benchmarks/RESULTS.md)."""
 
+    def __repr__(self) -> str:
+        told = f"{self.num_train:,} photos to train on, {self.num_validation:,} held out"
+        minutes = self.num_models * sum(stage.seconds for stage in self.stages) / 60
+        return describe("Plan", f"{self.recipe.name}, {told}, about {minutes:.0f} min")
+
 
 def plan(
     data: Path | str,
     recipe: str | Path | Recipe = "standard",
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     split_path: Path | str | None = None,
     plot: Path | str | None = None,
     tell: Tell | None = None,
@@ -142,7 +148,7 @@ def train(
     data: Path | str,
     recipe: str | Path | Recipe | None = None,
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     out: Path | str | None = None,
     split_path: Path | str | None = None,
     schedules: Mapping[str, Callable[[float], float]] | None = None,
@@ -165,7 +171,7 @@ def train(
         data: labelled photos, in any form that `open_lot` knows.
         recipe: a built-in recipe's name, a YAML file, or a Recipe; "standard" if None. When a
             training goes on it is the run's own, and another one is refused.
-        overrides: "stages.1.lr=3e-4" and the like.
+        overrides: "stages.1.lr=3e-4" and the like, a list of such, or {"stages.1.lr": 3e-4}.
         out: the run folder; None for the next free one in runs/.
         split_path: a split of `lotlens split` or of an earlier run, used as it is; if there is no
             such file, the split is drawn and written there too.
@@ -213,7 +219,7 @@ def _tell_once(watch: Watcher | None, what: str) -> Iterator[None]:
 
 @contextmanager
 def _claim(
-    out: Path | str | None, data: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+    out: Path | str | None, data: Path, recipe: str | Path | Recipe | None, overrides: Overrides
 ) -> Iterator[RunFolder]:
     """The run folder of a training, to which nobody else writes; of several processes the first
     holds it for all.
@@ -236,7 +242,7 @@ def _claim(
 
 
 def _find_finished(
-    run: RunFolder, data: Path, recipe: str | Path | Recipe | None, overrides: Sequence[str]
+    run: RunFolder, data: Path, recipe: str | Path | Recipe | None, overrides: Overrides
 ) -> Model | None:
     """The model of a training that ended in this folder, if one did.
 
@@ -270,7 +276,7 @@ def _find_finished(
 def begin_training(
     data: Path | str | TrainingData,
     recipe: str | Path | Recipe | None,
-    overrides: Sequence[str],
+    overrides: Overrides,
     run: RunFolder,
     split_path: Path | str | None,
     *,

@@ -19,6 +19,7 @@ from lotlens.judge.tta import Trial
 from lotlens.records import Watcher
 from lotlens.report.run_report import write_anew
 from lotlens.run import RunFolder
+from lotlens.texts import describe
 from lotlens.training.settle import answer_views, settle, teach_refusal
 
 
@@ -37,6 +38,11 @@ class ViewChoice:
     before: tuple[str, ...]
     trials: tuple[Trial, ...]
     num_photos: int
+
+    def __repr__(self) -> str:
+        return describe(
+            "ViewChoice", f"{', '.join(self.model.card.views)} on {self.num_photos:,} photos"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, Sampler
 
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
+from lotlens.recipes.schema import Finetune
 from lotlens.records import Catalog, FloatArray, ImageSpec
 from lotlens.vision.augment import PhotoAugmenter
 
@@ -210,6 +211,25 @@ class EpochBatches(Sampler[list[Key]]):
         drawn = np.minimum(np.searchsorted(ends, places, side="right"), self._num_photos - 1)
         first = np.searchsorted(drawn, drawn, side="left")  # `drawn` ascends
         return np.stack([drawn, rows - first], axis=1)
+
+
+def build_augmenters(stage: Finetune, spec: ImageSpec) -> list[PhotoAugmenter]:
+    """One per epoch: the input size may change on the way."""
+    fill = (round(spec.mean[0] * 255), round(spec.mean[1] * 255), round(spec.mean[2] * 255))
+    by_size: dict[tuple[int, int], PhotoAugmenter] = {}
+    result = []
+    for epoch in range(stage.num_epochs):
+        size = size_at(stage, epoch)
+        if size not in by_size:
+            by_size[size] = PhotoAugmenter(stage.augmentation, *size, fill)
+        result.append(by_size[size])
+    return result
+
+
+def size_at(stage: Finetune, epoch: int) -> tuple[int, int]:
+    """(height, width) of photos in an epoch, from 0."""
+    sizes = [(size.height, size.width) for size in stage.sizes for _ in range(size.epochs)]
+    return sizes[min(epoch, len(sizes) - 1)]
 
 
 def derive_seed(*parts: int | str) -> int:

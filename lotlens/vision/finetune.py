@@ -23,10 +23,17 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from lotlens.recipes.schema import MONITORS, Augmentation, Finetune
+from lotlens.recipes.schema import MONITORS, Finetune
 from lotlens.records import ImageSpec
-from lotlens.vision.augment import PhotoAugmenter, mix_batch
-from lotlens.vision.batches import DecodedPhotos, EpochBatches, TrainingPhotos, derive_seed
+from lotlens.vision.augment import mix_batch
+from lotlens.vision.batches import (
+    DecodedPhotos,
+    EpochBatches,
+    TrainingPhotos,
+    build_augmenters,
+    derive_seed,
+    size_at,
+)
 from lotlens.vision.callbacks import (
     Checkpointing,
     Progress,
@@ -190,7 +197,7 @@ class FineTuning(pl.LightningModule):
         labels = torch.cat([labels for _, labels in self._answers])
         self._answers.clear()
         now_s = time.perf_counter()
-        size = _size_at(self._stage, self.current_epoch)
+        size = size_at(self._stage, self.current_epoch)
         values = {
             "train_loss": float(np.mean(self._losses)),
             "validation_accuracy": float((logits.argmax(1) == labels).float().mean()),
@@ -425,25 +432,6 @@ def _build_trainer(
         use_distributed_sampler=False,
         **trainer_options(),
     )
-
-
-def _size_at(stage: Finetune, epoch: int) -> tuple[int, int]:
-    sizes = [(size.height, size.width) for size in stage.sizes for _ in range(size.epochs)]
-    return sizes[min(epoch, len(sizes) - 1)]
-
-
-def build_augmenters(stage: Finetune, spec: ImageSpec) -> list[PhotoAugmenter]:
-    """One per epoch: the input size may change on the way."""
-    fill = (round(spec.mean[0] * 255), round(spec.mean[1] * 255), round(spec.mean[2] * 255))
-    by_size: dict[tuple[int, int], PhotoAugmenter] = {}
-    augmentation: Augmentation = stage.augmentation
-    result = []
-    for epoch in range(stage.num_epochs):
-        size = _size_at(stage, epoch)
-        if size not in by_size:
-            by_size[size] = PhotoAugmenter(augmentation, *size, fill)
-        result.append(by_size[size])
-    return result
 
 
 def _plain_batches(photos: DecodedPhotos, size: int = 32) -> Any:

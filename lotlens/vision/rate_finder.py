@@ -21,9 +21,16 @@ from torch.utils.data import DataLoader
 
 from lotlens.errors import InputError
 from lotlens.recipes.schema import Constant, Finetune
-from lotlens.vision.batches import DecodedPhotos, EpochBatches, Key, TrainingPhotos
+from lotlens.texts import describe
+from lotlens.vision.batches import (
+    DecodedPhotos,
+    EpochBatches,
+    Key,
+    TrainingPhotos,
+    build_augmenters,
+)
 from lotlens.vision.classifier import Classifier
-from lotlens.vision.finetune import FineTuning, build_augmenters, quiet_lightning
+from lotlens.vision.finetune import FineTuning, quiet_lightning
 from lotlens.vision.schedules import write_figure
 
 _DECAY = 0.9
@@ -47,6 +54,9 @@ class RateCurve:
     losses: tuple[float, ...]
     suggestion: float | None
     note: str
+
+    def __repr__(self) -> str:
+        return describe("RateCurve", f"suggests {self.suggestion}; {self.note}")
 
 
 def find_rate(

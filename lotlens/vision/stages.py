@@ -25,9 +25,10 @@ from lotlens.records import OK, Catalog, ImageSpec, Watcher, watch_part
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
-from lotlens.vision.distributed import check_shares, on_first, share_weights
+from lotlens.vision.distributed import check_shares, is_first, on_first, share_weights
 from lotlens.vision.engine import build_engine, tune_process
 from lotlens.vision.probe import fit_probe, report_progress
+from lotlens.vision.sheet import NUM_PHOTOS, draw_sheet, write_sheet
 from lotlens.vision.state import Candidate, State
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def run_stages(
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     log_path: Path | None = None,
+    sheet_path: Path | None = None,
     num_workers: int = 0,
     watch: Watcher | None = None,
 ) -> Trained:
@@ -95,6 +97,7 @@ def run_stages(
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
+        sheet_path: a JPEG of the first photos as training sees them; one that is there stays.
         num_workers: processes that augment photos while fine-tuning (see `fine_tune`).
         watch: told of the work as it goes on.
 
@@ -119,6 +122,8 @@ def run_stages(
     weights = None
     if photo_weights is not None:
         weights = np.array([photo_weights.get(id_, 1.0) for id_ in photos.ids])
+    if sheet_path is not None and is_first() and not sheet_path.is_file():
+        write_sheet(sheet_path, recipe, photos, train.classes, weights)
     if start is not None:
         classifier.load_state_dict(start)
     state = State()
@@ -275,6 +280,26 @@ def find_stage_rate(
         num_steps=num_steps,
         progress=watch_part(watch, "testing rates"),
     )
+
+
+def draw_batch(recipe: Recipe, train: Catalog) -> bytes:
+    """A JPEG of photos as training with a recipe sees them (see `vision.sheet`).
+
+    Args:
+        recipe: whose stages.
+        train: labelled photos; a few are taken from all over them.
+
+    Raises:
+        InputError: the backbone cannot be had, or no photo can be read.
+    """
+    order = np.random.default_rng(recipe.seed).permutation(len(train))
+    # More than a sheet has: some cannot be read, and the rest of a batch is left out.
+    some = tuple(train.photos[row] for row in order[: 2 * NUM_PHOTOS])
+    few = Catalog(some, train.classes)
+    classifier = build_classifier(recipe.backbone, len(train.classes), seed=recipe.seed)
+    photos = decode_photos(few, recipe.image.spec(*input_mean_std(classifier.backbone)))
+    _check_readable(few, photos, "training", every_class=False)
+    return draw_sheet(recipe, photos, train.classes)
 
 
 def _open_training(

@@ -38,6 +38,62 @@ def test_built_in_recipes_are_valid_and_named_after_their_file(name):
     assert parse_recipe(recipe.to_dict()) == recipe
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["image.height=96", "stages.1.lr=3e-4", "stages.1.optimiser=sgd", "views=[closer]"],
+        {"image.height": 96, "stages.1": {"lr": 3e-4, "optimiser": "sgd"}, "views": ["closer"]},
+        {
+            "image": {"height": 96},
+            "stages": {1: {"lr": 3e-4, "optimiser.name": "sgd"}},
+            "views": ("closer",),
+        },
+    ],
+)
+def test_overrides_are_texts_or_a_mapping(overrides):
+    changed = copy.deepcopy(overrides)
+    changed = {**changed, "stages.1.sizes": [SIZE]} if isinstance(changed, dict) else changed
+    texts = [] if isinstance(changed, dict) else [f"stages.1.sizes=[{SIZE}]"]
+    recipe = load_recipe("demo", changed if isinstance(changed, dict) else [*changed, *texts])
+    assert (recipe.image.height, recipe.image.width) == (96, 160)
+    assert (recipe.stages[1].lr, recipe.stages[1].optimiser.name) == (3e-4, "sgd")
+    assert recipe.stages[1].ema == 0.95
+    assert recipe.views == ("closer",)
+
+
+SIZE = {"height": 96, "width": 160, "epochs": 4}
+
+
+def test_one_override_is_no_list_of_letters():
+    assert load_recipe("quick", "seed=1").seed == 1
+    assert load_recipe("quick", {"seed": 1}) == load_recipe("quick", "seed=1")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("quick", "seed")
+    assert len(caught.value.mistakes) == 1
+
+
+def test_mistakes_in_a_mapping_are_told_in_its_words():
+    wanted = {"sed": 1, "image": {"heigth": 96}, "stages": {7: {"lr": 1}}, "name.x": 2}
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("quick", wanted)
+    told = str(caught.value)
+    assert "did you mean 'seed'" in told
+    assert "did you mean 'height'" in told
+    assert "overrides stages.7.lr: stages has items 0 to 0, not '7'" in told
+    assert "overrides name.x: name is a single value, it has no 'x'" in told
+    assert "--set" not in told
+    with pytest.raises(RecipeError, match="is no text"):
+        load_recipe("quick", [("seed", 1)])
+
+
+def test_a_mapping_is_left_as_it_is():
+    views = ["closer"]
+    assert load_recipe("quick", {"views": views}).views == ("closer",)
+    given = {"stages": {0: {"penalties": [0.3]}}, "views": views}
+    load_recipe("quick", given)
+    assert given == {"stages": {0: {"penalties": [0.3]}}, "views": ["closer"]}
+
+
 def test_quick_probes_and_standard_fine_tunes():
     assert [type(stage) for stage in load_recipe("quick").stages] == [Probe]
     assert [type(stage) for stage in load_recipe("standard").stages] == [Probe, Finetune]

@@ -59,6 +59,10 @@ def test_what_yaml_writes_in_one_line_is_parted_again(values):
     assert [yaml.safe_load(text) for text in part_values(",".join(texts))] == values
 
 
+def test_one_varied_key_is_no_list_of_letters():
+    assert build_grid("views=[],[mirror]", "quick") == build_grid(["views=[],[mirror]"], "quick")
+
+
 def test_the_grid_is_the_product_and_the_last_key_changes_fastest():
     grid = build_grid(["optimiser=adam,nadam", "stages.1.lr=1e-4,3e-4"], "standard", ["seed=4"])
     assert grid.keys == ("optimiser", "stages.1.lr")

@@ -43,6 +43,7 @@ def test_a_run_holds_all_that_the_docs_promise(trained, spoilt_lot, tmp_path):
     assert again.card.metrics == trained.card.metrics
     names = {path.name for path in again.run.path.iterdir()}
     assert names == {
+        "batch.jpg",
         "card.json",
         "familiarity.npz",
         "findings.csv",
