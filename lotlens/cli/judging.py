@@ -65,7 +65,7 @@ def evaluate(
             " its results makes them too good[/bold]",
             soft_wrap=True,
         )
-    OUT.print(f"\nreport  {escape(report or run / 'report.html')}")
+    OUT.print(f"\nreport  {escape(evaluation.report_path)}")
 
 
 def compare(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -76,6 +77,7 @@ class Evaluation:
         times_opened: how often this run's locked part was judged on, this time included; 0 for
             other photos.
         left_out: why photos were not judged, as they were learnt -> how many.
+        report_path: the page that was written of it, if one was.
     """
 
     about: str
@@ -86,6 +88,7 @@ class Evaluation:
     synthetic: bool
     times_opened: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
+    report_path: Path | None = None
 
     @property
     def accuracy(self) -> Metric:

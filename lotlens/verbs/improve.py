@@ -375,6 +375,7 @@ def _begin(
             known,
             own.decisions,
             num_test,
+            found.sizes,
         )
         write_plan(folder, plan)
     extras = Extras(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import lotlens.report
 import lotlens.web
+from lotlens.audit.checks import CHECKS
 from lotlens.errors import InputError
 from lotlens.improve.doubts import REASONS
 from lotlens.report.language import ENGLISH, LANGUAGES, THIN, load_language
@@ -18,13 +19,17 @@ from lotlens.report.templates import build_environment
 
 ROOMS = [Path(room.__file__).parent for room in (lotlens.report, lotlens.web)]
 OTHERS = [code for code in LANGUAGES if code != "en"]
-LATIN = r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|lotlens( review)?"
+LATIN = (
+    r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|lotlens( review)?|log loss"
+    r"|\.csv"
+)
 NO_BREAK = "\u00a0"
 
 
 def find_sentences():
     """English sentence -> its plural or None, of all templates, modules and scripts."""
-    found = dict.fromkeys([*REASONS, *REASONS.values()])  # which the review page names
+    # What the review page and the findings name.
+    found = dict.fromkeys([*REASONS, *REASONS.values(), *(c.meaning for c in CHECKS.values())])
     environment = build_environment(ENGLISH)
     for path in list_files("*.jinja"):
         for _, function, message in environment.extract_translations(path.read_text("utf-8")):
@@ -92,17 +97,17 @@ def test_russian_is_in_cyrillic():
 @pytest.mark.parametrize(
     ("num", "form"),
     [
-        (0, "классов"),
-        (1, "класс"),
-        (2, "класса"),
-        (4, "класса"),
-        (5, "классов"),
-        (11, "классов"),
-        (12, "классов"),
-        (21, "класс"),
-        (22, "класса"),
-        (111, "классов"),
-        (1001, "класс"),
+        (0, "моделей"),
+        (1, "модель"),
+        (2, "модели"),
+        (4, "модели"),
+        (5, "моделей"),
+        (11, "моделей"),
+        (12, "моделей"),
+        (21, "модель"),
+        (22, "модели"),
+        (111, "моделей"),
+        (1001, "модель"),
     ],
 )
 def test_russian_counts_in_three_forms(num, form):
