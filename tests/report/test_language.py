@@ -165,8 +165,8 @@ SAYING = {
 GROWING = {"It is nearly one colour: all of it is within 7 grey levels", "Class 7 has 7,"}
 COMPOSED = {  # of parts that are sentences themselves -> one with its parts
     "7 77.": "It is the same file as a.jpg, in test.",
-    "The 7 7.": "The class 0 (Niva) has only one photo, so it is trained on but cannot be validated:"
-    " add photos of another car or leave the class out.",
+    "The 7 7.": "The class 0 (Niva) has only one photo, so it is trained on but cannot be"
+    " validated: add photos of another car or leave the class out.",
     "It is only 7.": "It is only 30 x 40 pixels.",
     "Its longer side is 7 times the shorter (7).": "Its longer side is 7.5 times the shorter (10 x"
     " 75 pixels).",
