@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,14 @@ class RunFolder:
     @property
     def metrics_path(self) -> Path:
         return self.path / "metrics.json"
+
+    def report_of(self, name: str) -> Path:
+        """The report of other photos than the run's own validation part, which stands beside it."""
+        return self.path / f"report-{plain_name(name)}.html"
+
+    def metrics_of(self, name: str) -> Path:
+        """The figures of that report."""
+        return self.path / f"metrics-{plain_name(name)}.json"
 
     @property
     def findings_path(self) -> Path:
@@ -495,8 +503,17 @@ class RunFolder:
         text = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False)
         write_text_atomically(self.recipe_path, text)
 
-    def write_metrics(self, values: Mapping[str, Any]) -> None:
-        self._write_json(self.metrics_path, values)
+    def write_metrics(self, values: Mapping[str, Any], path: Path | None = None) -> None:
+        """Write figures; without a path as those of the run's own validation part."""
+        self._write_json(path or self.metrics_path, values)
+
+    def read_findings(self) -> list[dict[str, str]]:
+        """The rows of findings.csv; none if nothing was found, or there is no such file.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        return self._read_table(self.findings_path)
 
     def read_timing(self) -> dict[str, float]:
         """Seconds of training so far, zero if not known.
@@ -510,9 +527,21 @@ class RunFolder:
                 for key in ("wall_s", "cpu_s")
             }
 
+    def read_end(self) -> date | None:
+        """On which day the training ended or was stopped last; None if that is not known.
+
+        Raises:
+            BundleError: timing.json is damaged.
+        """
+        stored = self._read_json(self.timing_path) if self.timing_path.is_file() else {}
+        with _blame(self.timing_path):
+            if "ended" not in stored:
+                return None
+            return date.fromisoformat(read_text(stored["ended"])[:10])
+
     @contextmanager
     def keep_time(self) -> Iterator[None]:
-        """Add what happens inside to the training's seconds, however it ends."""
+        """Add what happens inside to the training's seconds, however it ends, and note the day."""
         before = self.read_timing()
         wall_s, cpu_s = time.perf_counter(), _cpu_s()
         try:
@@ -521,6 +550,7 @@ class RunFolder:
             spent = {
                 "wall_s": before["wall_s"] + time.perf_counter() - wall_s,
                 "cpu_s": before["cpu_s"] + _cpu_s() - cpu_s,
+                "ended": datetime.now().astimezone().isoformat(timespec="seconds"),
             }
             # On a full disk, what ended the training is what must be heard of.
             with suppress(OutputError):
@@ -652,6 +682,7 @@ _SOURCE_READERS: Mapping[str, Callable[[Any], Any]] = {
     "data": read_name,
     "lotlens_version": read_text,
     "photos": _read_counts,
+    "sizes": _read_counts,
     "test": read_count,
 }
 

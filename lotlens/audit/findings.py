@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -322,6 +323,32 @@ def write_findings(path: Path, audit: Audit) -> None:
             for finding in audit.findings
         ),
     )
+
+
+def restore_findings(rows: Sequence[Mapping[str, str]]) -> tuple[Finding, ...]:
+    """Findings of rows that `write_findings` wrote; scores as they stand there.
+
+    Rows of before, or of a newer lotlens, may lack a column: what is told by it is left out.
+    """
+    return tuple(
+        Finding(
+            row.get("Id", ""),
+            row.get("Check", ""),
+            _read_score(row.get("Score", "")),
+            tuple(filter(None, row.get("Related", "").split("\n"))),
+            row.get("Sentence", ""),
+            "test" if row.get("Part") == "test" else "train",
+        )
+        for row in rows
+    )
+
+
+def _read_score(cell: str) -> float:
+    try:
+        score = float(cell)
+    except ValueError:
+        return 0.0
+    return min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0
 
 
 def find_unreadable(status: Mapping[str, str]) -> tuple[Finding, ...]:

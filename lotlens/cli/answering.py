@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lotlens.cli.options import Json, Run
+from lotlens.cli.options import Json, Lang, Run
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -52,6 +52,11 @@ def predict(
     details: Annotated[
         Path | None, typer.Option(help="Also a CSV with all that is known of each answer.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Also an HTML page with the photos, those to check by hand first."),
+    ] = None,
+    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
     """Answer for photos: a table for people, or a submission; the same command goes on."""
@@ -68,6 +73,8 @@ def predict(
             form=form,  # type: ignore[arg-type]  # the verb says which there are
             fill=fill,
             details=details,
+            page=page,
+            lang=lang,
             keep=rows.extend if as_json else None,
             tell=heard,
             watch=watch,
@@ -89,6 +96,8 @@ def predict(
         )
     else:
         _print_written(written, has_details=details is not None)
+        if page is not None:
+            OUT.say(f"page: {page}")
 
 
 _TOLD = {

@@ -61,7 +61,7 @@ def evaluate(
             lang=lang,
             watch=watch,
         )
-    page = report or run / "report.html"
+    page = evaluation.report_path
     if as_json:
         print_json(evaluation.to_dict())
     else:

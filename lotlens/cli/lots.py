@@ -9,7 +9,7 @@ import typer
 
 import lotlens
 from lotlens.cli.judging import print_evaluation
-from lotlens.cli.options import Data, Json, Open, Overrides, Recipe
+from lotlens.cli.options import Data, Json, Lang, Open, Overrides, Recipe
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -104,13 +104,19 @@ def audit(
         bool, typer.Option("--strict", help="Exit with code 1 if there are errors.")
     ] = False,
     open_: Open = False,
+    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
     """Check photos and labels: broken files, copies, leaks, wrong labels, odd pictures."""
     heard = Heard(quiet=as_json)
     with show_progress(quiet=as_json) as watch:
         found = lotlens.run_audit(
-            data, recipe, overrides=overrides or (), out=out, tell=heard, watch=watch
+            *(data, recipe),
+            overrides=overrides or (),
+            out=out,
+            lang=lang,
+            tell=heard,
+            watch=watch,
         )
     if as_json:
         print_json({**found.to_dict(), **heard.to_dict()})

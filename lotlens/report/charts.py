@@ -92,7 +92,7 @@ def draw_curve(
 def draw_reliability(bins: Sequence[ReliabilityBin], language: Language) -> bytes:
     """How often answers of about one probability are right, and how many there are.
 
-    Points on the dashed line keep what they promise; below it the model is too sure. The upright
+    Points on the dashed line keep what they promise; below it the model is too sure. The vertical
     lines are 95 % intervals.
     """
     with draw_figure(4.8, 4.3) as (figure, buffer):
@@ -108,7 +108,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], language: Language) -> byte
             stated, right, yerr=gaps, color=BLUE, fmt="o", markersize=5, linewidth=1.4, capsize=2.5
         )
         above.set_ylim(-0.02, 1.02)
-        above.set_ylabel(language.say("share right"))
+        above.set_ylabel(language.say("share correct"))
         above.yaxis.set_major_formatter(lambda y, _: language.percent(y))
         _dress(above)
         below.bar(
@@ -157,7 +157,7 @@ def draw_refusals(
         lows = [point.accuracy.low for point in shown if point.share >= _LEAST_SHARE]
         axes.set_ylim(max(0.0, min(lows, default=0.0) - 0.02), 1.005)
         axes.set_xlabel(language.say("share of photos answered"))
-        axes.set_ylabel(language.say("share right"))
+        axes.set_ylabel(language.say("share correct"))
         axes.xaxis.set_major_formatter(lambda x, _: language.percent(x))
         axes.yaxis.set_major_formatter(lambda y, _: language.percent(y))
         _dress(axes)

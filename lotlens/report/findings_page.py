@@ -7,7 +7,7 @@ counted.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -18,6 +18,7 @@ from lotlens.audit.findings import Audit
 from lotlens.files import write_text_atomically
 from lotlens.photos.archives import PhotoReader
 from lotlens.records import Catalog, Finding, Lot
+from lotlens.report.language import ENGLISH, Language, mark
 from lotlens.report.pictures import read_thumbnail
 from lotlens.report.templates import render_page
 from lotlens.texts import show
@@ -32,9 +33,9 @@ _MOST_CLASSES = 100
 _MOST_SIZES = 10
 
 ACTIONS: Mapping[Action, str] = {
-    "drop": "are left out",
-    "group": "are kept on one side of every split",
-    "keep": "are kept",
+    "drop": mark("are left out"),
+    "group": mark("are kept on one side of every split"),
+    "keep": mark("are kept"),
 }
 
 
@@ -79,7 +80,9 @@ class _Section:
     examples: Sequence[_Example]
 
 
-def write_findings_page(path: Path, audit: Audit, lot: Lot, *, synthetic: bool) -> None:
+def write_findings_page(
+    path: Path, audit: Audit, lot: Lot, *, synthetic: bool, language: Language = ENGLISH
+) -> None:
     """Write what an audit found as one HTML file, whole or not at all.
 
     The page stays near 10 MB for any lot: of each check at most 40 findings are shown, and all in
@@ -90,6 +93,7 @@ def write_findings_page(path: Path, audit: Audit, lot: Lot, *, synthetic: bool) 
         audit: of `lot`.
         lot: where the photos lie.
         synthetic: whether the photos were drawn; the page then says so at its top.
+        language: what it is written in.
 
     Raises:
         OutputError: the file cannot be written.
@@ -99,7 +103,9 @@ def write_findings_page(path: Path, audit: Audit, lot: Lot, *, synthetic: bool) 
         groups[finding.check].append(finding)
     examples = _illustrate(groups, lot)
     sections = [
-        _Section(CHECKS[name], ACTIONS[audit.actions[name]], len(group), examples[name])
+        _Section(
+            CHECKS[name], language.say(ACTIONS[audit.actions[name]]), len(group), examples[name]
+        )
         for name, group in groups.items()
     ]
     # The smallest first: they are the hardest to learn.
@@ -107,17 +113,20 @@ def write_findings_page(path: Path, audit: Audit, lot: Lot, *, synthetic: bool) 
         ((car, audit.class_counts.get(car.label, 0)) for car in lot.train.classes),
         key=lambda item: item[1],
     )
+    names = Counter(car.name for car, _ in classes)
     sizes = sorted(audit.sizes.items(), key=lambda item: (-item[1], item[0]))
     by_area = sorted(audit.sizes, key=lambda size: (size[0] * size[1], size))
     page = render_page(
         "findings.html.jinja",
-        title=f"Audit of {lot.source.absolute().name or lot.source}",
+        language=language,
+        title=language.say("Audit of %(data)s", data=lot.source.absolute().name or str(lot.source)),
         synthetic=synthetic,
-        verdict=_conclude(audit, sections),
+        verdict=_conclude(audit, sections, language),
         audit=audit,
         num_classes=len(classes),
         num_groups=len(set(audit.groups.values())),
         sections=sections,
+        shared_names={name for name, count in names.items() if count > 1},
         classes=classes[:_MOST_CLASSES],
         largest_class=max((count for _, count in classes), default=0),
         sizes=sizes[:_MOST_SIZES],
@@ -129,15 +138,20 @@ def write_findings_page(path: Path, audit: Audit, lot: Lot, *, synthetic: bool) 
     write_text_atomically(path, show(page))
 
 
-def _conclude(audit: Audit, sections: Sequence[_Section]) -> str:
+def _conclude(audit: Audit, sections: Sequence[_Section], language: Language) -> str:
     if not audit.num_errors:
-        return "Nothing here makes figures wrong."
-    kinds = ", ".join(
-        f"{section.check.name} ({section.count:,})"
+        return language.say("Nothing here makes figures wrong.")
+    is_english = language.code == ENGLISH.code
+    kinds = (", " if is_english else "; ").join(
+        f"{section.check.name if is_english else language.say(section.check.meaning)}"
+        f" ({language.whole(section.count)})"
         for section in sections
         if section.check.severity == "error"
     )
-    return f"{audit.num_errors:,} {'error' if audit.num_errors == 1 else 'errors'}: {kinds}."
+    told = language.translate_many(
+        "%(num)s error: %(kinds)s.", "%(num)s errors: %(kinds)s.", audit.num_errors
+    )
+    return told % {"num": language.whole(audit.num_errors), "kinds": kinds}
 
 
 def _illustrate(groups: Mapping[str, Sequence[Finding]], lot: Lot) -> dict[str, list[_Example]]:

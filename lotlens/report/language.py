@@ -3,12 +3,18 @@
 English sentences are the keys. Each further language is a YAML file beside this module: English
 sentence -> its translation, or a list of forms for sentences that count something. A test holds
 the files to what the templates and modules of this room say, and to those of `lotlens.web`.
+
+What other rooms say in English, of findings, files and verdicts, comes with its values filled in,
+some of it out of files of before. A second YAML file has the templates of such sentences: one that
+fits is taken apart and put together again in the other language (see `Language.reword`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -21,6 +27,12 @@ from lotlens.errors import InputError
 THIN, NO_BREAK = "\u202f", "\u00a0"
 
 Texts = Mapping[str, str | Sequence[str]]
+Rewordings = Sequence[tuple[re.Pattern[str], str]]
+
+_MOST_REWORDED = 700
+"""Letters of a sentence that is taken apart: a longer one holds an endless name."""
+_DEEPEST = 4
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
 
 
 def mark(text: str) -> str:
@@ -58,6 +70,8 @@ class Language:
         group: what stands between thousands.
         quotes: before and after a name.
         texts: English sentence -> translation or forms; empty for English.
+        months: as they stand in a date.
+        rewordings: of what other rooms say in English, see `reword`.
     """
 
     code: str
@@ -65,6 +79,8 @@ class Language:
     group: str
     quotes: tuple[str, str]
     texts: Texts = field(default_factory=dict, repr=False)
+    months: Sequence[str] = ()
+    rewordings: Rewordings = field(default=(), repr=False)
 
     def say(self, text: str, **values: Any) -> str:
         """A sentence in this language, with `values` put in at %(name)s; "%%" stands for "%"."""
@@ -79,6 +95,50 @@ class Language:
         """The form of a sentence that fits `num`: `one` and `many` are the English forms."""
         forms = self.texts.get(one, (one, many))
         return _bind(forms if isinstance(forms, str) else forms[_FORMS[self.code](num)])
+
+    def reword(self, sentence: str, depth: int = 0) -> str | None:
+        """A whole English sentence with its values in this language; None if it is not known.
+
+        Values stay as they are, but that those whose name begins with "n_" are written as numbers
+        are here, and those with "say_" are sentences themselves.
+        """
+        if self.code == ENGLISH.code:
+            return sentence
+        if len(sentence) > _MOST_REWORDED or depth > _DEEPEST:
+            return None
+        for pattern, own in self.rewordings:
+            found = pattern.fullmatch(sentence)
+            if found is None:
+                continue
+            values = {}
+            for name, value in found.groupdict().items():
+                if name.startswith("n_"):
+                    values[name] = self._rewrite_number(value)
+                elif name.startswith("say_"):
+                    values[name] = self.reword(value, depth + 1) or value
+                else:
+                    values[name] = value
+            return _bind(own) % values
+        return None
+
+    def _rewrite_number(self, text: str) -> str:
+        if "," in text:
+            return self.whole(int(text.replace(",", "")))
+        return text.replace(".", self.decimal)
+
+    def day(self, day: date) -> str:
+        """A day: "28 Nov 2026"."""
+        return f"{day.day} {self.months[day.month - 1]} {day.year}".replace(" ", NO_BREAK)
+
+    def duration(self, seconds: float) -> str:
+        """A time in the two units that matter: "45 s", "12 min", "2 h 5 min"."""
+        if seconds < 59.5:
+            return self.say("%(num)s s", num=max(1, round(seconds)))
+        minutes = round(seconds / 60)
+        if minutes < 60:
+            return self.say("%(num)s min", num=minutes)
+        hours, minutes = divmod(minutes, 60)
+        return self.say("%(hours)s h %(minutes)s min", hours=self.whole(hours), minutes=minutes)
 
     def whole(self, num: int) -> str:
         """A count, thousands apart (from 10,000 on in languages that do so with a space)."""
@@ -107,7 +167,7 @@ class Language:
         return name.join(self.quotes)
 
 
-ENGLISH = Language("en", ".", ",", ("\u201c", "\u201d"))
+ENGLISH = Language("en", ".", ",", ("\u201c", "\u201d"), months=_MONTHS.split())
 LANGUAGES = ("en", "ru")
 """Codes of the languages that reports and pages can be written in."""
 
@@ -125,10 +185,34 @@ def load_language(code: str) -> Language:
         )
     if code == ENGLISH.code:
         return ENGLISH
-    file = resources.files("lotlens.report").joinpath(f"{code}.yaml")
-    values = yaml.safe_load(file.read_text("utf-8"))
-    before, after = values["quotes"]
-    return Language(code, values["decimal"], values["group"], (before, after), values["texts"])
+    values, sentences = (_read(f"{code}{part}.yaml") for part in ("", "-sentences"))
+    return Language(
+        code,
+        values["decimal"],
+        values["group"],
+        tuple(values["quotes"]),
+        values["texts"],
+        values["months"].split(),
+        [(_compile(english), own) for english, own in sentences.items()],
+    )
+
+
+def _read(name: str) -> dict[str, Any]:
+    """A YAML file of this room."""
+    text = resources.files("lotlens.report").joinpath(name).read_text("utf-8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
+def _compile(english: str) -> re.Pattern[str]:
+    """What fits a template: %(name)s stands for any text, %(n_name)s for a number."""
+    parts = re.split(r"%\((\w+)\)s", english)
+    texts = [re.escape(part.replace("%%", "%")) for part in parts[::2]]
+    fields = [
+        rf"(?P<{name}>-?\d[\d,]*(?:\.\d+)?)" if name.startswith("n_") else rf"(?P<{name}>.+?)"
+        for name in parts[1::2]
+    ]
+    return re.compile("".join(a + b for a, b in zip(texts, [*fields, ""], strict=True)), re.DOTALL)
 
 
 def install(language: Language, environment: Environment) -> None:

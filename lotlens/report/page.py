@@ -7,9 +7,10 @@ photo ids are strangers' text: always escaped, and cut where they are endless.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +28,37 @@ from lotlens.judge.metrics import (
     UNANSWERED,
     ClassScore,
 )
-from lotlens.records import Catalog, Finding, HeatMaps, Metric, ModelCard
+from lotlens.records import Catalog, Finding, FloatArray, HeatMaps, Lot, Metric, ModelCard
+from lotlens.report.advising import suggest_commands
 from lotlens.report.charts import draw_curve, draw_refusals, draw_reliability
 from lotlens.report.language import ENGLISH, Language, mark
+from lotlens.report.odd import show_odd
 from lotlens.report.pictures import Album
 from lotlens.report.showing import Showing, lay_out_matrix
 from lotlens.report.templates import make_svg_uri, render_page
 from lotlens.texts import show
 
 _MOST_CLASS_ROWS = 40
-_MOST_FINDINGS = 20
 _MOST_UNREADABLE = 50
 _MOST_DOUBTED = 8
-_MOST_PAIRS = 6
+MOST_PAIRS = 6
+"""Confusions that a report shows."""
 # As text a picture takes a third more; with all else the file stays under 15 MB.
 _MOST_PICTURE_BYTES = 9_000_000
 
 _FIGURES = {
     STRICT_ACCURACY: (
         mark("accuracy, unanswered as wrong"),
-        mark("share right when a photo without an answer counts as wrong"),
+        mark("share correct if a photo without an answer counts as wrong"),
     ),
     UNANSWERED: (mark("unanswered"), mark("share of photos that could not be read")),
     TOP_2: (
         mark("top-2 accuracy"),
-        mark("share whose truth is the likeliest class or the second"),
+        mark("share whose true class is the first or the second guess"),
     ),
     BALANCED: (
         mark("balanced accuracy"),
-        mark("mean share recognised, every class weighing the same"),
+        mark("mean share recognised, all classes counted equally"),
     ),
     BRIER: (
         mark("Brier score"),
@@ -63,15 +66,15 @@ _FIGURES = {
     ),
     MACRO_F1: (
         mark("macro F1"),
-        mark("precision and recall in one, every class weighing the same; 1 is perfect"),
+        mark("precision and recall in one, all classes counted equally; 1 is perfect"),
     ),
     LOG_LOSS: (
         mark("log loss"),
-        mark("how little the truth was expected, in nats; 0 is perfect, lower is better"),
+        mark("the price of confident mistakes, in nats; 0 is perfect, lower is better"),
     ),
     CALIBRATION_ERROR: (
         mark("calibration error"),
-        mark("how far stated probabilities are from the share that is right"),
+        mark("how far the stated probabilities are from the share that is correct"),
     ),
 }
 _SHARES = {STRICT_ACCURACY, UNANSWERED, TOP_2, BALANCED, CALIBRATION_ERROR}
@@ -100,24 +103,47 @@ _CURVES = (("accuracy", mark("Accuracy")), ("loss", mark("Loss")))
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a model came to be, as far as its run folder tells.
+
+    Attributes:
+        run_path: the folder, as it was named.
+        data_path: what it was trained on.
+        ended: the day of the training.
+        wall_s: how long it took; 0 if that is not known.
+        sizes: (width, height) -> photos, of some of the photos.
+    """
+
+    run_path: Path
+    data_path: Path | None = None
+    ended: date | None = None
+    wall_s: float = 0.0
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Background:
     """What a report tells beside the figures.
 
     Attributes:
         catalog: where the photos lie; one that is not there, or cannot be read, is said to be so.
         heat_maps: photo id -> where the model looked, for some of the worst errors.
+        features: photo id -> what the network makes of it, [F], to find photos that look alike.
         history: one row per look at validation, numbers or their text; columns whose name holds
             "loss" or "accuracy" are drawn. Empty for a model without epochs.
         findings: what is odd with the photos.
-        sizes: (width, height) -> photos, if that is known.
+        lot: where the photos lie that findings tell of; None for those of the catalog.
+        origin: how the model came to be, if that is known.
         synthetic: whether the photos judged were drawn; the report then says so at its top.
     """
 
     catalog: Catalog = field(default_factory=lambda: Catalog((), ()))
     heat_maps: Mapping[str, HeatMaps] = field(default_factory=dict)
+    features: Mapping[str, FloatArray] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     findings: Sequence[Finding] = ()
-    sizes: Mapping[tuple[int, int], int] | None = None
+    lot: Lot | None = None
+    origin: Origin | None = None
     synthetic: bool = False
 
 
@@ -140,7 +166,7 @@ def write_report(
         subject: what was judged.
         judged: all figures.
         background: photos, history and findings.
-        language: what it is written in. Reasons and findings stay in English.
+        language: what it is written in.
 
     Raises:
         OutputError: the file cannot be written.
@@ -153,11 +179,17 @@ def write_report(
         card=judged.card,
         synthetic=background.synthetic or judged.card.synthetic,
         trained_on_synthetic=judged.card.synthetic,
+        origin=_describe_origin(judged.card, background.origin, language),
         **_fill_figures(judged, language),
         **_fill_pictures(judged, background),
         **_fill_training(judged, background, language),
-        findings=_group_findings(background.findings),
+        advice=[
+            (item, suggest_commands(item, subject, background.origin, language))
+            for item in judged.advice
+        ],
+        findings=show_odd(background.findings, background.lot, background.catalog),
         facts=_list_facts(judged.card, language),
+        details=_list_details(judged.card, language),
     )
     # Names in it could turn the direction of what follows; the page itself has no such signs.
     write_text_atomically(path, show(page))
@@ -169,6 +201,7 @@ def _fill_figures(judged: Judged, language: Language) -> dict[str, Any]:
     ranked = _rank_scores(judged.class_scores)
     num_judged = int(judged.confusions.sum())
     picked = judged.picked_refusals
+    names = Counter(score.car.name for score in judged.class_scores)
     return {
         "accuracy": by_name.get(ACCURACY),
         "num_judged": num_judged,
@@ -178,7 +211,7 @@ def _fill_figures(judged: Judged, language: Language) -> dict[str, Any]:
         "main_scores": ranked[:_MOST_CLASS_ROWS],
         "more_scores": ranked[_MOST_CLASS_ROWS:],
         "num_classes": len(judged.class_scores),
-        "advice": judged.advice,
+        "shared_names": {name for name, count in names.items() if count > 1},
         "most_doubted": _MOST_DOUBTED,
         "reliability": [
             (one, make_svg_uri(draw_reliability(one.bins, language))) for one in judged.reliability
@@ -198,15 +231,18 @@ def _fill_figures(judged: Judged, language: Language) -> dict[str, Any]:
 def _fill_pictures(judged: Judged, background: Background) -> dict[str, Any]:
     """What the page shows of the photos, drawn in the order of its importance."""
     with Album(background.catalog, most_bytes=_MOST_PICTURE_BYTES) as album:
-        show = Showing(album, judged.answers, judged.card, background.heat_maps)
+        show = Showing(
+            album, judged.answers, judged.card, background.heat_maps, background.features
+        )
         errors = [show.show_error(error) for error in judged.errors]
-        pairs = [show.show_pair(pair) for pair in judged.pairs[:_MOST_PAIRS]]
+        pairs = [show.show_pair(pair) for pair in judged.pairs[:MOST_PAIRS]]
         matrix = lay_out_matrix(judged.class_scores, judged.confusions)
         cells = show.fill_cells(judged.class_scores, matrix.positions, judged.confusions)
     num_wrong = int(judged.confusions.sum() - judged.confusions.trace())
     return {
         "errors": errors,
         "has_heat": any(error.said_heat for error in errors),
+        "has_features": bool(background.features),
         "pairs": pairs,
         "matrix": matrix,
         "cells": cells,
@@ -229,7 +265,7 @@ def _fill_training(judged: Judged, background: Background, language: Language) -
         "curves": _draw_curves(background.history, language, stages),
         "num_training": sum(counts.values()),
         "training_extremes": _find_extremes(learnt),
-        "sizes": _describe_sizes(background.sizes or {}),
+        "sizes": _describe_sizes(background.origin.sizes if background.origin else {}),
     }
 
 
@@ -281,14 +317,20 @@ def _describe_sizes(sizes: Mapping[tuple[int, int], int]) -> list[str]:
     return [f"{width} × {height}" for width, height in (by_area[0], by_area[-1], commonest)]
 
 
-def _group_findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    by_check: dict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        by_check[finding.check].append(finding)
-    return [
-        {"check": check, "count": len(group), "shown": group[:_MOST_FINDINGS]}
-        for check, group in sorted(by_check.items(), key=lambda item: (-len(item[1]), item[0]))
-    ]
+def _describe_origin(card: ModelCard, origin: Origin | None, language: Language) -> list[str]:
+    """What stands under the title: data, recipe, when and how long the model was trained."""
+    if origin is None:
+        return []
+    told = [origin.data_path.name if origin.data_path else "", str(card.recipe.get("name", ""))]
+    if origin.ended is not None and origin.wall_s:
+        told.append(
+            language.say(
+                "trained on %(day)s in %(time)s",
+                day=language.day(origin.ended),
+                time=language.duration(origin.wall_s),
+            )
+        )
+    return [one for one in told if one]
 
 
 def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
@@ -307,11 +349,21 @@ def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
         ),
         (say("Models that answer together"), str(card.members) if card.members > 1 else ""),
         (say("Views averaged"), ", ".join(views)),
-        (say("Temperature"), language.number(card.temperature, 3)),
-        (say("Fingerprint of training data"), card.fingerprint),
         ("lotlens", card.lotlens_version),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _list_details(card: ModelCard, language: Language) -> list[tuple[str, str]]:
+    """What few will ask for."""
+    say = language.say
+    chosen = language.reword(card.chosen) or card.chosen
+    details = [
+        (say("How the weights were chosen"), chosen),
+        (say("Temperature"), language.number(card.temperature, 3)),
+        (say("Fingerprint of training data"), card.fingerprint),
+    ]
+    return [(name, value) for name, value in details if value]
 
 
 def _draw_curves(

@@ -29,16 +29,21 @@ _HOTTEST = 0.98
 
 
 def read_thumbnail(
-    locator: Locator | None, reader: PhotoReader, size: tuple[int, int] = THUMBNAIL_SIZE
+    locator: Locator | None,
+    reader: PhotoReader,
+    size: tuple[int, int] = THUMBNAIL_SIZE,
+    quality: int = _QUALITY,
 ) -> bytes | None:
     """A photo where it lies, as `draw_thumbnail` draws it; None if it cannot be read."""
     photo = _read(locator, reader, size)
-    return None if photo is None else draw_thumbnail(photo, size)
+    return None if photo is None else draw_thumbnail(photo, size, quality)
 
 
-def draw_thumbnail(photo: Pixels, size: tuple[int, int] = THUMBNAIL_SIZE) -> bytes:
+def draw_thumbnail(
+    photo: Pixels, size: tuple[int, int] = THUMBNAIL_SIZE, quality: int = _QUALITY
+) -> bytes:
     """A photo [H, W, 3] as a JPEG of at most `size` (width, height) pixels, its aspect kept."""
-    return _encode(_shrink(photo, size))
+    return _encode(_shrink(photo, size), quality)
 
 
 def draw_heat(
@@ -138,7 +143,7 @@ def _shrink(photo: Pixels, size: tuple[int, int]) -> Image.Image:
     return image
 
 
-def _encode(image: Image.Image) -> bytes:
+def _encode(image: Image.Image, quality: int = _QUALITY) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

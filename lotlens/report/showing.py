@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.judge.metrics import Answer, ClassScore, ConfusionPair
-from lotlens.records import HeatMaps, ModelCard
+from lotlens.records import FloatArray, HeatMaps, ModelCard
 from lotlens.report.pictures import Album
 
-_LARGE_SIZE = (480, 360)
+_LARGE_SIZE = (720, 540)
+_HEAT_SIZE = (480, 360)
 _MOST_MATRIX_CLASSES = 30
 _MOST_OF_WRONG_CELL, _MOST_OF_RIGHT_CELL = 60, 6
-_MOST_OF_PAIR, _MOST_OF_CLASS = 4, 2
+_MOST_OF_PAIR, _MOST_OF_ERROR = 4, 1
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class _Photo:
 
 @dataclass(frozen=True)
 class _Error:
-    """A wrong answer, where the model looked, and rightly recognised photos of both classes."""
+    """A wrong answer, where the model looked, and recognised photos of both classes."""
 
     answer: Answer
     picture: bytes | None
@@ -42,7 +43,7 @@ class _Error:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A common confusion: its photos, and rightly recognised ones of both classes."""
+    """A common confusion: its photos, and recognised ones of both classes."""
 
     pair: ConfusionPair
     photos: Sequence[_Photo]
@@ -71,10 +72,12 @@ class Showing:
         answers: Sequence[Answer],
         card: ModelCard,
         heat_maps: Mapping[str, HeatMaps],
+        features: Mapping[str, FloatArray],
     ) -> None:
         self._album = album
         self._card = card
         self._heat_maps = heat_maps
+        self._features = features
         self._by_id = {answer.photo_id: answer for answer in answers}
         self._by_cell: dict[tuple[str, str], list[Answer]] = defaultdict(list)
         for answer in answers:
@@ -89,26 +92,27 @@ class Showing:
             if maps is None:
                 return None
             heat = maps.said if which == "said" else maps.truth
-            return self._album.show_heat(answer.photo_id, heat, self._card.image, _LARGE_SIZE)
+            return self._album.show_heat(answer.photo_id, heat, self._card.image, _HEAT_SIZE)
 
         return _Error(
             answer,
             self._album.show(answer.photo_id, _LARGE_SIZE),
             show_heat("said"),
             show_heat("truth"),
-            self._show_class(answer.true.label),
-            self._show_class(answer.predicted.label),
+            self._show_class(answer.true.label, answer.photo_id, _MOST_OF_ERROR),
+            self._show_class(answer.predicted.label, answer.photo_id, _MOST_OF_ERROR),
         )
 
     def show_pair(self, pair: ConfusionPair) -> _Pair:
         known = [self._by_id[id_] for id_ in pair.example_ids if id_ in self._by_id]
         photos = [_Photo(a, self._album.show(a.photo_id)) for a in known[:_MOST_OF_PAIR]]
         num_rows = (len(photos) + 1) // 2
+        near = known[0].photo_id if known else ""
         return _Pair(
             pair,
             photos,
-            self._show_class(pair.true.label, num_rows),
-            self._show_class(pair.predicted.label, num_rows),
+            self._show_class(pair.true.label, near, num_rows),
+            self._show_class(pair.predicted.label, near, num_rows),
         )
 
     def fill_cells(
@@ -139,16 +143,30 @@ class Showing:
                         cell.photos.append(_Photo(answer, self._album.show(answer.photo_id)))
         return [cell for cell, _ in cells if cell.photos]
 
-    def _show_class(self, label: str, most: int = _MOST_OF_CLASS) -> list[_Photo]:
-        """Photos of a class that were recognised most surely; those that cannot be read are not."""
+    def _show_class(self, label: str, near: str, most: int) -> list[_Photo]:
+        """Recognised photos of a class, those that look most like the photo `near` first.
+
+        That is by the network's features; where they are not known, the surest come first. Photos
+        that cannot be read are left out.
+        """
         shown: list[_Photo] = []
-        for answer in self._by_cell.get((label, label), ())[: 3 * most]:
+        for answer in self._rank(self._by_cell.get((label, label), ()), near)[: 3 * most]:
             if len(shown) == most:
                 break
             thumbnail = self._album.show(answer.photo_id)
             if thumbnail is not None:
                 shown.append(_Photo(answer, thumbnail))
         return shown
+
+    def _rank(self, answers: Sequence[Answer], near: str) -> Sequence[Answer]:
+        known = [answer for answer in answers if answer.photo_id in self._features]
+        if near not in self._features or not known:
+            return answers
+        features = np.stack([self._features[answer.photo_id] for answer in known])
+        asked = self._features[near]
+        lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(asked)
+        likeness = features @ asked / np.maximum(lengths, 1e-12)
+        return [known[at] for at in np.argsort(-likeness, kind="stable").tolist()]
 
 
 def _name_cell(true: int, predicted: int) -> str:

@@ -43,7 +43,7 @@ def build_environment(language: Language) -> Environment:
     environment.filters["number"] = language.number
     environment.filters["whole"] = language.whole
     environment.filters["quote"] = language.quote
-    environment.filters["chance"] = lambda share: _format_chance(share, language)
+    environment.filters["chance"] = lambda share: format_chance(share, language)
     environment.filters["name"] = _cut
     environment.filters["jpeg"] = lambda data: _make_data_uri("image/jpeg", data)
     return environment
@@ -53,7 +53,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
 
 
-def _format_chance(share: float, language: Language) -> str:
+def format_chance(share: float, language: Language) -> str:
     """A probability in whole per cent that never claims certainty."""
     if share < 0.005:
         return f"<{THIN}{language.percent(0.01)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ def begin_run(
     known: KnownPhotos,
     decisions: Sequence[Decision],
     num_test: int,
+    sizes: Mapping[tuple[int, int], int] | None = None,
 ) -> None:
     """Write into a new run folder what the training begins with.
 
@@ -42,6 +43,7 @@ def begin_run(
         known: by which they, and others that are learnt, are known again.
         decisions: that the labels follow: what was decided since is for the next training.
         num_test: photos to predict, for what is said when it is done.
+        sizes: (width, height) -> photos, for reports.
 
     Raises:
         OutputError: a file cannot be written.
@@ -50,11 +52,21 @@ def begin_run(
     learnt = set(list_learnt(split))
     counts = Counter(photo.label for photo in usable.photos if photo.id in learnt)
     about = {"data": str(data.resolve()), "lotlens_version": __version__}
-    run.write_source({**about, "photos": counts, "test": num_test})
+    told = {f"{width}x{height}": count for (width, height), count in pick_sizes(sizes or {})}
+    run.write_source({**about, "photos": counts, "sizes": told, "test": num_test})
     write_split(run.split_path, split)
     if decisions:
         write_decisions(run.decisions_path, decisions)
     write_known(run.photos_path, known)
+
+
+def pick_sizes(sizes: Mapping[tuple[int, int], int]) -> list[tuple[tuple[int, int], int]]:
+    """Of (width, height) -> photos the smallest, the largest and the commonest, each once."""
+    if not sizes:
+        return []
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    picked = (by_area[0], by_area[-1], max(by_area, key=lambda size: sizes[size]))
+    return [(size, sizes[size]) for size in dict.fromkeys(picked)]
 
 
 def resume_recipe(

@@ -13,6 +13,7 @@ from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Tell, Watcher
 from lotlens.report.findings_page import write_findings_page
+from lotlens.report.language import load_language
 from lotlens.training.data import read_rules
 
 
@@ -22,6 +23,7 @@ def run_audit(
     *,
     overrides: Overrides = (),
     out: Path | str | None = None,
+    lang: str = "en",
     tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Audit:
@@ -32,6 +34,7 @@ def run_audit(
         recipe: says what training would do with each finding (see `recipes.schema.Audit`).
         overrides: "audit.leak=drop" and the like.
         out: the folder for the two files; None writes none.
+        lang: the language of findings.html, "en" or "ru".
         tell: told what was understood of the files, before they are looked at.
         watch: told of the work as it goes on.
 
@@ -39,6 +42,7 @@ def run_audit(
         InputError, RecipeError: what was given cannot be used.
         OutputError: a file cannot be written.
     """
+    language = load_language(lang)
     recipe = resolve_recipe(recipe, overrides)
     if out is not None:
         check_writable(Path(out) / "findings.csv")
@@ -50,5 +54,11 @@ def run_audit(
     if out is not None:
         out = Path(out)
         write_findings(out / "findings.csv", found)
-        write_findings_page(out / "findings.html", found, lot, synthetic=is_synthetic(lot.source))
+        write_findings_page(
+            out / "findings.html",
+            found,
+            lot,
+            synthetic=is_synthetic(lot.source),
+            language=language,
+        )
     return found

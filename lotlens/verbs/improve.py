@@ -384,6 +384,7 @@ def _begin(
             known,
             own.decisions,
             num_test,
+            found.sizes,
         )
         write_plan(folder, plan)
     extras = Extras(

@@ -61,6 +61,8 @@ def predict(
     form: Form | None = None,
     fill: bool = False,
     details: Path | str | None = None,
+    page: Path | str | None = None,
+    lang: str = "en",
     tell: Callable[[Reading], None] | None = None,
     watch: Watcher | None = None,
 ) -> pd.DataFrame:
@@ -85,6 +87,8 @@ def predict(
             of refusing.
         details: a CSV with all of ANSWER_COLUMNS, if wanted; it is written even if the submission
             is refused.
+        page: an HTML file to look through the answers in, if wanted; likewise.
+        lang: the language of the page, "en" or "ru".
         tell: told how the photos were understood, before the first answer.
         watch: told of the work as it goes on.
 
@@ -106,6 +110,8 @@ def predict(
         form=form,
         fill=fill,
         details=details,
+        page=page,
+        lang=lang,
         keep=rows.extend,
         tell=tell,
         watch=watch,
@@ -150,6 +156,8 @@ def write_answers(
     form: Form | None = None,
     fill: bool = False,
     details: Path | str | None = None,
+    page: Path | str | None = None,
+    lang: str = "en",
     keep: Callable[[list[dict[str, Any]]], object] | None = None,
     tell: Callable[[Reading], None] | None = None,
     watch: Watcher | None = None,
@@ -159,7 +167,8 @@ def write_answers(
     The other arguments and errors are those of `predict`; `keep` is given the rows of all photos,
     some at a time and in order.
     """
-    for one in (out, details):
+    drawing = None if page is None else _Page(Path(page), lang)
+    for one in (out, details, page):
         if one is not None:
             check_writable(Path(one))
     model = load(run)
@@ -167,8 +176,11 @@ def write_answers(
     form = _choose_form(form, asked, is_sample_given=sample is not None, fill=fill)
     path = Path(_OUT[form] if out is None else out)
     check_writable(path)
-    if details is not None and Path(details).resolve() == path.resolve():
-        raise InputError(f"the answers and their details cannot both be {path}: name two files")
+    for what, other in (("details", details), ("page", page)):
+        if other is not None and Path(other).resolve() == path.resolve():
+            raise InputError(f"the answers and their {what} cannot both be {path}: name two files")
+    if None not in (page, details) and Path(page or "").resolve() == Path(details or "").resolve():
+        raise InputError(f"the page and the details cannot both be {page}: name two files")
     if sample is not None and Path(sample).resolve() == path.resolve():
         raise InputError(f"the answers would replace the sample {path}: name another file")
     if asked.sample is not None and form == "submission" and not fill:
@@ -176,10 +188,41 @@ def write_answers(
     if tell is not None:
         tell(asked.reading)
     with ExitStack() as held:
-        for one in (path, *([] if details is None else [Path(details)])):
-            held.enter_context(hold(one, "predict"))
-            remove_unfinished_of(one)
-        return _write(model, asked, path, form, fill, details, keep, watch)
+        for one in (path, details, page):
+            if one is not None:
+                held.enter_context(hold(Path(one), "predict"))
+                remove_unfinished_of(Path(one))
+        return _write(model, asked, path, form, fill, details, drawing, keep, watch)
+
+
+class _Page:
+    """The page that answers are also written to.
+
+    Raises:
+        InputError: no such language.
+    """
+
+    def __init__(self, path: Path, lang: str) -> None:
+        # Templates take a while to load, which answers without a page need not wait for.
+        from lotlens.report.language import load_language
+
+        self._path, self._language = path, load_language(lang)
+
+    def write(
+        self, model: Model, predictions: Predictions, catalog: Catalog, watch: Watcher | None
+    ) -> None:
+        from lotlens.report.answers_page import write_answers_page
+
+        pieces = _list_answers(model, predictions)
+        write_answers_page(
+            self._path,
+            model.run.path.absolute().name,
+            (row for told in pieces for row in told),
+            catalog,
+            synthetic=model.card.synthetic,
+            language=self._language,
+            watch=watch,
+        )
 
 
 def _write(
@@ -189,6 +232,7 @@ def _write(
     form: Form,
     fill: bool,
     details: Path | str | None,
+    page: _Page | None,
     keep: Callable[[list[dict[str, Any]]], object] | None,
     watch: Watcher | None,
 ) -> Written:
@@ -204,6 +248,8 @@ def _write(
     if form == "table":
         tables[path] = _FOR_PEOPLE
     verdicts, silent = _write_tables(model, predictions, tables, keep)
+    if page is not None:
+        page.write(model, predictions, catalog, watch)
     written = Written(path, form, len(catalog), verdicts, silent, len(catalog))
     if form == "submission":
         submission = _build(model, predictions, asked, fill, details)

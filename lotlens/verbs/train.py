@@ -58,6 +58,10 @@ class Plan:
         """About how long all of it would take here."""
         return self.num_models * sum(stage.seconds for stage in self.stages)
 
+    def __repr__(self) -> str:
+        told = f"{self.num_train:,} photos to train on, {self.num_validation:,} held out"
+        return describe("Plan", f"{self.recipe.name}, {told}, about {self.seconds / 60:.0f} min")
+
 
 @dataclass(frozen=True)
 class Better:
@@ -75,11 +79,6 @@ class Better:
 _NOT_LOOKED = Audit((), {}, {}, frozenset(), {}, {}, {})
 _BETTER = {"quick": "standard", "reference": "standard", "standard": "best"}
 """Built-in recipe -> one that was measurably better (benchmarks/RESULTS.md)."""
-
-    def __repr__(self) -> str:
-        told = f"{self.num_train:,} photos to train on, {self.num_validation:,} held out"
-        minutes = self.num_models * sum(stage.seconds for stage in self.stages) / 60
-        return describe("Plan", f"{self.recipe.name}, {told}, about {minutes:.0f} min")
 
 
 def plan(
@@ -345,7 +344,9 @@ def _begin(
     decisions, usable = photos.decisions, photos.usable
     known = know_photos(usable.photos, (), found.signs)
     try:
-        begin_run(run, photos.path, recipe, split, usable, known, decisions, num_test)
+        begin_run(
+            *(run, photos.path, recipe, split, usable, known, decisions, num_test), found.sizes
+        )
     except OutputError:
         run.remove_beginning()
         raise
@@ -368,13 +369,14 @@ def complete_training(
     is_first, on_first = processes.is_first(), processes.on_first
     watch = watch if is_first else None
     run = training.run
-    with run.keep_time() if is_first else nullcontext(), _keep_what_is_done(training):
+    with _keep_what_is_done(training):
         trained: Sequence[Trained] = ()
         if on_first(run.card_path.is_file):  # killed while the report was drawn
             model = Model(run)
         else:
-            trained = train_models(training, watch)
-            model = on_first(partial(finish, training, trained, watch))
+            with run.keep_time() if is_first else nullcontext():
+                trained = train_models(training, watch)
+                model = on_first(partial(finish, training, trained, watch))
         on_first(partial(_report_training, model, training, trained, language))
     on_first(run.remove_checkpoint)  # last of all: now the training has ended
     return model
@@ -415,4 +417,4 @@ def _report_training(
     write_findings(run.findings_path, replace(found, findings=findings))
     lot = replace(training.lot, train=training.usable)
     own = OwnData(model, lot, training.split, lot)
-    report_own(own, own.answers, findings, sizes=found.sizes, language=language)
+    report_own(own, own.answers, findings, language=language)

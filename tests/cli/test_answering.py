@@ -55,6 +55,15 @@ def test_a_table_is_written_where_no_sample_asks_for_a_submission(run_path, phot
     assert [row.partition(",")[0] for row in rows] == ["1.jpg", "2.jpg", "3.jpg", "broken.jpg"]
 
 
+def test_a_page_to_look_through_the_answers_in(run_path, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOTLENS_LANG", "ru")
+    page = tmp_path / "answers.html"
+    done = run("predict", run_path, photos, "--out", tmp_path / "a.csv", "--page", page)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"page: {page}"
+    assert '<html lang="ru">' in page.read_text("utf-8")
+
+
 def test_the_last_line_says_how_many_rows_are_no_answers(run_path, photos, tmp_path):
     sample = write_sample(tmp_path / "sample.csv", 1, 2, "broken", "z")
     command = ("predict", run_path, photos, "--sample", sample, "--out", tmp_path / "s.csv")

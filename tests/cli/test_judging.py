@@ -23,8 +23,8 @@ def test_evaluate_in_words_and_json(run_path, small_lot, tmp_path):
     options = ("--labels", small_lot / "answers.csv", "--photos", small_lot / "test.zip")
     done = run("evaluate", run_path, *options, "--lang", "ru")
     assert done.returncode == 0, done.stderr
-    assert '<html lang="ru">' in (run_path / "report.html").read_text("utf-8")
-    for words in ("accuracy", "95 % interval", "Волна", "recall", "report.html"):
+    assert '<html lang="ru">' in (run_path / "report-answers.html").read_text("utf-8")
+    for words in ("accuracy", "95 % interval", "Волна", "recall", "report-answers.html"):
         assert words in done.stdout
 
 

@@ -24,6 +24,19 @@ def test_audit_in_words_and_json(spoilt_lot, tmp_path):
     assert {finding["photo_id"] for finding in values["findings"]} >= {"1003.jpg", "20000.jpg"}
 
 
+def test_the_language_of_pages_may_be_set_once_for_all(spoilt_lot, tmp_path, monkeypatch):
+    for name, options, code in (("a", (), "ru"), ("b", ("--lang", "en"), "en")):
+        monkeypatch.setenv("LOTLENS_LANG", "ru")
+        done = run("audit", spoilt_lot, "--out", tmp_path / name, *options)
+        assert done.returncode == 0, done.stderr
+        page = (tmp_path / name / "findings.html").read_text("utf-8")
+        assert f'<html lang="{code}">' in page
+    monkeypatch.setenv("LOTLENS_LANG", "de")
+    done = run("audit", spoilt_lot, "--out", tmp_path / "c")
+    assert done.returncode == 2
+    assert "'de': use one of en, ru" in done.stderr
+
+
 def test_a_strict_audit_fails_on_errors_alone(small_lot, spoilt_lot, tmp_path):
     for lot, code in ((small_lot, 0), (spoilt_lot, 1)):
         assert run("audit", lot, "--out", tmp_path, "--strict").returncode == code

@@ -89,7 +89,8 @@ def test_where_the_data_have_changed_nothing_learnt_is_judged(moved):
             "learnt": len(list_learnt(split)),
             "locked away": len(split.parts["locked"]),
         }
-    assert "left out" in run.report_path.read_text("utf-8")
+    assert found.report_path != run.report_path
+    assert "left out" in found.report_path.read_text("utf-8")
     with pytest.raises(
         BundleError, match=r"put them back, name other labelled photos to judge on$"
     ):

@@ -1,5 +1,8 @@
 """The report in a real browser: it fits a phone, its cells open, and it can be used by all."""
 
+from datetime import date
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -20,7 +23,7 @@ from lotlens.records import (
 )
 from lotlens.records import Predictions as Answers
 from lotlens.report.language import load_language
-from lotlens.report.page import Background, write_report
+from lotlens.report.page import Background, Origin, write_report
 
 NAMES = ("Волна", "Heron 4", "Clover", "Hyundai Elantra Touring Hatchback", "Жук-2121")
 LOOKS = [(code, width) for code in ("en", "ru") for width in (390, 1280)]
@@ -68,12 +71,19 @@ def reports(tmp_path_factory, photo_drawer):
         judged = Judged(card, answers, targets, counts)
         unreadable = (("a.jpg", "truncated JPEG"), ("b.jpg", "empty file (0 bytes)"))
         vars(judged).update(errors=errors, unreadable=unreadable)
+        copy = "It looks like the same picture as 2.jpg (likeness 0.93)."
         background = Background(
             Catalog(tuple(photos), classes),
-            {error.photo_id: HeatMaps(heat, heat[::-1]) for error in errors},
-            history,
-            [Finding("1.jpg", "near-duplicate", 0.9, ("2.jpg",), "A copy of 2.jpg.")],
-            {(160, 120): 80, (64, 48): 2},
+            heat_maps={error.photo_id: HeatMaps(heat, heat[::-1]) for error in errors},
+            history=history,
+            findings=[Finding("1.jpg", "near-duplicate", 0.9, ("2.jpg",), copy)],
+            origin=Origin(
+                Path("runs/standard-1"),
+                Path("lot"),
+                date(2026, 11, 28),
+                754.0,
+                {(160, 120): 80, (64, 48): 2},
+            ),
             synthetic=True,
         )
         subject, language = Subject("held-out", "standard-1"), load_language(code)
@@ -87,7 +97,8 @@ def open_page(chromium, reports):
     contexts, fetched, complaints = [], [], []
 
     def open_(code, width, **options):
-        context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
+        screen = {"width": width, "height": 800}
+        context = chromium.new_context(viewport=screen, **{"color_scheme": "light"} | options)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: fetched.append(request.url))
@@ -148,13 +159,48 @@ def test_a_cell_opens_from_the_keyboard(open_page):
     assert cell.locator(".back").first.evaluate("link => link === document.activeElement")
 
 
+@pytest.mark.parametrize(("code", "width"), [("en", 1280), ("ru", 390)])
+def test_a_photo_grows_and_shrinks_where_it_is(open_page, code, width):
+    page = open_page(code, width)
+    photo = page.locator("#errors summary img").first
+    photo.scroll_into_view_if_needed()
+    small, at = photo.bounding_box()["width"], page.evaluate("scrollY")
+    photo.click()
+    assert photo.bounding_box()["width"] > small
+    assert photo.bounding_box()["width"] <= width
+    photo.click()
+    assert photo.bounding_box()["width"] == small
+    assert page.evaluate("scrollY") == at
+    # The same by keyboard, and within a cell of the table.
+    page.locator(".matrix td:not(.right) a").first.click()
+    inner = page.locator(".cell:visible summary").first
+    inner.focus()
+    page.keyboard.press("Enter")
+    assert inner.locator("img").bounding_box()["height"] > 200
+    page.keyboard.press("Enter")
+    assert page.locator(".zoom[open]").count() == 0
+
+
+def test_on_a_phone_a_finger_hits_a_cell_and_heat_maps_are_folded(open_page):
+    page = open_page("ru", 390)
+    boxes = [link.bounding_box() for link in page.locator(".matrix td a").all()]
+    assert min(min(box["width"], box["height"]) for box in boxes) >= 40
+    maps = page.locator(".heats img").first
+    assert not maps.is_visible()
+    page.locator(".heats > summary").first.click()
+    assert maps.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("code", "width"), LOOKS)
-def test_axe_finds_no_serious_fault(open_page, code, width):
+def test_axe_finds_no_serious_fault(open_page, code, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     # The page forbids scripts, axe's too; only here it may not.
-    page = open_page(code, width, bypass_csp=True)
+    page = open_page(code, width, bypass_csp=True, color_scheme=scheme)
     page.locator(".matrix td:not(.right) a").first.click()
+    for fold in page.locator("details:not(.zoom) > summary:visible").all():
+        fold.click()
     found = Axe().run(page).response
     grave = [
         (rule["id"], rule["nodes"][0]["html"][:200], rule["nodes"][0]["failureSummary"])

@@ -45,7 +45,7 @@ def test_curves_name_their_stages_and_lines():
     expected = {"stage 2: fine-tuning", "stage 3: fine-tuning", "epoch", "in training"}
     assert expected | {"on validation"} <= words
     words = read_words(draw_curve("accuracy", HISTORY, RUSSIAN, stages))
-    assert {"стадия 2: дообучение", "эпоха", "на проверке"} <= words
+    assert {"этап 2: дообучение", "эпоха", "на проверке"} <= words
     assert any(word.endswith("\u202f%") for word in words)
 
 
@@ -65,9 +65,9 @@ def test_one_look_per_fold_and_many_short_stages_can_be_drawn():
 def test_unknown_columns_and_stages_are_shown_as_they_are():
     history = [{"stage": "0", "epoch": n, "strange_loss$": n} for n in (1, 2)]
     words = read_words(draw_curve("loss", history, RUSSIAN, ("distil",)))
-    assert {"strange loss$", "стадия 1: distil"} <= words
+    assert {"strange loss$", "этап 1: distil"} <= words
     words = read_words(draw_curve("loss", history, RUSSIAN))
-    assert not any("стадия" in word for word in words)
+    assert not any("этап" in word for word in words)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_reliability_and_refusals_of_few_and_many_photos(num_photos):
     confidence, is_right = draw_confidence(num_photos)
     bins = measure_reliability(confidence, is_right)
     words = read_words(draw_reliability(bins, RUSSIAN))
-    assert {"доля верных", "заявленная вероятность", "фото"} <= words
+    assert {"доля верных", "заявленная уверенность", "фото"} <= words
     curve = trace_refusals(confidence, is_right)
     svg = draw_refusals(curve, pick_refusals(curve), ENGLISH)
-    assert {"share right", "share of photos answered"} <= read_words(svg)
+    assert {"share correct", "share of photos answered"} <= read_words(svg)
     assert len(svg) < 80_000
 
 

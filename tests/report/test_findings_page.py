@@ -14,6 +14,7 @@ from lotlens.audit.findings import Audit
 from lotlens.errors import OutputError
 from lotlens.records import CarClass, Catalog, Finding, Locator, Lot, Photo
 from lotlens.report.findings_page import write_findings_page
+from lotlens.report.language import ENGLISH, load_language
 
 HOSTILE = "\"><script>alert('x')</script><img src=//example.com/x onerror=alert(1)>&amp;{{7*7}}"
 VOID = {"meta", "img", "br"}
@@ -91,7 +92,7 @@ def make_lot(tmp_path, train=(), test=(), classes=CLASSES):
     return Lot(tmp_path / "Автосалон", *catalogs)
 
 
-def write(tmp_path, lot, findings=(), *, synthetic=False, **changes):
+def write(tmp_path, lot, findings=(), *, synthetic=False, language=ENGLISH, **changes):
     values = {
         "findings": tuple(findings),
         "actions": {name: check.actions[0] for name, check in CHECKS.items()},
@@ -102,7 +103,8 @@ def write(tmp_path, lot, findings=(), *, synthetic=False, **changes):
         "sizes": {},
     }
     path = tmp_path / "findings.html"
-    write_findings_page(path, Audit(**values | changes), lot, synthetic=synthetic)
+    audit = Audit(**values | changes)
+    write_findings_page(path, audit, lot, synthetic=synthetic, language=language)
     return Page(path)
 
 
@@ -153,7 +155,7 @@ def test_the_verdict_and_the_table_count_by_kind(tmp_path):
 def test_what_training_does_is_what_was_chosen(tmp_path):
     findings = [Finding("a.jpg", "grey", 1, (), "It has no colours.")]
     page = write(tmp_path, make_lot(tmp_path), findings, actions={"grey": "drop"})
-    assert "1 found; training photos are left out." in page.text
+    assert "Found: 1; training photos are left out." in page.text
 
 
 def test_photos_stand_beside_their_copies(tmp_path, make_photo):
@@ -165,8 +167,8 @@ def test_photos_stand_beside_their_copies(tmp_path, make_photo):
         (BLUE, "Heron 4 b.jpg train"),
     ]
     assert [image["alt"] for image in page.find("img")] == [
-        "Photo a.jpg of train",
-        "Photo b.jpg of train",
+        "Photo a.jpg",
+        "Photo b.jpg",
     ]
     assert "Two labels for one picture." in page.text
 
@@ -213,7 +215,7 @@ def test_photos_that_cannot_be_read_leave_a_box(tmp_path, make_photo):
     assert len(page.figures) == 2 * len(findings)
     for finding, (source, caption) in zip(findings, page.figures[::2], strict=True):
         assert source is None
-        assert caption == f"cannot be shown Волна {finding.photo_id} train"
+        assert caption == f"no picture Волна {finding.photo_id} train"
     assert all(read_colour(source) == GREEN for source, _ in page.figures[1::2])
 
 
@@ -227,7 +229,7 @@ def test_a_photo_that_no_longer_decodes_does_not_break_the_page(tmp_path, make_p
     (red, _), (source, caption) = write(tmp_path, lot, findings).figures
     assert read_colour(red) == RED
     assert source is None
-    assert caption.startswith("cannot be shown")
+    assert caption.startswith("no picture")
 
 
 @pytest.mark.parametrize("size", [(1, 3000), (3000, 1), (1, 1)])
@@ -260,7 +262,7 @@ def test_many_copies_are_cut_and_counted(tmp_path, make_photo):
     lot = make_lot(tmp_path, photos)
     page = write(tmp_path, lot, [Finding("0.jpg", "duplicate", 1, related, "The same file.")])
     assert [caption.split()[-2] for _, caption in page.figures] == [f"{n}.jpg" for n in range(5)]
-    assert "+ 3 more" in page.text
+    assert "and 3 more" in page.text
     page = write(tmp_path, lot, [Finding("0.jpg", "duplicate", 1, related[:4], "The same file.")])
     assert len(page.figures) == 5
     assert "more" not in page.text.split("The same file.")[1]
@@ -403,3 +405,31 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     (tmp_path / "findings.html").mkdir()
     with pytest.raises(OutputError):
         write(tmp_path, make_lot(tmp_path))
+
+
+def test_the_page_speaks_russian(tmp_path, make_photo):
+    lot = make_lot(tmp_path, [make_photo("1.jpg"), make_photo("2.jpg", BLUE)])
+    findings = [
+        Finding("1.jpg", "unreadable", 1, (), "It cannot be read: truncated JPEG."),
+        Finding("2.jpg", "grey", 1, (), "It has no colours."),
+        Finding(
+            "2.jpg",
+            "label-conflict",
+            1,
+            ("1.jpg",),
+            "It is labelled 1 Волна, but looks like the same picture as 1.jpg (likeness 0.91),"
+            " labelled not at all.",
+        ),
+    ]
+    page = write(tmp_path, lot, findings, sizes={(4, 3): 2}, language=load_language("ru"))
+    assert page.find("html")[0]["lang"] == "ru"
+    for words in (
+        "2 ошибки: не читается: пустой, обрезанный файл или не фото (1)",
+        "Файл не читается: обрезанный JPEG (скачан не до конца?).",
+        "(сходство 0,91), а там указано: ничего.",
+        "Чёрно-белое.",
+    ):
+        assert words in page.text
+    assert 'lang="en"' not in page.source
+    seen = re.sub(r"lotlens|JPEG|Heron|\S+\.jpg|findings\.csv", "", page.text)
+    assert re.findall("[A-Za-z]{2,}", seen) == []

@@ -3,28 +3,38 @@
 import ast
 import re
 import string
+import time
+from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lotlens
 import lotlens.report
 import lotlens.web
+from lotlens.audit.checks import CHECKS
 from lotlens.errors import InputError
 from lotlens.improve.doubts import REASONS
+from lotlens.photos.formats import _BEGINNINGS, _BRANDS, _WORDS, name_stranger
+from lotlens.photos.quality import Quality, find_flaw
 from lotlens.report.language import ENGLISH, LANGUAGES, THIN, load_language
 from lotlens.report.templates import build_environment
 
 ROOMS = [Path(room.__file__).parent for room in (lotlens.report, lotlens.web)]
 OTHERS = [code for code in LANGUAGES if code != "en"]
-LATIN = r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|lotlens( review)?"
+LATIN = (
+    r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|lotlens( review)?|log loss"
+    r"|(findings)?\.csv"
+)
 NO_BREAK = "\u00a0"
 
 
 def find_sentences():
     """English sentence -> its plural or None, of all templates, modules and scripts."""
-    found = dict.fromkeys([*REASONS, *REASONS.values()])  # which the review page names
+    # What the review page and the findings name.
+    found = dict.fromkeys([*REASONS, *REASONS.values(), *(c.meaning for c in CHECKS.values())])
     environment = build_environment(ENGLISH)
     for path in list_files("*.jinja"):
         for _, function, message in environment.extract_translations(path.read_text("utf-8")):
@@ -42,6 +52,8 @@ def find_sentences():
                 first = node.args[0]
                 if name in ("say", "mark") and isinstance(first, ast.Constant):
                     found[first.value] = None
+                elif name == "translate_many" and isinstance(first, ast.Constant):
+                    found[first.value] = node.args[1].value
     return found
 
 
@@ -92,17 +104,17 @@ def test_russian_is_in_cyrillic():
 @pytest.mark.parametrize(
     ("num", "form"),
     [
-        (0, "классов"),
-        (1, "класс"),
-        (2, "класса"),
-        (4, "класса"),
-        (5, "классов"),
-        (11, "классов"),
-        (12, "классов"),
-        (21, "класс"),
-        (22, "класса"),
-        (111, "классов"),
-        (1001, "класс"),
+        (0, "моделей"),
+        (1, "модель"),
+        (2, "модели"),
+        (4, "модели"),
+        (5, "моделей"),
+        (11, "моделей"),
+        (12, "моделей"),
+        (21, "модель"),
+        (22, "модели"),
+        (111, "моделей"),
+        (1001, "модель"),
     ],
 )
 def test_russian_counts_in_three_forms(num, form):
@@ -143,3 +155,136 @@ def test_a_sentence_takes_its_values():
 def test_an_unknown_language_is_one_error_that_lists_those_known():
     with pytest.raises(InputError, match="'de': use one of en, ru"):
         load_language("de")
+
+
+SAYING = {
+    "photos": ("headers", "archives", "decode", "rows", "joining", "opener", "decisions"),
+    "audit": ("checks", "findings", "split"),
+    "refusal": ("verdicts",),
+}
+GROWING = {"It is nearly one colour: all of it is within 7 grey levels", "Class 7 has 7,"}
+COMPOSED = {  # of parts that are sentences themselves -> one with its parts
+    "7 77.": "It is the same file as a.jpg, in test.",
+    "The 7 7.": "The class 0 (Niva) has only one photo, so it is trained on but cannot be"
+    " validated: add photos of another car or leave the class out.",
+    "It is only 7.": "It is only 30 x 40 pixels.",
+    "Its longer side is 7 times the shorter (7).": "Its longer side is 7.5 times the shorter (10 x"
+    " 75 pixels).",
+    "It looks like 7 (7), perhaps rotated or cut, and their names are of one source, 7.": "It looks"
+    " like a.jpg (likeness 0.80), perhaps rotated or cut, and their names are of one source, b.",
+    "It lies in 7; left out.": "It lies in a folder called 'none', which is no label; left out.",
+    "Row 7 of 7 has no label7; left out.": "Row 7 of a.csv has no label: '-' is none; left out.",
+}
+
+
+def find_said():
+    """Sentences of other rooms on findings and files, with 7 for each of their values."""
+    for room, modules in SAYING.items():
+        for module in modules:
+            path = Path(lotlens.__file__).parent / room / f"{module}.py"
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+                    "UnreadablePhoto",
+                    "Finding",
+                ):
+                    parts = node.args
+                elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "sentence":
+                    parts = [node.value]
+                    if isinstance(node.value, ast.IfExp):
+                        parts = [node.value.body, node.value.orelse]
+                else:
+                    continue
+                for part in parts:
+                    text = fill(part)
+                    if " " in text:
+                        yield text
+
+
+def fill(node):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            part.value if isinstance(part, ast.Constant) else "7" for part in node.values
+        )
+    return ""
+
+
+def test_what_other_rooms_say_is_said_in_russian_too():
+    russian = load_language("ru")
+    said = set(find_said()) - GROWING
+    assert len(said) > 60
+    assert {text for text in said if russian.reword(text) is None} == COMPOSED.keys()
+    assert all(russian.reword(text) is not None for text in COMPOSED.values())
+    strangers = [reason for *_, reason in (*_BEGINNINGS, *_BRANDS, *_WORDS)]
+    for reason in (*strangers, name_stranger(b""), name_stranger(bytes(9)), name_stranger(b"?")):
+        assert russian.reword(reason) is not None, reason
+    for size, tones, sharpness in (
+        ((9, 9), (0, 9, 99), 1.0),
+        ((99, 99), (0, 1, 2), 1.0),
+        ((99, 99), (90, 91, 92), 1.0),
+        ((99, 99), (0, 99, 255), 0.0),
+    ):
+        flaw = find_flaw(Quality(size, tones, sharpness))
+        assert russian.reword(f"The photo is too poor to tell: {flaw}.").count(",") > 0
+    assert all(ENGLISH.reword(text) == text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        (
+            "It is labelled 0 Sonata, but is the same file as a.jpg, b.jpg and 3 more, labelled 1.",
+            "Указано: 0 Sonata, но это тот же файл, что и a.jpg, b.jpg и ещё 3, а там указано: 1.",
+        ),
+        (
+            "Class 7 Нива has 3 photos, the middle class 50.5: its figures will be uncertain.",
+            "Фото модели 7 Нива: 3, у средней — 50,5: цифры по ней будут неточными.",
+        ),
+        (
+            "fold 1: probe; validation accuracy (log loss) of each candidate: probe 0.800 (0.600"
+            " nats), wise-ft 0.8 0.900 (0.500 nats)",
+            "часть 1: быстрое обучение; точность на проверке (log loss) у каждого варианта: быстрое"
+            " обучение 0,800 (0,600), смесь 0,8 0,900 (0,500)",
+        ),
+        (
+            "It cannot be read: too large: 20,000 x 30,000 pixels, the limit is 1,000,000 pixels.",
+            "Файл не читается: слишком большое, 20\u00a0000 × 30\u00a0000 пикселей, предел"
+            " 1\u00a0000\u00a0000.",
+        ),
+        ("It is %(x)s 100 %, with a probability of 0.50.", "Это %(x)s 100 %, уверенность 0,50."),
+    ],
+)
+def test_values_are_kept_numbers_rewritten_and_parts_reworded(said, own):
+    assert load_language("ru").reword(said) == own
+
+
+def test_what_is_not_known_or_endless_is_not_reworded():
+    russian = load_language("ru")
+    assert russian.reword("It has no wheels.") is None
+    assert russian.reword(f"It cannot be read: {'x' * 100_000}.") is None
+    # Nothing of a name takes long to look for.
+    began = time.perf_counter()
+    russian.reword("It is " + ", labelled looks like it and 1 photos (" * 17)
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_rewordings_keep_their_fields(code):
+    for pattern, own in load_language(code).rewordings:
+        assert set(list_fields(own)) <= set(pattern.groupindex), own
+        latin = re.sub(r"%\(\w+\)s|JPEG|JPEG 2000|TIFF|PNG|[A-Z]{3,}|Photoshop|Windows", "", own)
+        latin = re.sub("PostScript|7-Zip|gzip|log loss|CR3|XL|p =", "", latin)
+        assert not set(string.ascii_letters) & set(latin), own
+
+
+def test_times_and_days():
+    russian = load_language("ru")
+    day = date(2026, 5, 3)
+    assert ENGLISH.day(day) == "3 May 2026".replace(" ", NO_BREAK)
+    assert russian.day(day) == "3 мая 2026".replace(" ", NO_BREAK)
+    times = (0.2, 59, 60, 3599, 3600, 40 * 3600)
+    assert [ENGLISH.duration(s) for s in times] == [
+        *("1 s", "59 s", "1 min", "1 h 0 min", "1 h 0 min", "40 h 0 min")
+    ]
+    assert russian.duration(7500) == "2 ч 5 мин"

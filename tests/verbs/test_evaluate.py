@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from datetime import date
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.special import log_softmax
 import lotlens
 from lotlens.answering.answers import load_predictions
 from lotlens.answering.predict import predict as predict_catalog
+from lotlens.audit.findings import restore_findings
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.sources import open_lot
 from lotlens.run import RunFolder
@@ -79,7 +81,37 @@ def test_judging_on_answers_counts_the_broken_photo(trained, spoilt_lot):
     frame = evaluation.to_frame()
     assert list(frame["name"]) == ["Волна", "Heron 4", "Clover"]
     assert frame["photos"].sum() == 11
-    assert trained.run.metrics_path.is_file()
+    # Beside what training wrote of the run's own photos, not over it.
+    run = trained.run
+    assert evaluation.report_path == run.path / "report-answers.html"
+    assert "answers.csv" in evaluation.report_path.read_text("utf-8")
+    assert run.metrics_of("answers").is_file()
+    assert "answers.csv" not in run.report_path.read_text("utf-8")
+
+
+def test_judging_again_keeps_what_training_told(trained, tmp_path):
+    run = RunFolder(shutil.copytree(trained.run.path, tmp_path / "run"))
+    findings = restore_findings(run.read_findings())
+    assert {"unreadable", "near-duplicate"} & {finding.check for finding in findings}
+    rows = read_rows(run.findings_path)[1:]
+    assert [(f.photo_id, f.check, f.sentence, f.related_ids) for f in findings] == [
+        (row[0], row[2], row[7], tuple(filter(None, row[6].split("\n")))) for row in rows
+    ]
+    before = run.report_path.read_text("utf-8")
+    lotlens.evaluate(run.path)
+    after = run.report_path.read_text("utf-8")
+    for page in (before, after):
+        for word in ('id="odd"', "Sizes in pixels", "trained on", f"{date.today().year}"):
+            assert word in page
+    assert after.count('<ul class="odd">') == before.count('<ul class="odd">') > 0
+    assert run.metrics_path.is_file()
+    # A run of before knows less, and is judged all the same.
+    run.findings_path.unlink()
+    run.timing_path.write_text('{"wall_s": 5.0}')
+    source = {key: value for key, value in run.read_source().items() if key != "sizes"}
+    run.write_source(source)
+    lotlens.evaluate(run.path)
+    assert "Sizes in pixels" not in run.report_path.read_text("utf-8")
 
 
 def test_data_that_changed_since_training_are_not_judged_silently(trained, small_lot, tmp_path):
@@ -134,6 +166,7 @@ def test_locked_photos_are_the_same_for_every_seed_and_each_opening_is_counted(
         evaluation = lotlens.evaluate(runs[0].path, locked=True)
         assert set(evaluation.predictions.ids) == locked[0]
         assert evaluation.times_opened == times
+        assert evaluation.report_path == runs[0].path / "report-locked.html"
     assert len(read_rows(runs[0].openings_path)) == 3
     assert lotlens.evaluate(runs[0].path).times_opened == 0
     compared = lotlens.compare(runs[0].path, runs[1].path, locked=True)

@@ -1,6 +1,7 @@
 """Answers in Python, and the table or the submission that they become."""
 
 import csv
+import json
 import shutil
 
 import pandas as pd
@@ -155,6 +156,30 @@ def test_without_a_sample_there_is_a_table_for_people(trained, photos, tmp_path,
             is_number = column == "probability" and whole
             if column not in ("class", "name"):
                 assert cell == (str(round(float(whole), 4)) if is_number else whole)
+
+
+def test_answers_can_also_be_looked_through_on_a_page(trained, photos, tmp_path):
+    page = tmp_path / "answers.html"
+    frame = lotlens.predict(trained.run.path, photos, out=tmp_path / "a.csv", page=page, lang="ru")
+    source = page.read_text("utf-8")
+    assert '<html lang="ru">' in source
+    data = source.split('id="data">')[1].split("</script>")[0]
+    rows = json.loads(data)["rows"]
+    assert {row[0] for row in rows} == set(frame["id"])
+    assert sum(bool(row[9]) for row in rows) == (frame["status"] == "ok").sum()
+    assert [row[8] for row in rows] == sorted((row[8] for row in rows), reverse=True)
+
+
+def test_a_page_has_a_file_of_its_own_and_a_language_that_is_known(trained, photos, tmp_path):
+    out = tmp_path / "a.csv"
+    with pytest.raises(InputError, match="cannot both be"):
+        lotlens.predict(trained.run.path, photos, out=out, page=out)
+    other = tmp_path / "b"
+    with pytest.raises(InputError, match="cannot both be"):
+        lotlens.predict(trained.run.path, photos, out=out, page=other, details=other)
+    with pytest.raises(InputError, match="'de'"):
+        lotlens.predict(trained.run.path, photos, out=out, page=tmp_path / "p.html", lang="de")
+    assert not out.exists()
 
 
 def test_a_table_for_people_names_no_car_where_the_verdict_names_none():
