@@ -69,7 +69,7 @@ READERS = {
         lambda model: model.data_path.name,
         lambda m: m.has_test_photos,
     ],
-    "timing.json": [lambda model: model.run.read_timing()],
+    "timing.json": [lambda model: (model.run.read_timing(), model.run.read_end())],
     "history.csv": [lambda model: place_looks(model.run.read_history())],
     "recipe.yaml": [lambda model: parse_recipe(model.run.read_recipe())],
     "rounds.csv": [lambda model: read_rounds(model.run)],

@@ -235,6 +235,20 @@ def test_sources_may_be_called_by_any_bytes(finished):
     assert finished.read_source() == {"data": name}
 
 
+def test_the_day_of_a_training_is_kept_and_a_run_of_before_has_none(finished):
+    with finished.keep_time():
+        pass
+    assert finished.read_end() == datetime.now().astimezone().date()
+    finished.timing_path.write_bytes(b'{"wall_s": 1.0}')
+    assert finished.read_end() is None
+    finished.timing_path.unlink()
+    assert finished.read_end() is None
+    for content in (b'{"ended": "yesterday"}', b'{"ended": 5}'):
+        finished.timing_path.write_bytes(content)
+        with pytest.raises(BundleError, match="damaged"):
+            finished.read_end()
+
+
 @pytest.mark.parametrize("content", [b'{"wall_s": "1"}', b'{"cpu_s": -1}', b'{"wall_s": 1e999}'])
 def test_damaged_timings_are_bundle_errors(finished, content):
     finished.timing_path.write_bytes(content)

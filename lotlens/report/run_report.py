@@ -20,7 +20,7 @@ from lotlens.records import OK, Catalog, Finding, FloatArray, HeatMaps, Lot, Pre
 from lotlens.report.language import ENGLISH, Language
 from lotlens.report.page import MOST_PAIRS, Background, Origin, write_report
 
-_MOST_COMPARED = 400
+_MOST_COMPARED = 200
 """Photos whose features are computed, to find those that look most like a confused one."""
 
 

@@ -397,7 +397,7 @@ def test_a_review_in_russian(open_page, reviewed, server):
     assert page.evaluate("document.documentElement.lang") == "ru"
     assert page.locator("#question").inner_text() == f"Это {first.label}?"
     shown = page.locator("#reasons").inner_text()
-    assert shown.startswith("метка, скорее всего, неверна: уверенное обучение")
+    assert shown.startswith("похоже, указана не та модель: программа уверена")
     page.locator("#reason").select_option("unsure between two")
     assert current(page) == reviewed.doubts[3].photo_id
     page.locator("#reason").select_option("")
