@@ -5,8 +5,9 @@ then import torch, torchvision and timm in any order.
 """
 
 from lotlens.answering.engines import silence_onnxruntime
-from lotlens.vision.compat import limit_spinning, mend_torchvision
+from lotlens.vision.compat import limit_spinning, mend_torchvision, silence_tqdm
 
 limit_spinning()
 silence_onnxruntime()
+silence_tqdm()
 mend_torchvision()

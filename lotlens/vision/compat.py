@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import sys
 import types
+import warnings
 
 _MODULE = "torchvision._meta_registrations"
 
@@ -29,6 +30,14 @@ def limit_spinning() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def silence_tqdm() -> None:
+    """Keep tqdm, which timm's hub imports, from asking for widgets in a notebook without them.
+
+    To be called before the first import of timm. lotlens draws its own bars.
+    """
+    warnings.filterwarnings("ignore", "IProgress not found")
 
 
 def mend_torchvision() -> bool:

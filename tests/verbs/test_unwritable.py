@@ -37,6 +37,7 @@ def file(tmp_path):
         lambda lot, path: lotlens.find_rate(lot, out=path / "rate.svg"),
         lambda lot, path: lotlens.run_sweep(lot, ["optimiser=adam,nadam"], out=path / "sweep"),
         lambda lot, path: lotlens.demonstrate(path),
+        lambda lot, path: lotlens.show_batch(lot, "quick", out=path / "batch.jpg"),
         lambda lot, path: draw_sample(path.parent / "new", sheet=path / "sheet.png"),
     ],
 )
