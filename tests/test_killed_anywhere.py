@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -90,6 +91,12 @@ class Killer:
         """Its exit code."""
         return self.start(arguments, kill_at).wait(300)
 
+    def kill(self, arguments, kill_at):
+        """Run it until it is killed, or to its end, where that takes fewer operations now."""
+        code = self.run(arguments, kill_at)
+        assert code in (0, -signal.SIGKILL), self._said.read_text("utf-8")
+        assert code or int(self._count.read_text()) < kill_at
+
     def finish(self, arguments):
         """Run it to its end; how many operations on files it took."""
         code = self.run(arguments)
@@ -160,7 +167,7 @@ def test_train(small, recipe_path, tmp_path):
     whole = describe_run(out)
     for kill_at in killer.choose(total, "train"):
         shutil.rmtree(out)
-        assert killer.run(arguments, kill_at) != 0
+        killer.kill(arguments, kill_at)
         killer.check_left()
         if not RunFolder(out).is_finished:
             # Killed once more on its way, and then not.
@@ -183,7 +190,7 @@ def test_improve(finished, tmp_path):
         shutil.copytree(finished, parent)
         kill_at = places[len(results)]
         if kill_at:
-            assert killer.run(arguments, kill_at) != 0
+            killer.kill(arguments, kill_at)
             killer.check_left()
             if not RunFolder(out).rounds_path.is_file():
                 killer.finish(arguments)
@@ -207,7 +214,7 @@ def test_export(finished, tmp_path):
     whole = {path.name: path.read_bytes() for path in target.iterdir()}
     for kill_at in killer.choose(total, "export"):
         shutil.rmtree(target)
-        assert killer.run(["export", run], kill_at) != 0
+        killer.kill(["export", run], kill_at)
         if not target.exists():
             killer.finish(["export", run])
         # How far answers differ hangs on how many threads gave them, and on nothing else.
@@ -228,7 +235,7 @@ def test_predict(finished, small, tmp_path):
     for kill_at in killer.choose(total, "predict"):
         for path in (out, details):
             path.unlink()
-        assert killer.run(arguments, kill_at) != 0
+        killer.kill(arguments, kill_at)
         killer.check_left()
         # Another task under the same name, killed as well, leaves nothing that could be mixed in.
         other = ["predict", finished, small / "test.zip", *arguments[3:]]
@@ -245,7 +252,7 @@ def test_doubts(finished, tmp_path):
     total = killer.finish(["doubts", run])
     whole = RunFolder(run).doubts_path.read_bytes()
     for kill_at in killer.choose(total, "doubts"):
-        assert killer.run(["doubts", run], kill_at) != 0
+        killer.kill(["doubts", run], kill_at)
         killer.check_left()
         killer.finish(["doubts", run])
         assert RunFolder(run).doubts_path.read_bytes() == whole
