@@ -36,6 +36,8 @@ def check_whole(path):
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
+    elif path.suffix == ".jpg":
+        assert path.read_bytes().endswith(b"\xff\xd9")
     else:
         assert path.suffix in {".yaml", ".txt"}
         assert path.read_text("utf-8").endswith("\n")

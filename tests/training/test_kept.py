@@ -80,7 +80,7 @@ def test_on_a_full_disk_what_was_trained_stays_and_goes_on(small_lot, recipe, di
             path.name for path in whole.run.path.iterdir()
         }
         shutil.rmtree(out)
-    assert kept > num_writes // 5
+    assert kept >= num_writes // 4  # nothing is kept before the first checkpoint
 
 
 def test_a_library_that_finds_the_disk_full_is_no_traceback(
