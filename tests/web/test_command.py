@@ -1,9 +1,11 @@
 """`lotlens review`: what it says before it serves, and when it cannot."""
 
 import importlib
+import re
 import webbrowser
 
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from lotlens.cli.app import build_app
@@ -11,6 +13,7 @@ from lotlens.cli.screen import ERR
 from lotlens.errors import BundleError, InputError, MissingExtra
 from lotlens.verbs.review import review
 from lotlens.web import server
+from lotlens.web.qr import draw_code
 
 
 @pytest.fixture
@@ -61,6 +64,57 @@ def test_it_tells_whether_the_network_is_let_in(reviewed, served):
         review(reviewed.run.path, host=host, port=0, ready=told.append)
     assert [page.is_open_to_network for page in told] == [False, True]
     assert [page.num_doubts for page in told] == [10, 10]
+    assert all(page.address.startswith("http://127.0.0.1:") for page in told)
+    assert told[0].links == ()
+
+
+def test_links_for_devices_carry_a_token_and_are_new_after_each_visit(
+    reviewed, served, monkeypatch
+):
+    monkeypatch.setattr(server, "find_own_addresses", lambda: ("192.168.0.5", "10.0.0.5"))
+    told, visited = [], []
+
+    def serve(app, listener):
+        listener.close()
+        path = told[0].links[0].removeprefix("http://192.168.0.5:")
+        phone = TestClient(
+            app, base_url=f"http://192.168.0.5:{path[: path.index('/')]}", client=("10.1.1.1", 1)
+        )
+        assert phone.get("/").status_code == 401
+        assert phone.get(told[0].links[0]).status_code == 200
+        assert phone.get("/").status_code == 200
+
+    monkeypatch.setattr(server, "serve", serve)
+    review(reviewed.run.path, host="0.0.0.0", port=0, ready=told.append, visited=visited.append)
+    (page,), (visit,) = told, visited
+    assert len(page.links) == len(visit.links) == 2
+    tokens = {link.partition("?token=")[2] for link in (*page.links, *visit.links)}
+    assert len(tokens) == 2
+    assert min(map(len, tokens)) >= 32
+    assert visit.device == "10.1.1.1"
+
+
+def test_links_are_printed_and_a_code_in_a_terminal_alone(reviewed, served, monkeypatch):
+    monkeypatch.setattr(server, "find_own_addresses", lambda: ("192.168.0.5",))
+    result = invoke(reviewed, "--no-browser", "--host", "0.0.0.0")
+    assert re.search(
+        r"phone +http://192\.168\.0\.5:\d+/\?token=\S{32} +\(works once\)", result.stdout
+    )
+    assert "▀" not in result.stdout
+    monkeypatch.setattr(server, "find_own_addresses", tuple)
+    result = invoke(reviewed, "--no-browser", "--host", "0.0.0.0")
+    assert "in no network" in result.stdout
+
+
+def test_a_code_is_square_has_its_margin_and_can_be_drawn_in_light():
+    dark = list(draw_code("http://192.168.100.100:65535/?token=" + 32 * "x"))
+    assert {len(line) for line in dark} == {41}
+    assert len(dark) == 21
+    assert dark[0] == dark[1] == 41 * " "
+    assert dark[2].startswith("    █▀▀▀▀▀█ ")
+    light = list(draw_code("http://192.168.100.100:65535/?token=" + 32 * "x", is_inverted=True))
+    other = str.maketrans(" █▀▄", "█ ▄▀")
+    assert [line.translate(other) for line in light] == dark
 
 
 def test_a_warning_stands_on_standard_error_if_the_network_is_let_in(reviewed, served, monkeypatch):
@@ -70,7 +124,8 @@ def test_a_warning_stands_on_standard_error_if_the_network_is_let_in(reviewed, s
     assert said == []
     invoke(reviewed, "--no-browser", "--host", "0.0.0.0")
     assert len(said) == 1
-    assert "there is no password" in said[0]
+    assert "by a link shown here" in said[0]
+    assert "not encrypted" in said[0]
 
 
 def test_without_doubts_it_says_how_to_come_by_them(reviewed):
