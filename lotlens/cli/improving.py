@@ -20,6 +20,8 @@ from lotlens.cli.screen import (
     escape,
     print_json,
 )
+from lotlens.errors import MissingExtra
+from lotlens.extras import import_extra
 
 _PLAN_KEYS = ("class", "recall", "train", "offered", "admitted", "added", "weight", "why")
 _JUDGED_ON = {
@@ -251,10 +253,13 @@ def _print_links(links: tuple[str, ...]) -> None:
         note = "works once" if number == 0 else "or, in its other network"
         OUT.print(f"phone      {escape(link)}  ({note})", soft_wrap=True)
     console = OUT.console
-    if not (sys.stdout.isatty() and console.encoding.startswith("utf")):
+    if not (console.file.isatty() and console.encoding.startswith("utf")):
         return
-    from lotlens.web.qr import draw_code
-
+    try:
+        draw_code = import_extra("lotlens.web.qr", "web").draw_code
+    except MissingExtra as error:
+        OUT.print(f"code       none: {escape(error)}", soft_wrap=True)
+        return
     is_coloured = console.color_system is not None and not console.no_color
     for line in draw_code(links[0], is_inverted=not is_coloured):
         if len(line) > console.width:

@@ -1,15 +1,19 @@
 """`lotlens review`: what it says before it serves, and when it cannot."""
 
 import importlib
+import io
 import re
+import sys
 import webbrowser
 
 import pytest
 from fastapi.testclient import TestClient
+from rich.console import Console
 from typer.testing import CliRunner
 
+from lotlens.cli import improving
 from lotlens.cli.app import build_app
-from lotlens.cli.screen import ERR
+from lotlens.cli.screen import ERR, OUT
 from lotlens.errors import BundleError, InputError, MissingExtra
 from lotlens.verbs.review import review
 from lotlens.web import server
@@ -104,6 +108,46 @@ def test_links_are_printed_and_a_code_in_a_terminal_alone(reviewed, served, monk
     monkeypatch.setattr(server, "find_own_addresses", tuple)
     result = invoke(reviewed, "--no-browser", "--host", "0.0.0.0")
     assert "in no network" in result.stdout
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+def draw_on_terminal(monkeypatch, **options):
+    """What `lotlens review` shows of a link on a terminal."""
+    options = {"force_terminal": True, "width": 80, "color_system": None, **options}
+    terminal = options.setdefault("file", Terminal())
+    monkeypatch.setitem(OUT.__dict__, "console", Console(highlight=False, **options))
+    improving._print_links(("http://192.168.0.5:8000/?token=" + 32 * "x",))
+    return terminal.getvalue().splitlines()
+
+
+def test_in_a_terminal_a_code_stands_below_the_link_in_black_on_white(monkeypatch):
+    plain = draw_on_terminal(monkeypatch)
+    assert len(plain) == 22
+    assert plain[1] == 41 * "█", "light letters on a dark ground, where there are no colours"
+    coloured = draw_on_terminal(monkeypatch, color_system="truecolor")
+    assert coloured[1] == f"\x1b[38;2;0;0;0;48;2;255;255;255m{41 * ' '}\x1b[0m"
+
+
+def test_no_code_is_drawn_where_it_could_not_be_read(monkeypatch):
+    assert len(draw_on_terminal(monkeypatch, width=40)) == 1
+    assert len(draw_on_terminal(monkeypatch, file=io.StringIO())) == 1
+    terminal = Terminal()
+    terminal.encoding = "latin-1"
+    assert len(draw_on_terminal(monkeypatch, file=terminal)) == 1
+
+
+def test_without_what_draws_codes_the_link_is_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segno", None)
+    monkeypatch.delitem(sys.modules, "lotlens.web.qr")
+    shown = draw_on_terminal(monkeypatch)
+    assert shown[0].startswith("phone ")
+    assert shown[1].startswith("code       none: this needs the module 'segno'")
 
 
 def test_a_code_is_square_has_its_margin_and_can_be_drawn_in_light():
