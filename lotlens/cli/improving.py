@@ -24,6 +24,8 @@ from lotlens.cli.screen import (
     print_next,
     quote,
 )
+from lotlens.errors import MissingExtra
+from lotlens.extras import import_extra
 from lotlens.texts import show
 
 _LABEL_WRONG = "label probably wrong"
@@ -282,7 +284,11 @@ def review(
         int, typer.Option(help="Port to serve at; 0 for any that is free.", min=0, max=65535)
     ] = 8000,
     host: Annotated[
-        str, typer.Option(help="Address to serve at; others than the default let the network in.")
+        str,
+        typer.Option(
+            help="Address to serve at. 0.0.0.0 is for a phone on the same Wi-Fi: it prints links"
+            " that let one device in each."
+        ),
     ] = "127.0.0.1",
     lang: Lang = "en",
     no_browser: Annotated[
@@ -292,26 +298,58 @@ def review(
     """Review doubts on a local page, by keyboard; decisions lie beside the data."""
     import webbrowser
 
-    from lotlens.verbs.review import Served
+    from lotlens.verbs.review import Served, Visited
     from lotlens.verbs.review import review as serve_review
 
     def tell(page: Served) -> None:
         if page.is_open_to_network:
             ERR.print(
-                f"warning: served at {escape(host)}, so whoever reaches this machine over the"
-                " network sees the photos and can decide on them; there is no password",
+                f"warning: served at {escape(host)}, to devices in the network that come by a link"
+                " shown here. They see the photos and decide on them; what passes between is not"
+                " encrypted, so do it in networks you trust",
                 soft_wrap=True,
             )
         OUT.print(f"doubts        {page.num_doubts}")
-        OUT.print(f"page          {escape(page.address)}", soft_wrap=True)
+        if page.address is not None:
+            OUT.print(f"page          {escape(page.address)}", soft_wrap=True)
+        if page.is_open_to_network:
+            _print_links(page.links)
         OUT.print("Ctrl-C ends it; every decision is saved as it is taken.")
         sys.stdout.flush()  # a program that waits for the address reads it through a pipe
-        if not no_browser and has_screen():
+        if page.address is not None and not no_browser and has_screen():
             webbrowser.open(page.address)
 
-    path = serve_review(run, host=host, port=port, lang=lang, ready=tell)
+    def tell_visit(visit: Visited) -> None:
+        OUT.print(f"let in        {escape(visit.device)}; for another device there is a new link:")
+        _print_links(visit.links)
+        sys.stdout.flush()
+
+    path = serve_review(run, host=host, port=port, lang=lang, ready=tell, visited=tell_visit)
     OUT.print(f"decisions     {escape(path)}", soft_wrap=True)
     print_next(f"lotlens improve {quote(run)}")
+
+
+def _print_links(links: tuple[str, ...]) -> None:
+    """Links for one other device, and a code for its camera where that can be drawn."""
+    if not links:
+        OUT.print("phone         this machine is in no network that a phone could be in")
+        return
+    for number, link in enumerate(links):
+        note = "works once" if number == 0 else "or, in its other network"
+        OUT.print(f"phone         {escape(link)}  ({note})", soft_wrap=True)
+    console = OUT.console
+    if not (console.file.isatty() and console.encoding.startswith("utf")):
+        return
+    try:
+        draw_code = import_extra("lotlens.web.qr", "web").draw_code
+    except MissingExtra as error:
+        OUT.print(f"code          none: {escape(error)}", soft_wrap=True)
+        return
+    is_coloured = console.color_system is not None and not console.no_color
+    for line in draw_code(links[0], is_inverted=not is_coloured):
+        if len(line) > console.width:
+            return
+        OUT.print(f"[#000000 on #ffffff]{line}[/]" if is_coloured else line, soft_wrap=True)
 
 
 def _print_round_plan(plan: Any) -> None:

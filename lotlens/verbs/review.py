@@ -23,14 +23,30 @@ class Served:
     """A page that is served now.
 
     Attributes:
-        address: to open in a browser.
+        address: to open in a browser on this machine; None if it listens at another address alone.
         num_doubts: that the run has.
-        is_open_to_network: whether others than this machine can open it.
+        is_open_to_network: whether other devices can open it, by one of `links`.
+        links: for one other device: addresses of this machine, the likeliest first, with the token
+            that lets the first device in that comes with it. None if there is no network.
     """
 
-    address: str
+    address: str | None
     num_doubts: int
     is_open_to_network: bool
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Visited:
+    """A device that was let in over the network.
+
+    Attributes:
+        device: its address there.
+        links: for the next one, as `Served.links`.
+    """
+
+    device: str
+    links: tuple[str, ...]
 
 
 def review(
@@ -40,15 +56,18 @@ def review(
     port: int = 8000,
     lang: str = "en",
     ready: Callable[[Served], None] | None = None,
+    visited: Callable[[Visited], None] | None = None,
 ) -> Path:
     """Serve the page on which a run's doubts are reviewed, until Ctrl-C.
 
     Args:
         run: a run folder with doubts.csv.
-        host: address to listen at; others than loopback let the network in.
+        host: address to listen at; at others than loopback, devices in the network are let in, each
+            by a link of one use.
         port: 0 for any that is free.
         lang: the language of the page, "en" or "ru".
         ready: told once the page can be opened.
+        visited: told of each device that was let in, and the links for the next one.
 
     Returns:
         the file of decisions, beside the data.
@@ -70,18 +89,26 @@ def review(
     path = decisions_path(data)
     recipe = folder.read_recipe() if folder.recipe_path.is_file() else {}
     rules = LabelRules.of(recipe.get("labels"))
-    is_open = not server.is_loopback(host)
+    guests = None if server.is_loopback(host) else server.Guests()
     app = pages.build_review(
         doubts,
         open_lot(data, rules=rules).train,
         path,
-        is_open_to_network=is_open,
+        guests=guests,
         synthetic=is_synthetic(data),
         language=language,
     )
     listener = server.open_socket(host, port)
+    addresses = () if guests is None else server.name_network_addresses(listener)
+
+    def invite() -> tuple[str, ...]:
+        return () if guests is None else tuple(map(guests.invite, addresses))
+
+    if guests is not None and visited is not None:
+        guests.told = lambda device: visited(Visited(device, invite()))
     with suppress(KeyboardInterrupt):  # which is how a server ends: no failure
         if ready is not None:
-            ready(Served(server.name_address(listener, host), len(doubts), is_open))
+            address = server.name_address(listener)
+            ready(Served(address, len(doubts), guests is not None, invite()))
         server.serve(app, listener)
     return path

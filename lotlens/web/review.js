@@ -3,11 +3,17 @@
 "use strict";
 
 const RETRY_MS = 2000, PATIENCE_MS = 10000, LOAD_MS = 100;
+const SWIPE = { share: 1 / 3, edge: 24, slack: 10 }; // of the photo's width; pixels
 const CELL = { width: 140, height: 138, overscan: 2 };
 const mark = (text) => text; // a sentence that is put into the page's language later
 const VERDICTS = { keep: mark("Kept"), drop: mark("Dropped"), "not a car": mark("Not a car") };
 const ACTS = ["keep", "suggest", "relabel", "drop", "not a car"];
 const LETTERS = { k: "keep", s: "suggest", r: "relabel", d: "drop", n: "not a car", u: "undo" };
+
+const byTouch = matchMedia("(hover: none), (pointer: coarse)");
+
+// A link lets one device in, once, and has done so: nobody need see its token in the address bar.
+if (location.search) history.replaceState(null, "", location.pathname);
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, className = "", text = "") => {
@@ -358,6 +364,10 @@ async function send(one) {
       body: JSON.stringify(one.body),
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
+    if (response.status === 401) { // as after a restart; the link of now lets the device in again
+      fail(one, await response.text());
+      return;
+    }
     answer = await response.json();
   } catch {
     fail(one, say("The server does not answer: is “lotlens review” still running? Start it again with the same command."));
@@ -436,7 +446,8 @@ function openClasses() {
   search.value = "";
   offerClasses();
   dialog.showModal();
-  search.focus();
+  if (!byTouch.matches) search.focus(); // by touch, a keyboard would hide the list
+  options.scrollTop = 0;
 }
 
 function offerClasses() {
@@ -474,7 +485,7 @@ function choose() {
 
 search.addEventListener("input", offerClasses);
 dialog.addEventListener("keydown", (event) => {
-  if (event.isComposing) return;
+  if (event.isComposing || event.target.closest("button")) return;
   const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
   if (event.key === "Enter") choose();
   else if (event.key in moves) marked = Math.min(offered.length - 1, Math.max(0, marked + moves[event.key]));
@@ -483,6 +494,64 @@ dialog.addEventListener("keydown", (event) => {
   event.preventDefault();
   if (dialog.open) markOption();
 });
+
+// --- swipes --------------------------------------------------------------------------------------
+
+// Right keeps the label, the one decision that changes nothing; left decides nothing. Both count
+// from a third of the photo's width on, so neither is done in passing, and U takes back.
+const photo = $("photo");
+let swipe = null; // the finger on the photo: where it began, how far it has come
+
+const canKeep = () => !decisionOf(doubts[at]);
+const canMove = () => at !== visible.at(-1);
+
+photo.addEventListener("pointerdown", (event) => {
+  const isAtEdge = event.clientX < SWIPE.edge || event.clientX > innerWidth - SWIPE.edge; // the browser's own swipes
+  const isSecond = !event.isPrimary;
+  if (swipe) endSwipe(false);
+  if (event.pointerType === "mouse" || isSecond || isAtEdge || photo.classList.contains("enlarged")) return;
+  swipe = { id: event.pointerId, x: event.clientX, y: event.clientY, by: 0, isSideways: false };
+});
+photo.addEventListener("pointermove", (event) => {
+  if (event.pointerId !== swipe?.id) return;
+  const by = event.clientX - swipe.x, down = Math.abs(event.clientY - swipe.y);
+  if (!swipe.isSideways) {
+    if (Math.max(Math.abs(by), down) < SWIPE.slack) return;
+    if (down > Math.abs(by)) { endSwipe(false); return; }
+    swipe.isSideways = true;
+    photo.setPointerCapture(swipe.id);
+  }
+  swipe.by = down > Math.abs(by) ? 0 : by;
+  drawSwipe();
+});
+photo.addEventListener("pointerup", (event) => { if (event.pointerId === swipe?.id) endSwipe(true); });
+photo.addEventListener("pointercancel", (event) => { if (event.pointerId === swipe?.id) endSwipe(false); });
+
+const isFar = () => Math.abs(swipe.by) >= SWIPE.share * photo.clientWidth;
+
+function drawSwipe() {
+  const isRight = swipe.by > 0, isPossible = isRight ? canKeep() : canMove();
+  const says = $("swipe");
+  says.hidden = Math.abs(swipe.by) < SWIPE.slack;
+  says.className = isFar() && isPossible ? (isRight ? "ready keep" : "ready") : "";
+  says.textContent = isRight
+    ? (isPossible ? say("Keep %(car)s", { car: nameOf(doubts[at].label) }) : say("Decided already: undo first"))
+    : (isPossible ? say("Next photo") : say("No next photo"));
+  if (photo.firstChild) photo.firstChild.style.transform = `translateX(${isPossible ? swipe.by : swipe.by / 4}px)`;
+}
+
+function endSwipe(isLetGo) {
+  const isRight = swipe.by > 0;
+  const counts = isLetGo && swipe.isSideways && isFar() && (isRight ? canKeep() : canMove());
+  swipe = null;
+  $("swipe").hidden = true;
+  if (photo.firstChild) photo.firstChild.style.transform = "";
+  if (counts && isRight) act("keep");
+  else if (counts) step(1);
+}
+
+// A photo enlarged by two fingers is moved about with one.
+window.visualViewport?.addEventListener("resize", () => photo.classList.toggle("enlarged", visualViewport.scale > 1.05));
 
 // --- keys, buttons, filters ----------------------------------------------------------------------
 
@@ -526,6 +595,16 @@ $("retry").addEventListener("click", () => { if (pending && isBlocked) { clearTi
 $("open-help").addEventListener("click", () => $("help").showModal());
 $("close-help").addEventListener("click", () => $("help").close());
 $("close-compare").addEventListener("click", () => $("compare").close());
+$("close-classes").addEventListener("click", () => dialog.close());
+document.querySelectorAll("dialog").forEach((one) => {
+  const isBeside = (event) => {
+    const box = one.getBoundingClientRect();
+    return event.target === one && (event.clientX < box.left || event.clientX > box.right || event.clientY < box.top || event.clientY > box.bottom);
+  };
+  let hasBegunBeside = false; // a drag out of the search field ends beside, and closes nothing
+  one.addEventListener("pointerdown", (event) => { hasBegunBeside = isBeside(event); });
+  one.addEventListener("click", (event) => { if (hasBegunBeside && isBeside(event)) one.close(); });
+});
 $("open-sheet").addEventListener("click", () => showSheet(true));
 $("close-sheet").addEventListener("click", () => showSheet(false));
 $("reason").addEventListener("change", () => { filterAnew(); sheet.focus(); });
@@ -564,6 +643,7 @@ async function start() {
   let values;
   try {
     const response = await fetch("/doubts.json");
+    if (response.status === 401) throw new Error(await response.text());
     values = await response.json();
     if (!response.ok) throw new Error(values.detail);
   } catch (error) {

@@ -31,7 +31,7 @@ from lotlens.records import Catalog, Doubt, Photo
 from lotlens.report.language import ENGLISH, Language, install
 from lotlens.report.pictures import THUMBNAIL_SIZE, draw_thumbnail
 from lotlens.web.decided import Decided
-from lotlens.web.server import guard, make_json
+from lotlens.web.server import Guests, guard, make_json
 
 PHOTO_SIZE = (1600, 1200)
 """The most pixels (width, height) of the large photo; it is never enlarged."""
@@ -42,6 +42,7 @@ _STATIC = {
     "review.css": "text/css",
     "icon.svg": "image/svg+xml",
 }
+_KEPT = {"Cache-Control": "private, max-age=3600"}
 _MOST_LETTERS = 4096
 
 
@@ -239,7 +240,7 @@ def build_review(
     catalog: Catalog,
     decisions_path: Path,
     *,
-    is_open_to_network: bool = False,
+    guests: Guests | None = None,
     synthetic: bool = False,
     language: Language = ENGLISH,
 ) -> FastAPI:
@@ -249,8 +250,8 @@ def build_review(
         doubts: the most doubtful first. Those that the catalog no longer bears out are left out.
         catalog: labelled photos, with the labels that the data give them, no decision applied.
         decisions_path: the file of decisions (see `photos.decisions`); made with the first one.
-        is_open_to_network: whether it may be reached under other addresses than this machine's own
-            loopback. Names other than this machine's are refused even so.
+        guests: who may come by other addresses than this machine's own loopback; None for nobody.
+            Names other than this machine's are refused even so.
         synthetic: whether the photos were drawn; the page then says so.
         language: of the page. Why a photo or a file cannot be read is said in English.
 
@@ -268,7 +269,7 @@ def build_review(
     static = {name: resources.files("lotlens.web").joinpath(name).read_bytes() for name in _STATIC}
     app = FastAPI(title="lotlens review", docs_url=None, redoc_url=None, openapi_url=None)
 
-    guard(app, is_open_to_network=is_open_to_network)
+    guard(app, guests=guests, language=language)
 
     @app.exception_handler(LotlensError)
     def explain(request: Request, error: Exception) -> Response:
@@ -313,7 +314,7 @@ def build_review(
                 data = draw_thumbnail(pixels, size)
         except UnreadablePhoto as error:
             return PlainTextResponse(error.reason, 422)
-        return Response(data, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
+        return Response(data, media_type="image/jpeg", headers=_KEPT)
 
     @app.post("/decisions")
     def post_decision(entry: DecisionEntry) -> Response:

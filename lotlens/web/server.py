@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import html
 import ipaddress
 import json
 import os
+import secrets
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lotlens.errors import InputError
+from lotlens.report.language import ENGLISH, Language, mark
 
 MOST_BODY_BYTES = 64 * 1024
 """Of what is sent with one request; a page's own requests take a few hundred."""
@@ -28,6 +34,14 @@ HEAD_PATIENCE_S = 10.0
 """In which whoever has connected must have asked for something; a little longer at times."""
 MOST_CONNECTIONS = 128
 """At one time; a browser opens six or so. More are told to come later (503)."""
+TOKEN_BYTES = 24
+"""Of chance in a link and a cookie: nobody guesses 192 bits, and a QR code of them stays small."""
+NOT_INVITED = mark(
+    "This device is not let in: open the link or scan the code that lotlens shows in its terminal."
+)
+NOT_VALID = mark(
+    "This link lets nobody in any more: each works once. lotlens shows a new one in its terminal."
+)
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -57,6 +71,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise InputError(f"no address for host {host!r}: {error.strerror or error}") from error
+    if address[0] == "::":  # so that addresses of both kinds reach it, on every system
+        with suppress(OSError, AttributeError):
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         if os.name == "posix":  # elsewhere this would let two servers share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,11 +89,39 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def name_address(listener: socket.socket, host: str) -> str:
-    """The address to type into a browser on this machine."""
-    port = listener.getsockname()[1]
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
+def name_address(listener: socket.socket) -> str | None:
+    """What to open in a browser on this machine; None if loopback does not lead to the socket."""
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
         host = "127.0.0.1"
+    return _write_address(host, port) if is_loopback(host) else None
+
+
+def name_network_addresses(listener: socket.socket) -> tuple[str, ...]:
+    """What other devices open, the likeliest first; none if the machine is on no network."""
+    host, port = listener.getsockname()[:2]
+    is_any = ipaddress.ip_address(host).is_unspecified
+    hosts: tuple[str, ...] = find_own_addresses() if is_any else (str(host),)
+    return tuple(_write_address(one, port) for one in hosts if not is_loopback(one))
+
+
+def find_own_addresses() -> tuple[str, ...]:
+    """The machine's addresses (IPv4) in the networks it is in, that of the default route first."""
+    found = []
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("203.0.113.1", 9))  # chooses a route; nothing is sent
+        found.append(str(probe.getsockname()[0]))
+    with suppress(OSError):
+        found += socket.gethostbyname_ex(socket.gethostname())[2]
+    addresses = {one: ipaddress.ip_address(one) for one in found}
+    return tuple(
+        one
+        for one, address in addresses.items()
+        if not (address.is_loopback or address.is_link_local or address.is_unspecified)
+    )
+
+
+def _write_address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
@@ -93,6 +138,8 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         http=_Impatient,
+        ws="none",
+        proxy_headers=False,  # whoever asks must not say himself where from
         log_level="warning",
         access_log=False,
         use_colors=False,
@@ -110,23 +157,75 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+class Guests:
+    """Devices that may come over the network: each by a link of one use, and by its cookie then.
+
+    The link is for the person at this machine to show. Once it has let a device in, it lets in no
+    other, and there is a new one.
+
+    Attributes:
+        told: hears the network address of each device that is let in; the link is new by then.
+        cookie_name: of this server alone, since the pages of one machine share their cookies.
+    """
+
+    def __init__(self, told: Callable[[str], None] | None = None) -> None:
+        self.told = told
+        self.cookie_name = f"lotlens_{secrets.token_hex(4)}"
+        self._token = secrets.token_urlsafe(TOKEN_BYTES)
+        self._cookies: list[str] = []
+        self._lock = threading.Lock()
+
+    def invite(self, address: str) -> str:
+        """The link for the next device: an address with the token that is valid now."""
+        return f"{address}?token={self._token}"
+
+    def knows(self, cookie: str) -> bool:
+        """Whether a device that was let in has this cookie."""
+        return any(_is_same(cookie, one) for one in self._cookies)
+
+    def admit(self, token: str, device: str) -> str | None:
+        """The cookie of a device that comes with the token that is valid now, or None."""
+        with self._lock:
+            if not _is_same(token, self._token):
+                return None
+            self._token = secrets.token_urlsafe(TOKEN_BYTES)
+            cookie = secrets.token_urlsafe(TOKEN_BYTES)
+            self._cookies.append(cookie)
+        if self.told is not None:
+            self.told(device)
+        return cookie
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two secrets are equal, in a time that tells nothing of where they differ."""
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode())
 
 
 def guard(
-    app: FastAPI, *, is_open_to_network: bool, most_body_bytes: int = MOST_BODY_BYTES
+    app: FastAPI,
+    *,
+    guests: Guests | None = None,
+    language: Language = ENGLISH,
+    most_body_bytes: int = MOST_BODY_BYTES,
 ) -> None:
     """Let an application answer nobody but its own page, and take no more than it can bear.
 
     Each answer has `HEADERS`; requests that another website may have caused are refused, and so are
     bodies that are too big or come too slowly, before they are in memory. What is no valid request
-    is told in a line of JSON: {"detail": "..."}.
+    is told in a line of JSON: {"detail": "..."}. Whoever comes over the network is answered nothing
+    at all, files of the page included, until a link has let his device in (`Guests`).
 
     Args:
-        app: with its routes, or before they are added.
-        is_open_to_network: whether it may be reached under other addresses than loopback.
+        app: with its routes, or before they are added. Its page, at "/", should take the token out
+            of the address bar.
+        guests: who may come by other addresses than loopback; None for nobody.
+        language: in which a device is told that it is not let in.
         most_body_bytes: of one request.
     """
     app.add_middleware(_BodyGuard, most_bytes=most_body_bytes)
@@ -135,8 +234,19 @@ def guard(
     async def check(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        refused = refuse(request, is_open_to_network)
+        cookie = None
+        refused = refuse_name(request, guests is not None)
+        if refused is None and guests is not None and not _is_known(request, guests):
+            cookie = _let_in(request, guests)
+            if cookie is None:
+                refused = _turn_away(request, language)
+        if refused is None:
+            refused = refuse_origin(request)
         response = await call_next(request) if refused is None else refused
+        if guests is not None and cookie is not None:
+            # Not a redirect: the request after it would lack the cookie where another site's page,
+            # a messenger's say, held the link.
+            response.set_cookie(guests.cookie_name, cookie, httponly=True, samesite="strict")
         for name, value in HEADERS.items():
             response.headers[name] = value
         response.headers.setdefault("Cache-Control", "no-store")
@@ -242,20 +352,61 @@ def _give_back(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-def refuse(request: Request, is_open_to_network: bool) -> Response | None:
-    """The answer to a request that another website may have caused, or None."""
-    host = request.headers.get("host", "")
+def refuse_name(request: Request, is_open_to_network: bool) -> Response | None:
+    """The answer to a request under a name that is not ours, or None."""
+    name = _read_name(request)
+    if is_loopback(name) or (is_open_to_network and _is_own_name(name)):
+        return None
+    return PlainTextResponse("refused: open this page at the address that was printed", 421)
+
+
+def refuse_origin(request: Request) -> Response | None:
+    """The answer to what another website's page may have sent, or None."""
+    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if request.method in ("GET", "HEAD") or request.headers.get("origin") == own:
+        return None
+    return PlainTextResponse("refused: decisions are taken on this server's own page", 403)
+
+
+def _is_known(request: Request, guests: Guests) -> bool:
+    """Whether it comes from this machine, or from a device that was let in.
+
+    A Host is what whoever asks has written; where the connection comes from is not.
+    """
+    peer = request.client.host if request.client is not None else ""
+    if is_loopback(peer) and is_loopback(_read_name(request)):
+        return True
+    return guests.knows(request.cookies.get(guests.cookie_name, ""))
+
+
+def _let_in(request: Request, guests: Guests) -> str | None:
+    """The cookie for a device that opens the page by the link of the hour, or None."""
+    if request.method != "GET" or request.url.path != "/":
+        return None
+    device = request.client.host if request.client is not None else "?"
+    return guests.admit(request.query_params.get("token", ""), device)
+
+
+def _turn_away(request: Request, language: Language) -> Response:
+    """What a device hears that is not let in: a page if it asked for one, else a line of text."""
+    text = language.say(NOT_VALID if "token" in request.query_params else NOT_INVITED)
+    headers = {"WWW-Authenticate": 'Link realm="lotlens"'}  # which no browser asks a password for
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse(text, 401, headers)
+    page = (
+        f'<!DOCTYPE html><html lang="{language.code}"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>lotlens</title><h1>lotlens</h1><p>{html.escape(text)}</p></html>"
+    )
+    return Response(page, 401, headers, media_type="text/html")
+
+
+def _read_name(request: Request) -> str:
+    """The name of its Host, without the port."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
-        name = ""
-    if not (is_loopback(name) or (is_open_to_network and _is_own_name(name))):
-        return PlainTextResponse("refused: open this page at the address that was printed", 421)
-    if request.method not in ("GET", "HEAD") and request.headers.get("origin") != (
-        f"{request.url.scheme}://{host}"
-    ):
-        return PlainTextResponse("refused: decisions are taken on this server's own page", 403)
-    return None
+        return ""
 
 
 def _is_own_name(name: str) -> bool:

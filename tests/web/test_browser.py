@@ -22,7 +22,7 @@ from lotlens.photos.sources import open_lot
 from lotlens.records import Doubt
 from lotlens.report.language import ENGLISH, load_language
 from lotlens.web.review import build_review
-from lotlens.web.server import name_address, open_socket
+from lotlens.web.server import Guests, name_address, open_socket
 
 WIDTHS = (390, 1280)
 
@@ -36,14 +36,16 @@ class Server:
         self.reviewed = reviewed
         self.address = None
 
+    build = staticmethod(build_review)
+
     def start(self):
         doubts = read_doubts(self.reviewed.run.doubts_path)
         catalog = open_lot(self.reviewed.data).train
         port = 0 if self.address is None else urlsplit(self.address).port
         self.listener = open_socket("127.0.0.1", port)
-        self.address = name_address(self.listener, "127.0.0.1")
+        self.address = name_address(self.listener)
         config = uvicorn.Config(
-            build_review(doubts, catalog, self.reviewed.path, language=self.language),
+            self.build(doubts, catalog, self.reviewed.path, language=self.language),
             log_level="warning",
             timeout_graceful_shutdown=2,
         )
@@ -56,6 +58,25 @@ class Server:
         self.server.should_exit = True
         self.thread.join()
         self.listener.close()
+
+
+class OpenServer(Server):
+    """One that thinks each browser a device of the network, wherever it comes from."""
+
+    def build(self, *arguments, **options):
+        self.guests = Guests()
+        app = build_review(*arguments, guests=self.guests, **options)
+
+        async def relay(scope, receive, send):
+            if "client" in scope:
+                scope = {**scope, "client": ("192.168.0.7", 50000)}
+            await app(scope, receive, send)
+
+        return relay
+
+    @property
+    def link(self):
+        return self.guests.invite(self.address)
 
 
 class RussianServer(Server):
@@ -104,6 +125,7 @@ def server(request, chromium, reviewed):
 
 
 in_russian = pytest.mark.parametrize("server", [RussianServer], indirect=True)
+in_network = pytest.mark.parametrize("server", [OpenServer], indirect=True)
 as_program = pytest.mark.parametrize("server", [Program], indirect=True)
 
 
@@ -119,7 +141,7 @@ def open_page(chromium, server):
         page.on("request", lambda request: fetched.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(server.address)
+        page.goto(getattr(server, "link", server.address))
         page.wait_for_selector("#question b")
         return page
 
@@ -254,6 +276,228 @@ def test_all_by_touch(open_page, reviewed):
     assert list(reviewed.read()) == [ids[0], ids[5]]
     page.locator('[data-act="undo"]').tap()
     await_text(page, "#count", "1 of")
+
+
+def open_phone(open_page, **options):
+    return open_page(390, has_touch=True, is_mobile=True, **options)
+
+
+def swipe(page, by, down=0, start=None, let_go=True):
+    """A finger on the photo, moved sideways by a share of its width and down by pixels."""
+    box = page.locator("#photo").bounding_box()
+    x = box["x"] + box["width"] * (0.5 - by / 2) if start is None else start
+    y = box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+
+    def send(kind, *points):
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    send("touchStart", {"x": x, "y": y})
+    for step in range(1, 11):
+        share = step / 10
+        send("touchMove", {"x": x + share * by * box["width"], "y": y + share * down})
+    if let_go:
+        send("touchEnd")
+    page.wait_for_timeout(100)
+    return lambda: send("touchEnd")
+
+
+def test_a_swipe_to_the_right_keeps_and_can_be_undone(open_page, reviewed):
+    page = open_phone(open_page)
+    first, second = reviewed.doubts[:2]
+    let_go = swipe(page, 0.5, let_go=False)
+    assert page.locator("#swipe").inner_text() == f"Keep {first.label}"
+    assert "ready" in page.locator("#swipe").get_attribute("class")
+    assert not reviewed.path.exists()
+    let_go()
+    await_text(page, "#status", f"Saved: Kept ({first.photo_id})")
+    assert reviewed.read() == {first.photo_id: ("keep", first.label)}
+    assert current(page) == second.photo_id
+    assert not page.locator("#swipe").is_visible()
+    page.locator('[data-act="undo"]').tap()
+    await_text(page, "#status", "Undone")
+    assert reviewed.read() == {}
+    assert current(page) == first.photo_id
+
+
+def test_a_swipe_to_the_left_shows_the_next_and_decides_nothing(open_page, reviewed):
+    page = open_phone(open_page)
+    swipe(page, -0.5)
+    assert current(page) == reviewed.doubts[1].photo_id
+    assert not reviewed.path.exists()
+    page.locator("#reason").select_option("unsure between two")
+    let_go = swipe(page, -0.5, let_go=False)
+    assert page.locator("#swipe").inner_text() == "No next photo"
+    assert page.locator("#swipe").get_attribute("class") == ""
+    let_go()
+    assert current(page) == reviewed.doubts[3].photo_id
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        {"by": 0.25},
+        {"by": -0.25},
+        {"by": 0.3, "down": 200},
+        {"by": 0, "down": -150},
+        {"by": 0.6, "start": 14},
+    ],
+)
+def test_what_is_no_clear_swipe_does_nothing(open_page, reviewed, move):
+    page = open_phone(open_page)
+    swipe(page, **move)
+    page.wait_for_timeout(200)
+    assert current(page) == reviewed.doubts[0].photo_id
+    assert not page.locator("#swipe").is_visible()
+    assert page.locator("#photo").evaluate("figure => figure.firstChild.style.transform") == ""
+    assert not reviewed.path.exists()
+
+
+def test_a_swipe_puts_no_other_decision_aside(open_page, reviewed):
+    page = open_phone(open_page)
+    first = reviewed.doubts[0]
+    page.locator('[data-act="drop"]').tap()
+    await_text(page, "#status", "Saved")
+    page.locator("#previous").tap()
+    let_go = swipe(page, 0.7, let_go=False)
+    assert page.locator("#swipe").inner_text() == "Decided already: undo first"
+    let_go()
+    page.wait_for_timeout(200)
+    assert reviewed.read() == {first.photo_id: ("drop", "")}
+
+
+def test_a_mouse_does_not_swipe(open_page, reviewed):
+    page = open_page()
+    box = page.locator("#photo").bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 50, box["y"] + 110, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(200)
+    assert not reviewed.path.exists()
+
+
+@pytest.mark.parametrize("name", ["classes", "help", "compare"])
+def test_every_dialog_closes_by_touch(open_page, reviewed, name):
+    page = open_phone(open_page)
+    opener = {
+        "classes": '[data-act="relabel"]',
+        "help": "#open-help",
+        "compare": "#examples button >> nth=0",
+    }[name]
+    dialog = page.locator(f"#{name}")
+    page.locator(opener).tap()
+    dialog.locator(f"#close-{name}").tap()
+    assert not dialog.is_visible()
+    page.locator(opener).tap()
+    box = dialog.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + 3)  # its own margin
+    assert dialog.is_visible()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] / 2)
+    assert not dialog.is_visible()
+    assert not reviewed.path.exists()
+
+
+def test_a_drag_out_of_the_search_field_closes_nothing_but_a_click_beside_does(open_page):
+    page = open_page()
+    page.keyboard.press("r")
+    box = page.locator("#search").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(5, 5, steps=4)
+    page.mouse.up()
+    assert page.locator("#classes").is_visible()
+    page.mouse.click(5, 5)
+    assert not page.locator("#classes").is_visible()
+
+
+def test_enter_on_the_close_button_takes_no_model(open_page, reviewed):
+    page = open_page()
+    page.keyboard.press("r")
+    page.locator("#close-classes").focus()
+    page.keyboard.press("Enter")
+    assert not page.locator("#classes").is_visible()
+    page.wait_for_timeout(200)
+    assert not reviewed.path.exists()
+
+
+@pytest.mark.parametrize("server", [Server, RussianServer], indirect=True)
+def test_by_touch_no_keys_are_spoken_of_and_fingers_hit(open_page, server):
+    page = open_phone(open_page)
+
+    def look():
+        text = page.evaluate("document.body.innerText")
+        assert not re.search(r"\b(Esc|Enter|Home|Keys?|Клавиш\w*)\b|\n[A-Z1-9]\n", text), text
+        assert page.locator("kbd:visible").count() == 0
+        for control in page.locator("button:visible, select:visible, label.tick:visible").all():
+            box = control.bounding_box()
+            assert min(box["width"], box["height"]) >= 43.9, control.evaluate("e => e.outerHTML")
+        for option in page.locator("#options li:visible").all():
+            assert option.bounding_box()["height"] >= 43.9
+
+    look()
+    assert page.locator(".look .by-touch").is_visible()
+    page.locator('[data-act="relabel"]').tap()
+    assert not page.locator("#search").evaluate("input => input === document.activeElement")
+    look()
+    page.locator("#close-classes").tap()
+    page.locator("#open-help").tap()
+    look()
+    page.locator("#close-help").tap()
+    page.locator("#open-sheet").tap()
+    look()
+
+
+@in_network
+def test_a_phone_comes_by_a_link_which_leaves_the_address_bar(
+    open_page, reviewed, server, chromium
+):
+    link = server.link
+    page = open_phone(open_page)
+    assert page.url == server.address
+    page.locator('[data-act="keep"]').tap()
+    await_text(page, "#status", "Saved")
+    page.wait_for_function("() => document.querySelector('#photo img')?.naturalWidth > 0")
+    page.reload()
+    page.wait_for_selector("#question b")
+    assert page.evaluate("document.cookie") == "", "no script reads it"
+
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, locale="en")
+    other = context.new_page()
+    assert other.goto(link).status == 401
+    assert "each works once" in other.inner_text("body")
+    assert other.goto(server.address).status == 401
+    context.close()
+
+
+@in_network
+def test_a_link_in_another_sites_page_works(open_page, chromium, server):
+    """As in a messenger's: a cookie set on the way by a redirect would not be sent on."""
+    context = chromium.new_context()
+    page = context.new_page()
+    with serve_page(f'<a href="{server.link}">here</a>'.encode()) as address:
+        page.goto(address.replace("127.0.0.1", "localhost"))
+        page.click("a")
+        page.wait_for_selector("#question b")
+        assert page.url == server.address
+    context.close()
+
+
+@in_network
+def test_a_device_that_a_new_server_does_not_know_is_told_and_loses_nothing(
+    open_page, reviewed, server
+):
+    page = open_phone(open_page)
+    server.stop()
+    server.start()
+    page.locator('[data-act="keep"]').tap()
+    page.wait_for_selector("#trouble:visible")
+    assert "open the link or scan the code" in page.locator("#trouble").inner_text()
+    other = page.context.new_page()
+    other.goto(server.link)
+    other.close()
+    page.wait_for_selector("#trouble", state="hidden", timeout=20_000)
+    assert len(reviewed.read()) == 1
 
 
 def test_filters(open_page, reviewed):
@@ -462,12 +706,12 @@ def test_the_page_fits_its_screen(open_page, server, width):
         assert box["y"] + box["height"] <= 800, "decisions are in sight without scrolling"
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_no_serious_fault(open_page, server, width):
+@pytest.mark.parametrize(("width", "is_touch"), [(390, False), (1280, False), (390, True)])
+def test_axe_finds_no_serious_fault(open_page, server, width, is_touch):
     from axe_playwright_python.sync_playwright import Axe
 
     # The page forbids scripts of elsewhere, axe's too; only here it may not.
-    page = open_page(width, bypass_csp=True)
+    page = open_page(width, bypass_csp=True, has_touch=is_touch, is_mobile=is_touch)
     decide(page, "k", "Saved")
 
     def look(name):

@@ -24,20 +24,29 @@ from lotlens.errors import InputError, OutputError
 from lotlens.photos import decisions as kept
 from lotlens.photos.decisions import Decision, read_decisions, write_decisions
 from lotlens.records import Catalog, Locator, Photo
+from lotlens.report.language import load_language
 from lotlens.web import decided, server
 from lotlens.web.decided import Decided
 from lotlens.web.review import build_review, make_key, pick_examples
-from lotlens.web.server import is_loopback, name_address, open_socket
+from lotlens.web.server import (
+    Guests,
+    find_own_addresses,
+    is_loopback,
+    name_address,
+    name_network_addresses,
+    open_socket,
+)
 
 ORIGIN = "http://127.0.0.1:8000"
 
 
-def connect(app, **headers):
+def connect(app, origin=ORIGIN, peer="127.0.0.1", **headers):
     return TestClient(
         app,
-        base_url=ORIGIN,
-        headers={"Origin": ORIGIN, **headers},
+        base_url=origin,
+        headers={"Origin": origin, **headers},
         raise_server_exceptions=False,
+        client=(peer, 50000),
     )
 
 
@@ -383,12 +392,157 @@ def test_a_form_of_another_site_decides_nothing(client, reviewed):
 
 def test_a_network_may_come_by_address_or_own_name_alone(reviewed, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "Office-PC")
-    app = build_review(reviewed.doubts, reviewed.catalog, reviewed.path, is_open_to_network=True)
-    client = connect(app)
+    client, _ = connect_phone(build_open(reviewed))
     for host in ("192.168.0.5:8000", "office-pc:8000", "office-pc.local", "localhost"):
-        assert client.get("/", headers={"Host": host}).status_code == 200
+        assert client.get("/", headers={"Host": host}).status_code == 401
     for host in ("evil.example", "office-pc.evil.example"):
         assert client.get("/", headers={"Host": host}).status_code == 421
+
+
+# --- devices in the network -----------------------------------------------------------------------
+
+LAN = "http://192.168.0.5:8000"
+EVERYTHING = (
+    "/",
+    "/doubts.json",
+    "/decisions.json",
+    "/static/review.js",
+    "/static/review.css",
+    "/static/icon.svg",
+    "/thumb/x",
+    "/photo/x",
+    "/nothing",
+    "/?token=",
+    "/?token=x",
+    "/?token=%FF%ED%A0%80",
+    "/?Token=x",
+)
+
+
+def build_open(reviewed, guests=None, **options):
+    return build_review(
+        reviewed.doubts, reviewed.catalog, reviewed.path, guests=guests or Guests(), **options
+    )
+
+
+def connect_phone(app, peer="192.168.0.7", origin=LAN):
+    """A device of the network, and one that asks as browsers ask for pages."""
+    return connect(app, origin, peer), connect(app, origin, peer, Accept="text/html,*/*")
+
+
+@pytest.mark.parametrize("peer", ["192.168.0.7", "192.168.0.5", "fe80::1", "testclient"])
+@pytest.mark.parametrize("origin", [LAN, ORIGIN, "http://localhost:8000"])
+def test_a_device_without_a_link_gets_nothing(reviewed, peer, origin):
+    """Its own Host may say what it likes: what counts is where the connection comes from."""
+    guests = Guests()
+    client, _ = connect_phone(build_open(reviewed, guests), peer, origin)
+    client.cookies.set(guests.cookie_name, "x")
+    for address in EVERYTHING:
+        answer = client.get(address)
+        assert answer.status_code == 401, address
+        assert answer.text.endswith("lotlens shows in its terminal.") or "works once" in answer.text
+        assert "set-cookie" not in answer.headers
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert decide(client, reviewed.doubts[0].photo_id, "drop").status_code == 401
+    for method in ("HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
+        assert client.request(method, guests.invite("/")).status_code == 401
+    assert not reviewed.path.exists()
+
+
+def test_a_link_lets_one_device_in_and_no_other(reviewed):
+    told = []
+    guests = Guests(told.append)
+    app = build_open(reviewed, guests)
+    phone, _ = connect_phone(app)
+    other, _ = connect_phone(app, "192.168.0.8")
+    link = guests.invite("/")
+
+    answer = phone.get(link)
+    assert answer.status_code == 200
+    assert "<title>Review" in answer.text
+    assert answer.history == []
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Path=/" in cookie
+    assert link.partition("=")[2] not in cookie
+    assert told == ["192.168.0.7"]
+
+    assert decide(phone, reviewed.doubts[0].photo_id, "drop").status_code == 200
+    for address in ("/", "/doubts.json", "/static/review.js", link):
+        answer = phone.get(address)
+        assert answer.status_code == 200
+        assert "set-cookie" not in answer.headers
+    assert phone.get("/nothing").status_code == 404
+
+    refused = other.get(link)
+    assert refused.status_code == 401
+    assert "each works once" in refused.text
+    assert other.get(guests.invite("/")).status_code == 200, "there is another for the next one"
+    assert len(told) == 2
+    assert phone.get("/").status_code == 200
+
+
+def test_of_many_that_come_at_once_by_one_link_one_is_let_in(reviewed):
+    guests = Guests()
+    app = build_open(reviewed, guests)
+    link, codes = guests.invite("/"), []
+    phones = [connect_phone(app, f"192.168.0.{number}")[0] for number in range(8)]
+    threads = [
+        threading.Thread(target=lambda phone=phone: codes.append(phone.get(link).status_code))
+        for phone in phones
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == [200, *7 * [401]]
+
+
+def test_a_device_that_is_let_in_is_held_to_its_own_page_too(reviewed):
+    guests = Guests()
+    phone, _ = connect_phone(build_open(reviewed, guests))
+    phone.get(guests.invite("/"))
+    body = {"id": reviewed.doubts[0].photo_id, "verdict": "drop"}
+    for origin in ("http://evil.example", "null", ORIGIN):
+        answer = phone.post("/decisions", json=body, headers={"Origin": origin})
+        assert answer.status_code == 403
+    assert not reviewed.path.exists()
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_needs_no_link_by_loopback(reviewed, peer):
+    app = build_open(reviewed)
+    client = connect(app, peer=peer)
+    assert client.get("/").status_code == 200
+    assert decide(client, reviewed.doubts[0].photo_id, "drop").status_code == 200
+    assert connect(app, LAN, peer).get("/").status_code == 401, "as whatever forwards would come"
+
+
+def test_the_cookie_of_one_server_opens_no_other(reviewed):
+    one, other = Guests(), Guests()
+    assert one.cookie_name != other.cookie_name
+    phone, _ = connect_phone(build_open(reviewed, one))
+    phone.get(one.invite("/"))
+    stranger, _ = connect_phone(build_open(reviewed, other))
+    stranger.cookies.set(other.cookie_name, phone.cookies[one.cookie_name])
+    assert stranger.get("/").status_code == 401
+
+
+def test_a_refusal_is_a_page_for_a_browser_in_the_language_of_the_review(reviewed):
+    _, phone = connect_phone(build_open(reviewed, language=load_language("ru")))
+    answer = phone.get("/")
+    assert answer.status_code == 401
+    assert answer.headers["content-type"].startswith("text/html")
+    assert '<html lang="ru">' in answer.text
+    assert "Это устройство не допущено" in answer.text
+    assert "больше не действует" in phone.get("/?token=<b>").text
+    assert "<b>" not in phone.get("/?token=<b>").text
+
+
+def test_photos_are_kept_by_the_device_alone(client, reviewed):
+    answer = client.get(f"/thumb/{make_key(reviewed.doubts[0].photo_id)}")
+    assert answer.headers["cache-control"].startswith("private")
 
 
 @pytest.mark.parametrize("address", ["/", "/doubts.json", "/photo/x", "/static/review.js"])
@@ -609,11 +763,41 @@ def test_more_connections_than_are_borne_are_told_to_come_later(address):
 def test_a_taken_port_is_told():
     with open_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        assert name_address(listener, "127.0.0.1") == f"http://127.0.0.1:{port}/"
-        assert name_address(listener, "0.0.0.0") == f"http://127.0.0.1:{port}/"
-        assert name_address(listener, "::1") == f"http://[::1]:{port}/"
+        assert name_address(listener) == f"http://127.0.0.1:{port}/"
+        assert name_network_addresses(listener) == ()
         with pytest.raises(InputError, match="Name another with --port"):
             open_socket("127.0.0.1", port)
+
+
+class Socket:
+    """What a listening socket says of itself."""
+
+    def __init__(self, *name):
+        self._name = name
+
+    def getsockname(self):
+        return self._name
+
+
+def test_addresses_for_this_machine_and_for_others(monkeypatch):
+    monkeypatch.setattr(server, "find_own_addresses", lambda: ("192.168.0.5", "10.0.0.5"))
+    for name in (("0.0.0.0", 80), ("::", 80, 0, 0)):
+        assert name_address(Socket(*name)) == "http://127.0.0.1:80/"
+        both = ("http://192.168.0.5:80/", "http://10.0.0.5:80/")
+        assert name_network_addresses(Socket(*name)) == both
+    assert name_address(Socket("::1", 80, 0, 0)) == "http://[::1]:80/"
+    assert name_network_addresses(Socket("::1", 80, 0, 0)) == ()
+    assert name_address(Socket("192.168.0.5", 80)) is None
+    assert name_network_addresses(Socket("192.168.0.5", 80)) == ("http://192.168.0.5:80/",)
+    assert name_network_addresses(Socket("fd00::5", 80, 0, 0)) == ("http://[fd00::5]:80/",)
+
+
+def test_own_addresses_are_those_that_others_can_open(monkeypatch):
+    names = ["127.0.1.1", "192.168.0.5", "169.254.3.3", "0.0.0.0"]
+    monkeypatch.setattr("socket.gethostbyname_ex", lambda name: (name, [], names))
+    found = find_own_addresses()
+    assert "192.168.0.5" in found
+    assert not {"127.0.1.1", "169.254.3.3", "0.0.0.0"} & set(found)
 
 
 def test_an_address_of_elsewhere_is_told():
@@ -624,5 +808,6 @@ def test_an_address_of_elsewhere_is_told():
 
 
 def test_loopback():
-    assert all(map(is_loopback, ("localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1")))
+    ours = ("localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")
+    assert all(map(is_loopback, ours))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.5", "example.org", "")))
