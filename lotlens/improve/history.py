@@ -57,6 +57,12 @@ _NUMBERS: Mapping[str, Callable[[object], object]] = {
 }
 
 
+def list_others(run: RunFolder, candidate: RunFolder) -> tuple[Mapping[str, str], ...]:
+    """The rounds that a run knows of, but for the one that made a candidate, if it is there."""
+    own = (candidate.path.name, run.path.name)
+    return tuple(row for row in read_rounds(run) if (row["Run"], row["Parent"]) != own)
+
+
 def write_rounds(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write rows as `read_rounds` and `describe_round` give them.
 

@@ -39,7 +39,7 @@ from lotlens.improve.history import (
     count_judged,
     count_round,
     describe_round,
-    read_rounds,
+    list_others,
     write_rounds,
 )
 from lotlens.improve.plan import (
@@ -424,7 +424,7 @@ def _ask_gate(
         # Those of the plan were chosen by the present model's errors on the photos held out.
         failing=plan.failing if is_locked else None,
         rule=plan.rule,
-        num_judged=1 + count_judged(read_rounds(model.run), plan.judged_on),
+        num_judged=1 + count_judged(list_others(model.run, done.run), plan.judged_on),
     )
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)
@@ -447,8 +447,8 @@ def _write_round(
     write_round(folder, values)
     row = describe_round(folder, parent, plan, judgement)
     with RunFolder.claim(parent.path, "improve", wait_s=PATIENCE_S):
-        known = read_rounds(parent)
-        rows = known if row in known else (*known, row)  # it is, after a kill between the two
+        # Its own row is there after a kill between the two histories.
+        rows = (*list_others(parent, folder), row)
         for run in (parent, folder):
             draw_rounds(run.rounds_path.with_suffix(".svg"), rows)
             write_rounds(run.rounds_path, rows)
