@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lotlens
-from lotlens.cli.app import COMMANDS
+from lotlens.cli.commands import COMMANDS
 from lotlens.verbs import audit, doubts, ensemble, improve, lr_find, refusal, rounds, sweep
 
 ROOMS = ("audit", "improve", "refusal", "sweep")

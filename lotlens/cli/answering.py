@@ -97,7 +97,7 @@ def predict(
     else:
         _print_written(written, has_details=details is not None)
         if page is not None:
-            OUT.say(f"page: {page}")
+            OUT.say(f"page          {page}")
 
 
 _TOLD = {

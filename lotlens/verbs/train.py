@@ -373,6 +373,9 @@ def complete_training(
         trained: Sequence[Trained] = ()
         if on_first(run.card_path.is_file):  # killed while the report was drawn
             model = Model(run)
+            if is_first and not run.timing_path.is_file():  # right after that: not known any more
+                with run.keep_time():
+                    pass
         else:
             with run.keep_time() if is_first else nullcontext():
                 trained = train_models(training, watch)

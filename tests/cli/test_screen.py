@@ -243,7 +243,7 @@ def test_bars_and_colours_pass_and_names_do_not():
     assert b"\x1b]0;owned" not in seen
     assert b"said \\x1b]0;owned\\x07" in seen
     assert b"\x1b[31mprinted\x1b[0m" in seen
-    assert b"3/3" in seen
+    assert b"3 of 3" in seen
     assert b"\\x1b[" not in seen, "rich's own signs pass as they are"
 
 

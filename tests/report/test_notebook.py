@@ -202,7 +202,7 @@ def make_doubted(catalog, names=None):
     evidence = Evidence(catalog.ids, catalog.targets(), chances)
     doubts = find_doubts(evidence, classes)
     names = names or {car.label: car.name for car in classes}
-    return Doubted(doubts, Path("doubts.csv"), evidence, 0.5, "probes", 0, names, catalog)
+    return Doubted(doubts, Path("doubts.csv"), evidence, 0.5, "probes", 0, names, photos=catalog)
 
 
 def test_doubts_show_their_photos(small_lot):
@@ -305,7 +305,7 @@ def test_records_that_verbs_give_have_a_repr_of_their_own():
             if is_endless and hasattr(thing.__repr__, "__wrapped__"):
                 missing.append(f"{module.name}.{name}")
     # Short ones, and those that no verb gives.
-    short = {"ImageSpec", "Locator", "ClassPlan", "Choice", "Variant"}
+    short = {"ImageSpec", "Locator", "ClassPlan", "Choice", "Variant", "Served", "Visited"}
     inner = {"Copies", "CheckLabels", "Answers"}
     assert {name.rpartition(".")[2] for name in missing} == short | inner
 

@@ -789,5 +789,5 @@ def test_ctrl_c_ends_cleanly_while_a_page_is_open(open_page, reviewed, server):
     code, output = server.stop(signal.SIGINT)
     assert code == 0
     assert "Traceback" not in output
-    assert f"page       {server.address}" in output
-    assert output.rstrip().endswith(f"decisions  {reviewed.path}")
+    assert f"page          {server.address}" in output
+    assert f"decisions     {reviewed.path}" in output

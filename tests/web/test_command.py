@@ -147,7 +147,7 @@ def test_without_what_draws_codes_the_link_is_there(monkeypatch):
     monkeypatch.delitem(sys.modules, "lotlens.web.qr")
     shown = draw_on_terminal(monkeypatch)
     assert shown[0].startswith("phone ")
-    assert shown[1].startswith("code       none: this needs the module 'segno'")
+    assert shown[1].startswith("code          none: this needs the module 'segno'")
 
 
 def test_a_code_is_square_has_its_margin_and_can_be_drawn_in_light():
