@@ -22,6 +22,7 @@ from lotlens.errors import InputError, OutputError
 from lotlens.files import explain, name_hidden
 
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FOR_ALL = 0o666  # any user may lock it
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -29,9 +30,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 def hold(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Be the only one who writes to a file or folder, which need not be there yet.
 
-    Where the folder that it lies in cannot be written to, nothing is locked: what lies there is
-    then as safe as whoever made it so wanted. On a disk that knows no locks the lock lies in this
-    machine's folder of temporary files, and keeps out programs of this machine.
+    On a disk that knows no locks, or where the folder that it lies in cannot be written to, the
+    lock lies in this machine's folder of temporary files, and keeps out programs of this machine.
 
     Args:
         path: the file or folder.
@@ -53,6 +53,8 @@ def hold(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
                 " that is done, or name another with --out"
             ) from None
         except OSError as error:
+            if error.errno in _UNWRITABLE and lock_path.exists():  # another user's
+                raise InputError(f"{path} is being written by another user's lotlens") from None
             if error.errno not in _UNWRITABLE:
                 raise OutputError(f"cannot write {path}: {explain(error)}") from error
         else:
@@ -70,15 +72,15 @@ def _lock(lock_path: Path, wait_s: float, held: ExitStack) -> Path:
     """
     from filelock import FileLock  # slow to import for what only reads
 
-    lock = FileLock(lock_path, timeout=wait_s, thread_local=False)
+    lock = FileLock(lock_path, timeout=wait_s, mode=_FOR_ALL, thread_local=False)
     try:
         lock.acquire()
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in (*_NO_LOCKS, *_UNWRITABLE) or lock_path.exists():
             raise
         mark = hashlib.sha256(os.fsencode(lock_path)).hexdigest()[:16]
         lock_path = Path(tempfile.gettempdir()) / f"lotlens-{mark}.lock"
-        lock = FileLock(lock_path, timeout=wait_s, thread_local=False)
+        lock = FileLock(lock_path, timeout=wait_s, mode=_FOR_ALL, thread_local=False)
         lock.acquire()
     held.callback(lock.release)
     # Gone before it is released: whoever opened it meanwhile sees that and opens the next one.

@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +17,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from lotlens.errors import BundleError, InputError, OutputError
+from lotlens.errors import BundleError, InputError, OutputError, shorten
 from lotlens.files import (
     explain,
     is_unfinished,
+    name_unfinished,
     remove_unfinished,
+    remove_unfinished_of,
     write_bytes_atomically,
     write_json_atomically,
     write_rows_atomically,
@@ -211,6 +214,11 @@ class RunFolder:
         )
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether a training here has something to lose: a checkpoint, or a model."""
+        return self.has_checkpoint or self.card_path.is_file()
+
+    @property
     def is_unfinished(self) -> bool:
         """Whether a training began here and did not end: it has no model yet, or no report."""
         return self.recipe_path.is_file() and (
@@ -230,11 +238,12 @@ class RunFolder:
         """
         path = self.path
         if self.is_unfinished:
-            if self.has_checkpoint:
+            if self.can_go_on:
                 raise InputError(
                     f"{path} holds a training that was stopped: go on with --resume, or remove it"
                     " or name another folder with --out"
                 )
+            self._refuse_strange()
         elif path.is_dir() and not all(is_unfinished(file) for file in path.iterdir()):
             raise InputError(
                 f"{path} already holds files; name another folder with --out, or remove it first"
@@ -281,7 +290,7 @@ class RunFolder:
         with hold(path, what, wait_s=wait_s):
             run = cls(path)
             if run.recipe_path.is_file() or run.card_path.is_file():
-                remove_unfinished(path)
+                run._remove_unfinished()
             yield run
 
     @classmethod
@@ -373,6 +382,7 @@ class RunFolder:
         """
         if any(self.path.iterdir()) and not self.recipe_path.is_file():
             raise InputError(f"{self.path} is not a run folder; move it away first")
+        self._refuse_strange()
         try:
             # The recipe last: what a kill leaves is still known for a run's, and can be removed.
             for path in sorted(self.path.iterdir(), key=self.recipe_path.__eq__):
@@ -382,9 +392,25 @@ class RunFolder:
         with suppress(OSError):  # of a link to a folder, or one that a disk is mounted at
             self.path.rmdir()
 
+    def _refuse_strange(self) -> None:
+        """Refuse a folder that holds a recipe.yaml of its own and is somebody's: it is cleared."""
+        strange = sorted(path.name for path in self.path.iterdir() if not _is_own(path))
+        if strange:
+            raise InputError(
+                f"{self.path} is no run's alone, it holds {shorten(', '.join(strange), 200)}: name"
+                " another folder with --out, or move them away"
+            )
+
+    def _remove_unfinished(self) -> None:
+        """Remove what kills have left of its own files; others may be written here by others."""
+        for name in _OWN_NAMES:
+            remove_unfinished_of(self.path / name)
+        for folder in (self.checkpoint_path, self.exports_path, self.path / "members"):
+            remove_unfinished(folder)
+
     def remove_beginning(self) -> None:
         """Delete the folder of a training that failed, if it holds nothing to go on with."""
-        if self.is_unfinished and not self.has_checkpoint:
+        if self.is_unfinished and not self.can_go_on:
             self.remove()
         elif not self.recipe_path.is_file():  # which is written first
             with suppress(OSError):
@@ -392,7 +418,12 @@ class RunFolder:
 
     def remove_checkpoint(self) -> None:
         """Delete the state of the training, which is finished."""
-        shutil.rmtree(self.checkpoint_path, ignore_errors=True)
+        if self.checkpoint_path.is_dir():
+            # Away in one step: a kill among its files must not leave a training that seems stopped.
+            gone = name_unfinished(self.checkpoint_path)
+            with suppress(OSError):
+                self.checkpoint_path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def read_card(self) -> ModelCard:
         """The model card.
@@ -612,6 +643,27 @@ class RunFolder:
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
         write_json_atomically(path, values)
+
+
+_OWN_NAMES = frozenset(
+    [
+        *("card.json", "model.safetensors", "recipe.yaml", "split.csv", "history.csv"),
+        *("source.json", "validation.npz", "photos.npz", "familiarity.npz", "report.html"),
+        *("metrics.json", "findings.csv", "decisions.csv", "photo-weights.csv", "round.json"),
+        *("rounds.csv", "rounds.svg", "doubts.csv", "locked-openings.csv", "outside.csv"),
+        *("additions.csv", "parity.csv", "timing.json", "batch.jpg", "checkpoint", "exports"),
+        *("members", "tensorboard"),
+    ]
+)
+"""All that a run folder holds, but for reports and metrics of other photos."""
+_OF_OTHERS = re.compile(r"(report|metrics)-.*\.(html|json)", re.DOTALL)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether lotlens has made what lies in a run folder under this name."""
+    name = path.name
+    is_hidden = is_unfinished(path) or re.fullmatch(r"\..*\.(lock|part|pieces)", name, re.DOTALL)
+    return name in _OWN_NAMES or bool(is_hidden) or bool(_OF_OTHERS.fullmatch(name))
 
 
 def hash_files(files: Sequence[bytes]) -> str:

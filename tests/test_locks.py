@@ -8,7 +8,7 @@ import pytest
 
 from lotlens import locks
 from lotlens.errors import InputError, OutputError
-from lotlens.files import name_unfinished, remove_unfinished_of, write_text_atomically
+from lotlens.files import name_hidden, name_unfinished, remove_unfinished_of, write_text_atomically
 from lotlens.locks import hold
 from lotlens.run import RunFolder
 from tests.forks import fork
@@ -167,3 +167,16 @@ def test_what_is_left_of_a_file_is_its_own(tmp_path):
         path.write_text("half")
     remove_unfinished_of(own)
     assert [path.exists() for path in left] == [False, False, True]
+
+
+def test_a_lock_of_another_user_is_one_too(tmp_path, monkeypatch):
+    import filelock
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    lock_path = tmp_path / f"{name_hidden(tmp_path / 'run')}.lock"
+    lock_path.touch()
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(InputError, match="by another user"), hold(tmp_path / "run", "train"):
+        pass

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from lotlens.errors import BundleError, InputError, OutputError
-from lotlens.files import atomic_path
+from lotlens.files import atomic_path, name_unfinished
 from lotlens.records import MOST_CLASSES, CarClass, Gate, ImageSpec, Metric, ModelCard, Refusal
 from lotlens.run import FORMAT_VERSION, MOST_MODEL_BYTES, RunFolder
 
@@ -490,3 +490,38 @@ def test_a_stopped_training_is_neither_cleared_nor_overwritten(tmp_path):
     run.recipe_path.write_text("- 1")
     with pytest.raises(BundleError, match="must be a mapping"):
         run.read_recipe()
+
+
+def test_a_folder_of_somebodys_is_never_cleared(tmp_path):
+    """A recipe.yaml alone makes no run of a folder in which people keep other things."""
+    (tmp_path / "recipe.yaml").write_text("name: mine")
+    (tmp_path / "thesis.txt").write_text("years of work")
+    run = RunFolder(tmp_path)
+    for clear in (run.check_free, run.remove, run.remove_beginning):
+        with pytest.raises(InputError, match=r"is no run's alone, it holds thesis.txt"):
+            clear()
+    with pytest.raises(InputError, match=r"it holds thesis.txt"):
+        RunFolder.create(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_model_is_never_cleared_for_a_checkpoint_that_is_half_gone(finished):
+    finished.write_recipe({"name": "quick"})
+    finished.checkpoint_path.mkdir()
+    with pytest.raises(InputError, match="go on with --resume"):
+        RunFolder.create(finished.path)
+    finished.remove_beginning()
+    assert finished.weights_path.exists()
+    finished.remove_checkpoint()
+    assert finished.is_finished
+    assert not [path for path in finished.path.iterdir() if path.name.startswith(".")]
+
+
+def test_claiming_a_run_leaves_what_others_write_in_it(finished):
+    other = name_unfinished(finished.path / "answers.csv")
+    own = name_unfinished(finished.card_path)
+    for path in (other, own):
+        path.write_text("half")
+    with RunFolder.claim(finished.path, "evaluate"):
+        assert other.exists()
+        assert not own.exists()

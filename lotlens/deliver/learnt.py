@@ -14,6 +14,7 @@ from lotlens.audit.parts import LOCKED, list_learnt
 from lotlens.audit.signs import scan_photos
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import read_own_split
+from lotlens.errors import BundleError
 from lotlens.records import OK, Catalog, Photo, Watcher, watch_part
 
 LEARNT = "learnt"
@@ -46,6 +47,11 @@ def find_learnt(
     """
     split = read_own_split(model)
     known = read_known(model.run.photos_path)
+    if not known.photos and model.card.split_sha256:
+        raise BundleError(
+            f"{model.run.photos_path} is missing, by which learnt photos are known: restore it, or"
+            " train anew"
+        )
     learnt = {*list_learnt(split), *known.added}
     found: dict[str, str] = {}
     if is_own:

@@ -57,10 +57,11 @@ _NUMBERS: Mapping[str, Callable[[object], object]] = {
 }
 
 
-def list_others(run: RunFolder, candidate: RunFolder) -> tuple[Mapping[str, str], ...]:
-    """The rounds that a run knows of, but for the one that made a candidate, if it is there."""
-    own = (candidate.path.name, run.path.name)
-    return tuple(row for row in read_rounds(run) if (row["Run"], row["Parent"]) != own)
+def list_others(run: RunFolder, candidate: RunFolder, number: int) -> tuple[Mapping[str, str], ...]:
+    """The rounds that a run knows of, but for that of a number that made a candidate."""
+    own = (candidate.path.name, run.path.name, str(number))
+    known = read_rounds(run)
+    return tuple(row for row in known if (row["Run"], row["Parent"], row["Round"]) != own)
 
 
 def write_rounds(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

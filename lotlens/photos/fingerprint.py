@@ -43,7 +43,7 @@ class Stamp:
     @property
     def is_settled(self) -> bool:
         """Whether the file had not just been changed: it might be again within a clock's tick."""
-        return self.path in _stamps
+        return _stamps.get(self.path) == self
 
 
 _stamps: dict[str, Stamp] = {}
@@ -92,7 +92,12 @@ def _read_time(path: Path) -> tuple[int, int] | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, _tell_change(status)
+
+
+def _tell_change(status: os.stat_result) -> int:
+    """When a file was last changed; copying programs set back the one time, and not the other."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_stamp(path: Path) -> Stamp | None:
@@ -103,7 +108,7 @@ def read_stamp(path: Path) -> Stamp | None:
             return None
         status = path.stat()
         known = _stamps.get(name)
-        if known and (known.size, known.changed_ns) == (status.st_size, status.st_mtime_ns):
+        if known and (known.size, known.changed_ns) == (status.st_size, _tell_change(status)):
             return known
         crc = 0
         if status.st_size <= MAX_FILE_BYTES:  # no larger one is ever decoded
@@ -112,7 +117,7 @@ def read_stamp(path: Path) -> Stamp | None:
                     crc = zlib.crc32(chunk, crc)
     except OSError:
         return None
-    stamp = Stamp(name, status.st_size, status.st_mtime_ns, crc)
+    stamp = Stamp(name, status.st_size, _tell_change(status), crc)
     if time.time_ns() - stamp.changed_ns > _SETTLED_NS:
         trust_stamps([stamp])
     return stamp

@@ -76,7 +76,8 @@ def demonstrate(
     )
     run_path = out / "run"
     if run_path.exists():
-        RunFolder(run_path).remove()
+        with RunFolder.claim(run_path, "demo") as run:
+            run.remove()
     model = train(lot_path, recipe, out=run_path, watch=watch)
     evaluation = evaluate(
         run_path, labels=lot_path / "answers.csv", photos=lot_path / "test.zip", watch=watch

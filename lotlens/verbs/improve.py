@@ -201,6 +201,8 @@ def improve(
         OutputError: a file cannot be written.
         Stopped: Ctrl-C (a KeyboardInterrupt that knows the run folder).
     """
+    if import_vision("distributed").is_launched():
+        raise InputError("a round of improvement is one process's work: start it without torchrun")
     offer = None if outside is None else Path(outside)
     wishes = _Wishes(offer, hard, anew, rule, most, trust_labels, tell)
     if resume and out is None:
@@ -424,7 +426,7 @@ def _ask_gate(
         # Those of the plan were chosen by the present model's errors on the photos held out.
         failing=plan.failing if is_locked else None,
         rule=plan.rule,
-        num_judged=1 + count_judged(list_others(model.run, done.run), plan.judged_on),
+        num_judged=1 + count_judged(list_others(model.run, done.run, plan.number), plan.judged_on),
     )
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)
@@ -448,7 +450,7 @@ def _write_round(
     row = describe_round(folder, parent, plan, judgement)
     with RunFolder.claim(parent.path, "improve", wait_s=PATIENCE_S):
         # Its own row is there after a kill between the two histories.
-        rows = (*list_others(parent, folder), row)
+        rows = (*list_others(parent, folder, plan.number), row)
         for run in (parent, folder):
             draw_rounds(run.rounds_path.with_suffix(".svg"), rows)
             write_rounds(run.rounds_path, rows)

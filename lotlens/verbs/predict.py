@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
@@ -181,8 +182,14 @@ def write_answers(
             raise InputError(f"the answers and their {what} cannot both be {path}: name two files")
     if None not in (page, details) and Path(page or "").resolve() == Path(details or "").resolve():
         raise InputError(f"the page and the details cannot both be {page}: name two files")
-    if sample is not None and Path(sample).resolve() == path.resolve():
-        raise InputError(f"the answers would replace the sample {path}: name another file")
+    inputs = {os.path.abspath(one.locator.path) for one in asked.catalog.photos if one.locator}
+    for output in (path, details, page):
+        if output is None:
+            continue
+        if sample is not None and Path(sample).resolve() == Path(output).resolve():
+            raise InputError(f"the answers would replace the sample {output}: name another file")
+        if {os.path.abspath(output), os.path.realpath(output)} & inputs:
+            raise InputError(f"{output} is read, and would be replaced: name another file")
     if asked.sample is not None and form == "submission" and not fill:
         require_photos(asked.sample, asked.photo_ids or ())
     if tell is not None:

@@ -293,7 +293,7 @@ def begin_training(
     on_first = processes.on_first
     watch = watch if processes.is_first() else None
     # One that was stopped before its first checkpoint may lack files, and has nothing to lose.
-    is_old = resume and on_first(lambda: run.is_unfinished and run.has_checkpoint)
+    is_old = resume and on_first(lambda: run.is_unfinished and run.can_go_on)
     if is_old and on_first(run.round_path.is_file):
         raise InputError(
             f"{run.path} holds a round of improvement: go on with  lotlens improve RUN --out"
@@ -307,8 +307,8 @@ def begin_training(
         recipe = resolve_recipe(recipe or "standard", overrides)
         on_first(run.check_free)
         on_first(partial(check_writable, run.card_path))
-        if split_path is not None and not Path(split_path).exists():
-            on_first(partial(check_writable, Path(split_path)))
+        if split_path is not None:
+            on_first(partial(_check_split_path, Path(split_path)))
     tell = tell if processes.is_first() else None
     photos = _open_data(data, recipe, run if is_old else None, tell)
     found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))
@@ -321,6 +321,11 @@ def begin_training(
     if tell is not None:
         tell(Begun(run.path))
     return Training(run, recipe, photos.lot, split, found, is_new=not is_old)
+
+
+def _check_split_path(path: Path) -> None:
+    if not path.exists():
+        check_writable(path)
 
 
 def _open_data(

@@ -229,3 +229,10 @@ def test_what_is_damaged_is_refused(moved, damage):
 
 def test_no_photo_no_work(run):
     assert find_learnt(lotlens.load(run.path), ()) == {}
+
+
+def test_without_what_it_knows_its_photos_by_nothing_is_judged(moved, lot):
+    run, _ = moved
+    run.photos_path.unlink()
+    with pytest.raises(BundleError, match=r"photos.npz is missing"):
+        find_learnt(lotlens.load(run.path), open_photos([lot]).photos)

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -174,3 +175,11 @@ def test_a_bundle_of_later_says_what_to_do(run_path, small_lot, tmp_path, change
     (new / "card.json").write_text(json.dumps({**card, **changes}), "utf-8")
     with pytest.raises(BundleError, match=said):
         lotlens.load(new).predict(small_lot / "test.zip")
+
+
+def test_no_answer_replaces_what_it_is_read_from(run_path, small_lot, tmp_path):
+    photos = shutil.copy(small_lot / "test.zip", tmp_path / "test.zip")
+    for given in ({"out": photos}, {"details": photos}):
+        with pytest.raises(InputError, match="is read, and would be replaced"):
+            lotlens.predict(run_path, photos, **{"out": tmp_path / "a.csv", **given})
+    assert Path(photos).read_bytes() == (small_lot / "test.zip").read_bytes()

@@ -166,9 +166,11 @@ def test_a_photo_grows_and_shrinks_where_it_is(open_page, code, width):
     photo.scroll_into_view_if_needed()
     small, at = photo.bounding_box()["width"], page.evaluate("scrollY")
     photo.click()
+    page.locator(".zoom[open]").first.wait_for()
     assert photo.bounding_box()["width"] > small
     assert photo.bounding_box()["width"] <= width
     photo.click()
+    page.locator(".zoom[open]").first.wait_for(state="detached")
     assert photo.bounding_box()["width"] == small
     assert page.evaluate("scrollY") == at
     # The same by keyboard, and within a cell of the table.
@@ -188,7 +190,7 @@ def test_on_a_phone_a_finger_hits_a_cell_and_heat_maps_are_folded(open_page):
     maps = page.locator(".heats img").first
     assert not maps.is_visible()
     page.locator(".heats > summary").first.click()
-    assert maps.is_visible()
+    maps.wait_for(state="visible")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
