@@ -646,13 +646,11 @@ class RunFolder:
 
 
 _OWN_NAMES = frozenset(
-    [
-        *("card.json", "model.safetensors", "recipe.yaml", "split.csv", "history.csv"),
-        *("source.json", "validation.npz", "photos.npz", "familiarity.npz", "report.html"),
-        *("metrics.json", "findings.csv", "decisions.csv", "photo-weights.csv", "round.json"),
-        *("rounds.csv", "rounds.svg", "doubts.csv", "locked-openings.csv", "outside.csv"),
-        *("additions.csv", "parity.csv", "timing.json", "batch.jpg", "checkpoint", "exports"),
-        *("members", "tensorboard"),
+    ["members", "rounds.svg"]
+    + [
+        getattr(RunFolder(Path()), name).name
+        for name, kind in vars(RunFolder).items()
+        if isinstance(kind, property) and name.endswith("_path")
     ]
 )
 """All that a run folder holds, but for reports and metrics of other photos."""

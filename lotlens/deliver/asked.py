@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lotlens.audit.known import read_known
 from lotlens.audit.parts import LOCKED
 from lotlens.deliver.learnt import find_learnt, leave_out, tell_left_out
 from lotlens.deliver.model import Model
@@ -89,7 +88,7 @@ def find_asked(
         decided = model.run.decisions_path if is_own else decisions_path(source)
         decisions = read_decisions(decided)
         if is_own:
-            trust_stamps(read_known(model.run.photos_path).stamps)
+            trust_stamps(model.known_photos.stamps)
         undecided = open_lot(source, rules=model.label_rules)
         lot = decide_labels(undecided, decisions)
         about, catalog = f"{source}", lot.train

@@ -9,7 +9,6 @@ from threadpoolctl import threadpool_limits
 
 from lotlens.audit.checks import join_links
 from lotlens.audit.findings import find_links
-from lotlens.audit.known import read_known
 from lotlens.audit.parts import LOCKED, list_learnt
 from lotlens.audit.signs import scan_photos
 from lotlens.deliver.model import Model
@@ -46,7 +45,7 @@ def find_learnt(
         BundleError: the run's split, or what it keeps of its photos, is missing or damaged.
     """
     split = read_own_split(model)
-    known = read_known(model.run.photos_path)
+    known = model.known_photos
     if not known.photos and model.card.split_sha256:
         raise BundleError(
             f"{model.run.photos_path} is missing, by which learnt photos are known: restore it, or"

@@ -47,6 +47,7 @@ from lotlens.watching import with_progress
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lotlens.audit.known import KnownPhotos
     from lotlens.deliver.parity import Limits
     from lotlens.judge.judged import Evaluation
     from lotlens.verbs.doubts import Doubted
@@ -93,6 +94,17 @@ class Model:
             BundleError: it is missing or damaged.
         """
         return self.run.read_source()
+
+    @cached_property
+    def known_photos(self) -> KnownPhotos:
+        """By what the run knows its photos again, read once.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        from lotlens.audit.known import read_known  # answering does without
+
+        return read_known(self.run.photos_path)
 
     @property
     def data_path(self) -> Path:

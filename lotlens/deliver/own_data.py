@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lotlens.answering.answers import load_predictions
-from lotlens.audit.known import read_known
 from lotlens.audit.parts import (
     FOLD,
     LOCKED,
@@ -115,7 +114,7 @@ def open_own_data(model: Model) -> OwnData:
         InputError: the data cannot be read.
         BundleError: they have changed.
     """
-    trust_stamps(read_known(model.run.photos_path).stamps)
+    trust_stamps(model.known_photos.stamps)
     undecided = open_lot(model.data_path, rules=model.label_rules)
     lot = decide_labels(undecided, read_decisions(model.run.decisions_path))
     if fingerprint(lot.train) != model.card.fingerprint:
