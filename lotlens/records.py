@@ -40,7 +40,7 @@ Fit = Literal["pad", "stretch", "crop"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 FloatArray = NDArray[np.float32]
 
-METHODS = ("max probability", "energy", "neighbours", "mahalanobis")
+METHODS = ("max probability", "energy", "neighbours", "mahalanobis", "others")
 """How familiar a photo looks can be told in these ways (see `refusal.familiarity`)."""
 FAMILIARITIES = METHODS[1:]
 """Those that need more of a model than its final logits."""
@@ -418,7 +418,32 @@ class Begun:
         return {"run_path": str(self.run_path)}
 
 
-Told = Reading | Checked | Begun
+@dataclass(frozen=True)
+class Beside:
+    """Photos of other cars that a training learns as none of its classes.
+
+    Attributes:
+        num_learnt: photos.
+        num_held_out: photos that tell how well it works.
+        left_out: why -> how many were not taken.
+    """
+
+    num_learnt: int
+    num_held_out: int
+    left_out: Mapping[str, int]
+
+    def __str__(self) -> str:
+        told = f"{self.num_learnt:,} photos learnt, {self.num_held_out:,} held out"
+        if self.left_out:
+            told += "; left out: " + ", ".join(f"{n:,} {why}" for why, n in self.left_out.items())
+        return f"{'other cars':<14}{told}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+Told = Reading | Checked | Beside | Begun
 Tell = Callable[[Told], None]
 """What is told of people's files, and of the run folder, before work begins."""
 
@@ -640,6 +665,38 @@ class Gate:
         return describe(f"Gate against {self.refuses}", f"{self.method} of {self.threshold:.4g}")
 
 
+@dataclass(frozen=True)
+class KnownOdds:
+    """How likely a photo shows one of the classes rather than another car.
+
+    It is 1 / (1 + exp(-(slope * score + offset))), as if every second photo showed another car.
+
+    Attributes:
+        method: one of METHODS, that gives the score.
+        slope, offset: fitted on photos of the classes and of other cars, neither of them learnt.
+    """
+
+    method: str
+    slope: float
+    offset: float
+
+    @classmethod
+    def from_dict(cls, values: Any) -> KnownOdds:
+        """From plain values.
+
+        Raises:
+            ValueError: they are no such odds.
+        """
+        readers: Mapping[str, Callable[[Any], Any]] = {
+            "method": partial(read_word, words=METHODS),
+            "slope": read_number,
+            "offset": read_number,
+        }
+        read = read_fields(values, readers)
+        require_fields(read, readers)
+        return cls(**read)
+
+
 def _read_share(values: Any) -> Metric:
     """A metric that is a share of photos."""
     metric = Metric.from_dict(values)
@@ -657,6 +714,8 @@ class Refusal:
         coverage: the share of photos of known models whose set of candidates holds the truth.
         candidate: classes of this probability or more are candidates.
         sure: the least probability with which one model is named.
+        odds: how likely a photo shows any of the classes; None where no other cars are known by
+            which to tell.
         tolerated: flaws (see `photos.quality`) that the model's own photos have often enough to be
             no reason for a refusal.
         num_photos: of validation, on which all this rests.
@@ -670,6 +729,7 @@ class Refusal:
     tolerated: tuple[str, ...] = ()
     num_photos: int = 0
     references_sha256: str = ""
+    odds: KnownOdds | None = None
 
     @classmethod
     def from_dict(cls, values: Any) -> Refusal:
@@ -687,9 +747,10 @@ class Refusal:
             "tolerated": partial(read_list, read=read_name, least=0, most=_MOST_VIEWS),
             "num_photos": read_count,
             "references_sha256": read_hash,
+            "odds": lambda value: None if value is None else KnownOdds.from_dict(value),
         }
         read = read_fields(values, readers)
-        require_fields(read, readers)
+        require_fields(read, set(readers) - {"odds"})
         return cls(**read)
 
     def __repr__(self) -> str:
@@ -710,6 +771,8 @@ class ModelCard:
         head: its shape, the plain values of `recipes.schema.Head`.
         members: how many classifiers answer together; more than one is an ensemble of folds, or
             of runs.
+        num_others: photos of other cars that it learnt as none of its classes; if there are any,
+            the network has one more output, after those of the classes.
         recipe: the resolved recipe, as plain values.
         fingerprint: of the catalog it was trained on.
         split_sha256: of the split that it was trained with (see `audit.parts.hash_split`); "" in
@@ -747,6 +810,7 @@ class ModelCard:
     feature_levels: int = 1
     head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "linear"})
     members: int = 1
+    num_others: int = 0
     views: tuple[str, ...] = ("whole",)
     temperature: float = 1.0
     commonest_label: str = ""
@@ -790,6 +854,11 @@ class ModelCard:
         return card
 
     @property
+    def has_others(self) -> bool:
+        """Whether the network has one more output than there are classes."""
+        return self.num_others > 0
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Of the classes, in their order."""
         return tuple(car.label for car in self.classes)
@@ -811,6 +880,7 @@ _CARD_READERS: Mapping[str, Callable[[Any], Any]] = {
     "feature_levels": partial(read_whole, least=1, most=MOST_LEVELS),
     "head": read_mapping,
     "members": partial(read_whole, least=1, most=MOST_FOLDS),
+    "num_others": read_count,
     "views": partial(read_list, read=read_name, least=1, most=_MOST_VIEWS),
     "temperature": partial(read_number, least=_TEMPERATURES[0], most=_TEMPERATURES[1]),
     "commonest_label": read_text,
@@ -860,7 +930,10 @@ class Predictor(Protocol):
         ...
 
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] out."""
+        """Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] out.
+
+        Where the card has others there is one logit more, of those.
+        """
         ...
 
 
@@ -876,8 +949,8 @@ class Predictions:
         classes: in the order of the logits' columns.
         flaws: what makes each photo too poor to tell models apart by (see `photos.quality`), or
             ""; None if that was not looked at.
-        familiarity: [N, 3] float32, FAMILIARITIES of the plain view; NaN rows where status is not
-            ok; None if not measured.
+        familiarity: [N, M] float32, FAMILIARITIES of the plain view; NaN rows where status is not
+            ok, and columns of what the model cannot tell; None if not measured.
     """
 
     ids: tuple[str, ...]

@@ -177,6 +177,16 @@ class RunFolder:
         return self.path / "additions.csv"
 
     @property
+    def others_path(self) -> Path:
+        """Photos of other cars that are learnt as none of the classes, and those held out."""
+        return self.path / "others.csv"
+
+    @property
+    def others_answers_path(self) -> Path:
+        """The model's Predictions on those held out."""
+        return self.path / "others.npz"
+
+    @property
     def exports_path(self) -> Path:
         """A folder of bundles that were exported from the run."""
         return self.path / "exports"

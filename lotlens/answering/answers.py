@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lotlens.answering.logits import softmax
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
-from lotlens.records import OK, CarClass, Predictions
+from lotlens.records import FAMILIARITIES, OK, CarClass, Predictions
 from lotlens.values import load_arrays
 
 COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
@@ -198,6 +198,13 @@ def load_predictions(path: Path, sha256: str = "") -> Predictions:
         raise BundleError(f"the predictions {path} cannot be read: {error}") from error
 
 
+def _widen(familiarity: NDArray[Any]) -> NDArray[np.float32]:
+    """With the columns that a lotlens of before did not measure, as not measured."""
+    missing = max(len(FAMILIARITIES) - familiarity.shape[1], 0)
+    wide = np.pad(familiarity.astype(np.float32), ((0, 0), (0, missing)), constant_values=np.nan)
+    return np.asarray(wide, np.float32)
+
+
 _FLOATS = (np.float16, np.float32)
 
 
@@ -229,7 +236,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
         tuple(arrays["status"].tolist()),
         tuple(CarClass(*both) for both in zip(labels, arrays["names"].tolist(), strict=True)),
         tuple(arrays["flaws"].tolist()) if "flaws" in arrays else None,
-        np.asarray(arrays["familiarity"], np.float32) if "familiarity" in arrays else None,
+        _widen(arrays["familiarity"]) if "familiarity" in arrays else None,
     )
     if not np.isfinite(logits[predictions.answered]).all():
         raise ValueError("photos that were answered have logits that are no numbers")

@@ -240,19 +240,21 @@ class _Asking:
             image = self.predictor.card.image
             batch = normalise(np.stack([photos[row].pixels for row in rows]), image)  # type: ignore[misc]
             for name in self.views:
-                logits[name], found = self.predictor(VIEWS[name](batch, image))
-                self._check(logits[name], found, len(rows))
+                outputs, found = self.predictor(VIEWS[name](batch, image))
+                self._check(outputs, found, len(rows))
+                # What is said of other cars is a matter of familiarity, not of the classes.
+                logits[name] = outputs[:, : len(self.predictor.card.classes)]
                 if self.keep_features and name == self.views[0]:
                     features = found
         status, flaws = [photo.status for photo in photos], [photo.flaw for photo in photos]
         return Piece(start, status, flaws, rows, logits, features)
 
     def _check(self, logits: FloatArray, features: FloatArray, num_photos: int) -> None:
-        num_classes = len(self.predictor.card.classes)
-        if logits.shape != (num_photos, num_classes):
+        card = self.predictor.card
+        if logits.shape != (num_photos, len(card.classes) + card.has_others):
             raise BundleError(
                 f"the model gives outputs of shape {logits.shape} for {num_photos} photos and"
-                f" the {num_classes} classes on its card; make the bundle anew"
+                f" the {len(card.classes)} classes on its card; make the bundle anew"
             )
         if features.ndim != 2 or len(features) != num_photos:
             raise BundleError(

@@ -176,7 +176,8 @@ def refusal(
         typer.Option(help="Instead: the share of such photos that may pass all the same."),
     ] = None,
     cost: Annotated[
-        float | None, typer.Option(help="Of a wrong answer, in any unit; default 1.")
+        float | None,
+        typer.Option(help="Of a wrong name, in any unit; default 1, or 4 without other cars."),
     ] = None,
     gain: Annotated[
         float | None, typer.Option(help="Of a right answer, in the same unit; default 1.")
@@ -230,6 +231,8 @@ def _print_refusal(chosen: Any) -> None:
             OUT.say(f"              by {gate.method}: {gate.threshold:.4g} or more passes")
     sure = chosen.refusal.sure
     OUT.say(f"one name      where no other car is likely, with a probability above {sure:.2f}")
+    if chosen.refusal.odds is None:
+        OUT.say("careful       no other cars are known to it: train with --others PHOTOS")
     if VOICE.is_verbose and chosen.comparison:
         _print_separations(chosen.comparison)
 

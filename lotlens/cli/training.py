@@ -36,6 +36,10 @@ _Split = Annotated[
     Path | None,
     typer.Option("--split", help="Use this split.csv; if it is not there, draw and write it."),
 ]
+_Others = Annotated[
+    Path | None,
+    typer.Option(help="Photos of other cars (folder, zip, CSV), to be learnt as none of these."),
+]
 _Lock = Annotated[
     float | None, typer.Option(help="Share put aside as a test part; the same as --set lock=.")
 ]
@@ -61,6 +65,7 @@ def train(
         Path | None, typer.Option("--out", "-o", help="Run folder; default runs/DATA-RECIPE-N.")
     ] = None,
     split_path: _Split = None,
+    others: _Others = None,
     lock: _Lock = None,
     resume: _Resume = False,
     workers: Workers = 0,
@@ -78,7 +83,13 @@ def train(
     if dry_run:
         with show_progress(quiet=as_json) as watch:
             planned = lotlens.plan(
-                data, recipe or "standard", **options, plot=plot, tell=heard, watch=watch
+                data,
+                recipe or "standard",
+                **options,
+                others=others,
+                plot=plot,
+                tell=heard,
+                watch=watch,
             )
         _print_plan(planned, heard, as_json=as_json, full=full)
         return
@@ -86,6 +97,7 @@ def train(
         name = "--full" if plot is None else "--plot"
         raise InputError(f"{name} belongs to --dry-run: give both")
     options |= {"out": out, "resume": resume, "num_workers": workers, "lang": lang}
+    options["others"] = others
     is_first: bool = import_vision("distributed").is_first()  # of those that torchrun started
     was_finished = resume and out is not None and RunFolder(out).is_finished
     shown = show_progress(quiet=as_json, resume_with=_tell_resume(data, workers, lang))

@@ -5,7 +5,6 @@ Whether a model gets better by it is not known here: training and comparing tell
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,14 @@ from lotlens.improve.outside import Vetted
 from lotlens.intervals import measure_share
 from lotlens.judge.metrics import ClassScore
 from lotlens.judge.weak import find_weak_classes
-from lotlens.photos.tables import list_some, read_own_table, require_columns
-from lotlens.records import CarClass, Locator, Metric, Photo
+from lotlens.photos.tables import (
+    list_some,
+    read_own_table,
+    read_place,
+    require_columns,
+    write_place,
+)
+from lotlens.records import CarClass, Metric, Photo
 
 MOST_WEIGHT = 2.0
 """What a photo of a failing class counts at most, where a training photo counts 1."""
@@ -217,9 +222,7 @@ def write_additions(path: Path, additions: Sequence[Addition]) -> None:
         photo = one.photo
         if photo.label is None or photo.locator is None:
             raise ValueError(f"{photo.id} cannot be added: it has no label or no file")
-        members = json.dumps(photo.locator.members, ensure_ascii=False)
-        # Found again whatever folder the next round is started in.
-        rows.append((photo.id, photo.locator.path.absolute(), members, photo.label, one.weight))
+        rows.append((photo.id, *write_place(photo), photo.label, one.weight))
     write_rows_atomically(path, _COLUMNS, rows)
 
 
@@ -248,8 +251,8 @@ def read_additions(path: Path, classes: Sequence[CarClass]) -> tuple[Addition, .
                 raise ValueError(f"the id {id_!r} is empty or there twice")
             if label not in labels:
                 raise ValueError(f"{label!r} is none of the labels {list_some(sorted(labels), 10)}")
-            locator = Locator(_read_file(file), _read_members(members))
-            additions[id_] = Addition(Photo(id_, locator, label), _read_weight(weight))
+            photo = Photo(id_, read_place(file, members), label)
+            additions[id_] = Addition(photo, _read_weight(weight))
         except ValueError as error:
             raise InputError(
                 f"{path}, row {number} is no addition: {shorten(str(error))}"
@@ -263,22 +266,6 @@ def _has_rows(path: Path) -> bool:
         return path.read_bytes().strip() != ",".join(_COLUMNS).encode()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _read_file(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ValueError(f"{text!r} is no path of a file")
-    return Path(text)
-
-
-def _read_members(text: str) -> tuple[str, ...]:
-    try:
-        members = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("Members is no list of names") from error
-    if not isinstance(members, list) or not all(isinstance(m, str) and m for m in members):
-        raise ValueError(f"Members must be a JSON list of names, not {text[:80]!r}")
-    return tuple(members)
 
 
 def _read_weight(text: str) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lotlens.audit.offered import list_own, name_offered
 from lotlens.deliver.own_data import OwnData
 from lotlens.errors import InputError
 from lotlens.improve.additions import (
@@ -17,7 +18,7 @@ from lotlens.improve.additions import (
     read_additions,
     weigh_vetted,
 )
-from lotlens.improve.outside import Vetted, list_own, name_additions, vet_photos
+from lotlens.improve.outside import Vetted, vet_photos
 from lotlens.judge.metrics import align_targets, measure_classes
 from lotlens.photos.sources import open_lot
 from lotlens.records import Catalog, Finding, Lot, Tell, Watcher
@@ -146,6 +147,6 @@ def _join_offer(offer: Lot) -> Catalog:
     labelled = {photo.id for photo in offer.train.photos}
     others = offer.test.photos
     if labelled.intersection(offer.test.ids):
-        ids = name_additions(offer.test.ids, "test", labelled)
+        ids = name_offered(offer.test.ids, "test", labelled)
         others = tuple(replace(p, id=id_) for p, id_ in zip(others, ids, strict=True))
     return Catalog((*offer.train.photos, *others), offer.train.classes or offer.test.classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lotlens.errors import InputError
-from lotlens.records import Sample
+from lotlens.records import Locator, Photo, Sample
 from lotlens.texts import restore_cell
 
 ID_COLUMNS = ("id", "file", "filename", "file_name", "image", "photo", "path")
@@ -231,3 +232,34 @@ def _find_separator(header: str) -> str:
         return sum(cell.strip().lower() in known for cell in cells), len(cells)
 
     return max(_SEPARATORS, key=judge)
+
+
+def write_place(photo: Photo) -> tuple[str, str]:
+    """Where a photo lies, as two cells: its file, and the names inside zips as a JSON list.
+
+    It is found again whatever folder the next command is started in.
+
+    Raises:
+        ValueError: it has no file.
+    """
+    if photo.locator is None:
+        raise ValueError(f"{photo.id} has no file")
+    members = json.dumps(photo.locator.members, ensure_ascii=False)
+    return str(photo.locator.path.absolute()), members
+
+
+def read_place(file: str, members: str) -> Locator:
+    """The inverse of `write_place`.
+
+    Raises:
+        ValueError: the cells are no place.
+    """
+    if not file or "\0" in file:
+        raise ValueError(f"{file!r} is no path of a file")
+    try:
+        names = json.loads(members)
+    except RecursionError as error:
+        raise ValueError("Members is no list of names") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"Members must be a JSON list of names, not {members[:80]!r}")
+    return Locator(Path(file), tuple(names))

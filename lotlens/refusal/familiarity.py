@@ -5,6 +5,8 @@ All scores are higher for photos that look like those of training:
 - "max probability": of the answer, after the temperature (Hendrycks & Gimpel 2017);
 - "energy": log-sum-exp of the logits (Liu et al. 2020), of a single model and a single view;
 - "neighbours": cosine to the k-th nearest training photo's features (Sun et al. 2022);
+- "others": the log of the odds that it is one of the classes rather than another car, of a model
+  that has learnt other cars as a class of their own (Dhamija et al. 2018);
 - "mahalanobis": less the squared Mahalanobis distance to the nearest class mean, of features of
   unit length, with one covariance for all classes (Mahalanobis++: Mueller & Hein 2025).
 
@@ -71,7 +73,7 @@ class Reference:
 
 
 class FamiliarPredictor:
-    """A Predictor whose features are FAMILIARITIES [N, 3] instead; logits are as they were.
+    """A Predictor whose features are FAMILIARITIES [N, M] instead; logits are as they were.
 
     So that the answers for many photos need not keep the features of all.
 
@@ -97,7 +99,8 @@ class FamiliarPredictor:
 
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         logits, features = self._predictor(batch)
-        return logits, measure_familiarity(logits, features, self._references)
+        num_classes = len(self.card.classes)
+        return logits, measure_familiarity(logits, features, self._references, num_classes)
 
 
 def predict_familiar(
@@ -184,17 +187,18 @@ def learn_reference(features: FloatArray, targets: NDArray[np.int64]) -> Referen
 
 
 def measure_familiarity(
-    logits: FloatArray, features: FloatArray, references: Sequence[Reference]
+    logits: FloatArray, features: FloatArray, references: Sequence[Reference], num_classes: int
 ) -> FloatArray:
     """FAMILIARITIES of photos, the mean over an ensemble's members.
 
     Args:
-        logits: [N, K] of one view, as the network gives them.
+        logits: [N, K] of one view, as the network gives them; [N, K + 1] if it knows others.
         features: [N, F], those of members side by side.
         references: one per member.
+        num_classes: K.
 
     Returns:
-        [N, 3] float32. An ensemble has no energy: its logits are mean log-probabilities.
+        [N, M] float32. An ensemble has no energy: its logits are mean log-probabilities.
 
     Raises:
         BundleError: the references are of other features.
@@ -207,14 +211,14 @@ def measure_familiarity(
         )
     parts = np.split(features, np.cumsum(widths)[:-1], axis=1)
     scores = np.empty((len(features), len(FAMILIARITIES)))
-    scores[:, 0] = log_sum_exp(logits)
-    if len(references) > 1:
-        scores[:, 0] = np.nan
+    known = log_sum_exp(logits[:, :num_classes])
+    scores[:, 0] = known if len(references) == 1 else np.nan
+    scores[:, 3] = known - logits[:, num_classes] if logits.shape[1] > num_classes else np.nan
     both = [
         (measure_neighbours(part, one), measure_mahalanobis(part, one))
         for part, one in zip(parts, references, strict=True)
     ]
-    scores[:, 1:] = np.mean(both, axis=0).T
+    scores[:, 1:3] = np.mean(both, axis=0).T
     return scores.astype(np.float32)
 
 

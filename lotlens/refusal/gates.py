@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 from lotlens.answering.answers import probabilities, select_predictions
 from lotlens.errors import InputError
 from lotlens.intervals import measure_share
-from lotlens.records import METHODS, Gate, Metric, Predictions, Refusal, Targets
+from lotlens.records import METHODS, Gate, KnownOdds, Metric, Predictions, Refusal, Targets
 from lotlens.refusal.conformal import calibrate_sets, check_share, count_allowed
 from lotlens.refusal.familiarity import Scores, list_scores
 
@@ -31,11 +31,14 @@ DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "neighbours", "unknown": "m
 
 ANSWERED = 0.95
 COVERAGE = 0.95
+COST, CAREFUL_COST = 1.0, 4.0
+"""Of a wrong name beside a right one: with other cars known, and without."""
 _STRANGERS_SHARE = 0.5  # of the known photos given up, how many go to the gate against non-cars
 _FEWEST_STRANGERS = 30  # from which they may choose the method
 _ONE_CHOOSES_OF = 3  # strangers, where they also set the threshold
 _COMMON_FLAW = 0.05  # share of known photos from which a flaw is the model's everyday bread
 _CONFIDENCE = 0.95
+_CHANCE = 0.5  # the AUROC of what tells nothing
 _SMALLEST = 1e-9
 _ROUNDING = 1e-4  # of the scores' range; float32 keeps a score of the same photo ten times better
 AUROC = "AUROC"
@@ -221,7 +224,7 @@ def learn_refusal(
     *,
     answered: float = ANSWERED,
     wrong: float | None = None,
-    cost: float = 1.0,
+    cost: float | None = None,
     gain: float = 1.0,
     coverage: float = COVERAGE,
     references_sha256: str = "",
@@ -235,7 +238,8 @@ def learn_refusal(
     others set the threshold.
 
     One model is named if it is the only candidate and its probability p is worth it:
-    p * gain > (1 - p) * cost, which means p > cost / (cost + gain).
+    p * gain > (1 - p) * cost, which means p > cost / (cost + gain). Where 30 other cars or more are
+    given, p is that of the model among the classes times that of the photo showing one of them.
 
     Args:
         known: answers, with `familiarity`, to photos that the model has not learnt.
@@ -244,7 +248,8 @@ def learn_refusal(
         strangers: sets of photos of none of its classes.
         answered: share of known photos that are to pass.
         wrong: rate of wrong acceptances, if that is to decide.
-        cost: of a wrong answer (a wrong buy), in any unit.
+        cost: of a wrong answer (a wrong buy), in any unit; None for COST, or CAREFUL_COST where
+            other cars are not known, and p is too high for those.
         gain: of a right one, in the same unit.
         coverage: of the sets of candidates.
         references_sha256: goes into the record.
@@ -255,7 +260,7 @@ def learn_refusal(
     check_share("the share of known photos answered", answered)
     if wrong is not None:
         check_share("the rate of wrong acceptances", wrong)
-    if not (math.isfinite(cost) and math.isfinite(gain) and cost >= 0 and gain > 0):
+    if not (math.isfinite(cost or 0) and math.isfinite(gain) and (cost or 0) >= 0 and gain > 0):
         raise InputError(
             f"the cost of a wrong answer must be 0 or more and the gain of a right one more than 0,"
             f" not {cost!r} and {gain!r}"
@@ -270,15 +275,49 @@ def learn_refusal(
         for group, refused in shares
     ]
     usable = (targets >= 0) & known.answered
+    built = tuple(gate for gate in gates if gate is not None)
+    odds = _fit_odds(known, temperature, strangers, built)
+    if cost is None:
+        cost = CAREFUL_COST if odds is None else COST
     return Refusal(
-        gates=tuple(gate for gate in gates if gate is not None),
+        gates=built,
         coverage=coverage,
         candidate=calibrate_sets(chances, targets, coverage),
         sure=cost / (cost + gain),
         tolerated=_find_common_flaws(known),
         num_photos=int(usable.sum()),
         references_sha256=references_sha256,
+        odds=odds,
     )
+
+
+def _fit_odds(
+    known: Predictions, temperature: float, strangers: Sequence[Strangers], gates: Sequence[Gate]
+) -> KnownOdds | None:
+    """Platt's scaling (1999) of the score by which other cars are refused, on given ones.
+
+    Both kinds weigh the same, however many photos there are of each.
+
+    Returns:
+        None where fewer than 30 other cars were given, or their scores are not surely lower.
+    """
+    method = next((gate.method for gate in gates if gate.refuses == "unknown"), None)
+    given = [s.predictions for s in strangers if s.group == "unknown" and s.is_given]
+    if method is None:
+        return None
+    ours, theirs = _score(known, method, temperature), _join_scores(given, method, temperature)
+    if len(theirs) < _FEWEST_STRANGERS or len(ours) < _FEWEST_STRANGERS:
+        return None
+    if measure_auroc(ours, theirs).low <= _CHANCE:
+        return None
+    from sklearn.linear_model import LogisticRegression  # slow to import
+
+    scores = np.concatenate([ours, theirs])
+    centre, scale = float(scores.mean()), float(scores.std()) or 1.0
+    model = LogisticRegression(class_weight="balanced")
+    model.fit((scores[:, None] - centre) / scale, np.arange(len(scores)) < len(ours))
+    slope = float(model.coef_[0, 0]) / scale
+    return KnownOdds(method, slope, float(model.intercept_[0]) - slope * centre)
 
 
 def _score(predictions: Predictions, method: str, temperature: float) -> Scores:

@@ -125,3 +125,21 @@ def meet_given(
             f" {found.status[0] if found.status else 'there are none'}"
         )
     return Strangers(f"{group} (given)", group, True, found)
+
+
+def meet_others(
+    predictor: Predictor,
+    references: Sequence[Reference],
+    photos: Sequence[Photo],
+    *,
+    progress: Progress | None = None,
+) -> tuple[Strangers, ...]:
+    """Answers to photos of other cars that a model knows of but has not learnt, as one set.
+
+    Returns:
+        nothing where there are no such photos, or none that can be read.
+    """
+    found = predict_familiar(predictor, references, Catalog(tuple(photos), ()), progress=progress)
+    if not found.answered.any():
+        return ()
+    return (Strangers("other cars held out", "unknown", True, found),)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lotlens.answering.answers import probabilities
 from lotlens.records import OK, CarClass, Gate, Predictions, Refusal
@@ -29,10 +30,12 @@ class Verdict:
 
     Attributes:
         kind: one of KINDS.
-        named: the model, or the two between which it is unsure; else nothing.
+        named: the model, or the two between which it is unsure; else nothing. Where it is unsure
+            and names one, the other is a car that was never taught.
         probability: of the likeliest class, if classes are named; else None.
         candidates: the classes of its set (see `conformal`), the likeliest first.
         sentence: one plain sentence for people.
+        known: how likely it shows any of the classes; 1 where nothing is known of other cars.
     """
 
     kind: Kind
@@ -40,6 +43,7 @@ class Verdict:
     probability: float | None
     candidates: tuple[CarClass, ...]
     sentence: str
+    known: float = 1.0
 
 
 def decide(
@@ -58,6 +62,7 @@ def decide(
     """
     chances = probabilities(predictions, temperature)
     rule = refusal or Refusal(sure=0.0)
+    known = find_known(predictions, rule, temperature)
     refused_by = _apply_gates(predictions, rule, temperature)
     order = np.argsort(-chances, axis=1, kind="stable")
     is_candidate = list_candidates(chances, rule.candidate)
@@ -67,7 +72,10 @@ def decide(
         if status != OK:
             verdicts.append(Verdict("no answer", (), None, (), f"There is no answer: {status}."))
             continue
-        ranked = [(predictions.classes[k], float(chances[row, k])) for k in order[row].tolist()]
+        share = float(known[row])
+        ranked = [
+            (predictions.classes[k], share * float(chances[row, k])) for k in order[row].tolist()
+        ]
         candidates = (
             tuple(predictions.classes[k] for k in order[row].tolist() if bool(is_candidate[row, k]))
             if refusal is not None
@@ -81,9 +89,24 @@ def decide(
             verdicts.append(_refuse(refused_by[row], ranked[0][0]))
         else:
             is_only = refusal is None or candidates == (ranked[0][0],)
-            is_sure = (is_only and ranked[0][1] > rule.sure) or len(ranked) == 1
-            verdicts.append(_name(ranked, candidates, is_sure))
+            is_sure = is_only and ranked[0][1] > rule.sure
+            is_sure = is_sure or (len(ranked) == 1 and share == 1)
+            named = _name(ranked, candidates, is_sure, 1 - share)
+            verdicts.append(replace(named, known=share))
     return tuple(verdicts)
+
+
+def find_known(
+    predictions: Predictions, refusal: Refusal, temperature: float
+) -> NDArray[np.float64]:
+    """[N] how likely each photo shows any of the classes; 1 where nothing tells."""
+    odds = refusal.odds
+    if odds is None:
+        return np.ones(len(predictions.ids))
+    scores = list_scores(predictions, odds.method, temperature)
+    with np.errstate(over="ignore"):
+        share = 1 / (1 + np.exp(-(odds.slope * scores + odds.offset)))
+    return np.where(np.isfinite(share), share, 1.0)
 
 
 def add_verdicts(
@@ -92,7 +115,8 @@ def add_verdicts(
     """Rows of `answering.answers.to_rows` with what is said of each photo.
 
     A photo that a gate refused keeps the likeliest class, for a submission must name one, but no
-    probability: that is one among the classes, and says nothing where it may be none of them.
+    probability: that is one among the classes, and says nothing where it may be none of them. Where
+    other cars are known of, probabilities are those of the class and of no other car.
 
     Returns:
         the rows with verdict, reason, and candidates: names, with semicolons between.
@@ -100,13 +124,19 @@ def add_verdicts(
     return [
         {
             **row,
-            **(_NO_CHANCES if verdict.kind in ("unknown", "not a car") else {}),
+            **_list_chances(row, verdict),
             "verdict": verdict.kind,
             "reason": verdict.sentence,
             "candidates": "; ".join(car.name for car in verdict.candidates),
         }
         for row, verdict in zip(rows, verdicts, strict=True)
     ]
+
+
+def _list_chances(row: Mapping[str, Any], verdict: Verdict) -> Mapping[str, float]:
+    if verdict.kind in ("unknown", "not a car"):
+        return _NO_CHANCES
+    return {name: verdict.known * row[name] for name in _NO_CHANCES}
 
 
 def _apply_gates(
@@ -133,12 +163,22 @@ def _refuse(gate: Gate | None, likeliest: CarClass) -> Verdict:
 
 
 def _name(
-    ranked: Sequence[tuple[CarClass, float]], candidates: tuple[CarClass, ...], is_sure: bool
+    ranked: Sequence[tuple[CarClass, float]],
+    candidates: tuple[CarClass, ...],
+    is_sure: bool,
+    other_chance: float,
 ) -> Verdict:
+    """A verdict that names classes; `other_chance` is that of a car that was never taught."""
     (first, chance), *others = ranked
     if is_sure:
         sentence = f"It is {first.name}, with a probability of {_show(chance)}."
         return Verdict("model", (first,), chance, candidates, sentence)
+    if not others or other_chance > others[0][1]:
+        sentence = (
+            f"It may be {first.name} ({_show(chance)}) or a car that was not learnt"
+            f" ({_show(other_chance)})."
+        )
+        return Verdict("unsure", (first,), chance, candidates, sentence)
     second, next_chance = others[0]
     sentence = f"It may be {first.name} ({_show(chance)}) or {second.name} ({_show(next_chance)})."
     return Verdict("unsure", (first, second), chance, candidates, sentence)

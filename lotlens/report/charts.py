@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lotlens.judge.confidence import AnsweredShare, ReliabilityBin
+from lotlens.refusal.curve import CurvePoint
 from lotlens.report.language import Language, mark
 
 INK, BLUE, ORANGE, GREY, LINE = "#1b2430", "#1d5fb4", "#c2500a", "#55606e", "#dde2e8"
@@ -158,6 +159,37 @@ def draw_refusals(
         axes.set_ylim(max(0.0, min(lows, default=0.0) - 0.02), 1.005)
         axes.set_xlabel(language.say("share of photos answered"))
         axes.set_ylabel(language.say("share correct"))
+        axes.xaxis.set_major_formatter(lambda x, _: language.percent(x))
+        axes.yaxis.set_major_formatter(lambda y, _: language.percent(y))
+        _dress(axes)
+    return buffer.getvalue()
+
+
+def draw_other_cars(curve: Sequence[CurvePoint], language: Language) -> bytes:
+    """Wrong names for other cars against known cars answered, with 95 % intervals."""
+    with draw_figure(4.8, 3.4) as (figure, buffer):
+        axes = figure.add_subplot()
+        answered = [point.answered.value for point in curve]
+        axes.fill_between(
+            answered,
+            [point.named.low for point in curve],
+            [point.named.high for point in curve],
+            color="#8fb6e6",
+            alpha=0.5,
+            linewidth=0,
+        )
+        axes.plot(answered, [point.named.value for point in curve], color=BLUE, linewidth=2.2)
+        own = [point for point in curve if point.is_own]
+        axes.plot(
+            [point.answered.value for point in own],
+            [point.named.value for point in own],
+            "o",
+            color=BLUE,
+            markersize=6,
+        )
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(language.say("share of known cars answered"))
+        axes.set_ylabel(language.say("other cars given one name"))
         axes.xaxis.set_major_formatter(lambda x, _: language.percent(x))
         axes.yaxis.set_major_formatter(lambda y, _: language.percent(y))
         _dress(axes)

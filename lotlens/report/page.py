@@ -29,8 +29,9 @@ from lotlens.judge.metrics import (
     ClassScore,
 )
 from lotlens.records import Catalog, Finding, FloatArray, HeatMaps, Lot, Metric, ModelCard
+from lotlens.refusal.curve import CurvePoint
 from lotlens.report.advising import suggest_commands
-from lotlens.report.charts import draw_curve, draw_refusals, draw_reliability
+from lotlens.report.charts import draw_curve, draw_other_cars, draw_refusals, draw_reliability
 from lotlens.report.language import ENGLISH, Language, mark
 from lotlens.report.odd import show_odd
 from lotlens.report.pictures import Album
@@ -135,6 +136,7 @@ class Background:
         lot: where the photos lie that findings tell of; None for those of the catalog.
         origin: how the model came to be, if that is known.
         synthetic: whether the photos judged were drawn; the report then says so at its top.
+        other_cars: what refusing more costs and spares, where other cars were held out.
     """
 
     catalog: Catalog = field(default_factory=lambda: Catalog((), ()))
@@ -145,6 +147,7 @@ class Background:
     lot: Lot | None = None
     origin: Origin | None = None
     synthetic: bool = False
+    other_cars: Sequence[CurvePoint] = ()
 
 
 def write_report(
@@ -187,6 +190,10 @@ def write_report(
             (item, suggest_commands(item, subject, background.origin, language))
             for item in judged.advice
         ],
+        other_cars=background.other_cars,
+        other_cars_curve=make_svg_uri(draw_other_cars(background.other_cars, language))
+        if background.other_cars
+        else None,
         findings=show_odd(background.findings, background.lot, background.catalog),
         facts=_list_facts(judged.card, language),
         details=_list_details(judged.card, language),

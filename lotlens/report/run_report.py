@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from lotlens.answering.answers import load_predictions
 from lotlens.answering.predict import predict
 from lotlens.answering.views import WHOLE
 from lotlens.audit.findings import restore_findings
 from lotlens.audit.parts import pair_sides
 from lotlens.deliver.model import Model
-from lotlens.deliver.own_data import OwnData, read_own_split
+from lotlens.deliver.own_data import OwnData, read_own_answers, read_own_split
 from lotlens.errors import MissingExtra
 from lotlens.extras import import_vision
 from lotlens.judge.judged import Evaluation, Judged, Subject, judge
 from lotlens.records import OK, Catalog, Finding, FloatArray, HeatMaps, Lot, Predictions
+from lotlens.refusal.curve import CurvePoint, measure_curve
 from lotlens.report.language import ENGLISH, Language
 from lotlens.report.page import MOST_PAIRS, Background, Origin, write_report
 
@@ -160,6 +162,21 @@ def find_heat_maps(
     return maps
 
 
+def find_other_cars(model: Model) -> tuple[CurvePoint, ...]:
+    """What refusing more costs and spares, on the run's own held-out photos and other cars.
+
+    Nothing where no other cars were held out.
+
+    Raises:
+        BundleError: the stored answers are damaged.
+    """
+    run, refusal = model.run, model.card.refusal
+    if refusal is None or not run.others_answers_path.is_file():
+        return ()
+    others = load_predictions(run.others_answers_path)
+    return measure_curve(read_own_answers(model), others, refusal, model.card.temperature)
+
+
 def report_on(
     model: Model,
     judged: Judged,
@@ -197,5 +214,6 @@ def report_on(
         lot=lot,
         origin=trace_origin(model),
         synthetic=synthetic,
+        other_cars=find_other_cars(model),
     )
     write_report(path or model.run.report_path, subject, judged, background, language=language)

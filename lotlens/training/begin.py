@@ -18,6 +18,7 @@ from lotlens.recipes.loading import Overrides, parse_recipe, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Split
 from lotlens.run import RunFolder
+from lotlens.training.others import Others, write_others
 from lotlens.version import __version__
 
 
@@ -31,6 +32,7 @@ def begin_run(
     decisions: Sequence[Decision],
     num_test: int,
     sizes: Mapping[tuple[int, int], int] | None = None,
+    others: Others = Others(),
 ) -> None:
     """Write into a new run folder what the training begins with.
 
@@ -44,6 +46,7 @@ def begin_run(
         decisions: that the labels follow: what was decided since is for the next training.
         num_test: photos to predict, for what is said when it is done.
         sizes: (width, height) -> photos, for reports.
+        others: photos of other cars.
 
     Raises:
         OutputError: a file cannot be written.
@@ -57,6 +60,8 @@ def begin_run(
     write_split(run.split_path, split)
     if decisions:
         write_decisions(run.decisions_path, decisions)
+    if others.learnt:
+        write_others(run.others_path, others)
     write_known(run.photos_path, known)
 
 

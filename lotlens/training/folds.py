@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from lotlens.recipes.schema import Finetune, Recipe
 from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.training.data import find_commonest_label
+from lotlens.training.others import Others
 from lotlens.training.settle import answer_views, settle, teach_refusal
 from lotlens.version import __version__
 
@@ -55,6 +56,7 @@ class Training:
         found: the audit of them.
         is_new: whether it begins now, and does not go on with what was there.
         extras: what is learnt beside them.
+        others: photos of other cars, learnt as none of the classes.
         schedules: learning-rate schedules of one's own (see `verbs.train.train`).
         num_workers: processes that augment photos while fine-tuning.
     """
@@ -66,6 +68,7 @@ class Training:
     found: Audit
     is_new: bool = True
     extras: Extras = Extras()
+    others: Others = field(default_factory=Others)
     schedules: Mapping[str, Callable[[float], float]] | None = None
     num_workers: int = 0
 
@@ -100,6 +103,7 @@ def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
             functions=training.schedules,
             start=extras.starts[number - 1] if extras.starts else None,
             photo_weights=extras.photo_weights,
+            others=training.others.learnt,
             checkpoint_path=place,
             scratch_path=run.path,
             log_path=log_path,
@@ -134,7 +138,7 @@ def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None
     card, predictions, _ = settle(card, by_view, validation)
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
     card, predictions = teach_refusal(
-        run, card, network, members, sides, predictions, catalog, watch
+        run, card, network, members, sides, predictions, catalog, training.others.held_out, watch
     )
     sha256 = save_predictions(run.validation_path, predictions)
     bundle.save_bundle(run, network, replace(card, answers_sha256=sha256))
@@ -152,6 +156,7 @@ def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
         image=trained[0].spec,
         backbone=recipe.backbone,
         feature_levels=recipe.feature_levels,
+        num_others=len(training.others.learnt),
         recipe=recipe.to_dict(),
         fingerprint=training.split.fingerprint,
         split_sha256=hash_split(training.split),

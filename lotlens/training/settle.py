@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lotlens.answering.answers import join_predictions
+from lotlens.answering.answers import join_predictions, save_predictions
 from lotlens.answering.predict import predict_views
 from lotlens.answering.views import WHOLE, average_views
 from lotlens.deliver.own_data import Sides
@@ -14,10 +14,10 @@ from lotlens.extras import import_vision
 from lotlens.judge.judged import calibrate
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Choice, choose_views
-from lotlens.records import Catalog, ModelCard, Predictions, Watcher, watch_part
+from lotlens.records import Catalog, ModelCard, Photo, Predictions, Watcher, watch_part
 from lotlens.refusal.familiarity import Reference, encode_references
 from lotlens.refusal.gates import learn_refusal
-from lotlens.refusal.strangers import meet_known, meet_made, remember_photos
+from lotlens.refusal.strangers import meet_known, meet_made, meet_others, remember_photos
 from lotlens.run import RunFolder
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def teach_refusal(
     sides: Sides,
     predictions: Predictions,
     catalog: Catalog,
+    others: Sequence[Photo],
     watch: Watcher | None,
 ) -> tuple[ModelCard, Predictions]:
     """The card with gates, and validation's answers with what they rest on.
@@ -80,6 +81,7 @@ def teach_refusal(
         sides: ids learnt and ids held out of each.
         predictions: answers to the photos held out, side after side.
         catalog: holds all these photos.
+        others: photos of other cars that no member has learnt; there may be none.
         watch: told of the work as it goes on.
     """
     predictor = import_vision("predictor")
@@ -97,12 +99,21 @@ def teach_refusal(
     predictions = replace(predictions, familiarity=join_predictions(known).familiarity)
     sha256 = run.write_references(encode_references(references))
     learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
-    strangers = meet_made(
+    other_cars = meet_others(
+        predictor.ClassifierPredictor(network, card, num_photos=len(others)),
+        references,
+        others,
+        progress=watch_part(watch, "trying other cars"),
+    )
+    if other_cars:
+        save_predictions(run.others_answers_path, other_cars[0].predictions)
+    made = meet_made(
         predictor.ClassifierPredictor(network, card),
         references,
         catalog.select(list(learnt)).photos,
         progress=watch_part(watch, "trying pictures of no car"),
     )
+    strangers = (*other_cars, *made)
     targets = align_targets(predictions, catalog)
     refusal = learn_refusal(
         predictions, targets, card.temperature, strangers, references_sha256=sha256

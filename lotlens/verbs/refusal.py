@@ -25,9 +25,10 @@ from lotlens.refusal.gates import (
     compare_methods,
     learn_refusal,
 )
-from lotlens.refusal.strangers import meet_given, meet_made
+from lotlens.refusal.strangers import meet_given, meet_made, meet_others
 from lotlens.run import RunFolder
 from lotlens.texts import describe
+from lotlens.training.others import read_others
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def set_refusal(
     unknown: Path | str | Sequence[Path | str] | None = None,
     answered: float = ANSWERED,
     wrong: float | None = None,
-    cost: float = 1.0,
+    cost: float | None = None,
     gain: float = 1.0,
     coverage: float = COVERAGE,
     watch: Watcher | None = None,
@@ -82,7 +83,7 @@ def set_refusal(
     """Choose anew when a model does not name one of its classes, and store it in its card.
 
     The run's own validation photos say what known photos look like, so its data must still be where
-    they were. Pictures that lotlens makes are tried too.
+    they were. Pictures that lotlens makes are tried too, and other cars that the run held out.
 
     Args:
         run: the run folder.
@@ -90,7 +91,8 @@ def set_refusal(
         unknown: photos of car models that the model does not know.
         answered: share of known photos that are to pass both gates.
         wrong: instead, the share of strangers that may pass a gate, where there are strangers.
-        cost: of a wrong answer, in any unit.
+        cost: of a wrong answer, in any unit; None for 1 where other cars are known, and 4 where
+            they are not.
         gain: of a right one. One model is named only if p * gain > (1 - p) * cost.
         coverage: with which the candidates of a photo hold its model.
         watch: told of the work as it goes on.
@@ -155,8 +157,14 @@ def _meet_strangers(
                     f"all photos given as {group} were learnt by {own.model.run.path}:"
                     f" {tell_left_out(counts)}"
                 )
-    predictor = own.model.build_predictor(sum(map(len, photos_of.values())))
+    others = read_others(own.model.run.others_path).held_out
+    predictor = own.model.build_predictor(sum(map(len, photos_of.values())) + len(others))
     strangers = [
+        *meet_others(
+            predictor, references, others, progress=watch_part(watch, "trying other cars")
+        ),
+    ]
+    strangers += [
         meet_given(predictor, references, photos, group, progress=watch_part(watch, group))
         for group, photos in photos_of.items()
     ]

@@ -27,6 +27,7 @@ from lotlens.texts import describe
 from lotlens.training.begin import begin_run, find_split, resume_recipe
 from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
+from lotlens.training.others import Others, count_shown, read_others, take_others
 
 if TYPE_CHECKING:
     from lotlens.vision.planning import StagePlan
@@ -87,6 +88,7 @@ def plan(
     *,
     overrides: Overrides = (),
     split_path: Path | str | None = None,
+    others: Path | str | None = None,
     plot: Path | str | None = None,
     tell: Tell | None = None,
     watch: Watcher | None = None,
@@ -105,6 +107,7 @@ def plan(
     stored = Path(split_path) if split_path is not None and Path(split_path).exists() else None
     sides = pair_sides(find_split(stored, photos.usable, recipe, _NOT_LOOKED))
     num_train, num_validation = (len(ids) for ids in sides[0])
+    num_train += 0 if others is None else count_shown(Path(others), num_train)
     with _tell_once(watch, "timing a few steps"):
         stages: tuple[StagePlan, ...] = planning.plan_stages(
             recipe, len(photos.lot.train.classes), num_train, num_validation
@@ -150,6 +153,7 @@ def train(
     overrides: Overrides = (),
     out: Path | str | None = None,
     split_path: Path | str | None = None,
+    others: Path | str | None = None,
     schedules: Mapping[str, Callable[[float], float]] | None = None,
     resume: bool = False,
     num_workers: int = 0,
@@ -174,6 +178,10 @@ def train(
         out: the run folder; None for the next free one in runs/.
         split_path: a split of `lotlens split` or of an earlier run, used as it is; if there is no
             such file, the split is drawn and written there too.
+        others: photos of cars that are none of the classes, in any form that `open_lot` knows,
+            labelled or not: they are learnt as such, but for a part by which is told how well
+            that works (see `training.others.take_others`). When a training goes on it is the run's
+            own.
         schedules: learning-rate schedules of one's own: name -> function of the epochs done, which
             gives what the rate is multiplied by.
         resume: go on with the training in `out`, if there is one; else begin. The model of one
@@ -200,7 +208,15 @@ def train(
             if finished is not None:
                 return finished
         begun = begin_training(
-            data, recipe, overrides, run, split_path, resume=resume, tell=tell, watch=watch
+            data,
+            recipe,
+            overrides,
+            run,
+            split_path,
+            others=None if others is None else Path(others),
+            resume=resume,
+            tell=tell,
+            watch=watch,
         )
         training = replace(begun, schedules=schedules, num_workers=num_workers)
         return complete_training(training, language=language, watch=watch)
@@ -279,6 +295,7 @@ def begin_training(
     run: RunFolder,
     split_path: Path | str | None,
     *,
+    others: Path | None = None,
     resume: bool,
     tell: Tell | None = None,
     watch: Watcher | None = None,
@@ -316,11 +333,15 @@ def begin_training(
         tell(photos.check(found))
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(find_split, stored, photos.usable, recipe, found))
+    stopped = run if is_old else None
+    beside = on_first(partial(_find_others, others, stopped, photos, split, found, tell, watch))
+    if tell is not None and beside.learnt:
+        tell(beside.told)
     if not is_old:
-        on_first(partial(_begin, run, photos, recipe, split, found))
+        on_first(partial(_begin, run, photos, recipe, split, found, beside))
     if tell is not None:
         tell(Begun(run.path))
-    return Training(run, recipe, photos.lot, split, found, is_new=not is_old)
+    return Training(run, recipe, photos.lot, split, found, is_new=not is_old, others=beside)
 
 
 def _check_split_path(path: Path) -> None:
@@ -341,16 +362,42 @@ def _open_data(
     return TrainingData(Path(data), recipe, decisions_path, tell=tell)
 
 
+def _find_others(
+    path: Path | None,
+    stopped: RunFolder | None,
+    photos: TrainingData,
+    split: Split,
+    found: Audit,
+    tell: Tell | None,
+    watch: Watcher | None,
+) -> Others:
+    """Photos of other cars, as given, or as a training that goes on began with them."""
+    if stopped is not None:
+        return read_others(stopped.others_path)
+    if path is None:
+        return Others()
+    return take_others(
+        path, photos.lot, split, seed=split.seed, seen=found.signs, tell=tell, watch=watch
+    )
+
+
 def _begin(
-    run: RunFolder, photos: TrainingData, recipe: Recipe, split: Split, found: Audit
+    run: RunFolder,
+    photos: TrainingData,
+    recipe: Recipe,
+    split: Split,
+    found: Audit,
+    others: Others,
 ) -> None:
     RunFolder.create(run.path)
     num_test = len(photos.lot.test.with_files())
     decisions, usable = photos.decisions, photos.usable
-    known = know_photos(usable.photos, (), found.signs)
+    known = know_photos(usable.photos, others.learnt, {**found.signs, **others.signs})
     try:
         begin_run(
-            *(run, photos.path, recipe, split, usable, known, decisions, num_test), found.sizes
+            *(run, photos.path, recipe, split, usable, known, decisions, num_test),
+            found.sizes,
+            others,
         )
     except OutputError:
         run.remove_beginning()

@@ -20,6 +20,7 @@ from lotlens.records import Watcher
 from lotlens.report.run_report import write_anew
 from lotlens.run import RunFolder
 from lotlens.texts import describe
+from lotlens.training.others import read_others
 from lotlens.training.settle import answer_views, settle, teach_refusal
 
 
@@ -95,10 +96,11 @@ def adopt_views(
                 f"{model.run.split_path} has {len(own.sides)} folds and the model {len(members)}"
                 " members: one of the two is not this run's"
             )
+        others = read_others(model.run.others_path).held_out
         by_view = answer_views(members, card, own.sides, own.validation, names, watch)
         card, predictions, choice = settle(card, by_view, own.validation)
         card, predictions = teach_refusal(
-            model.run, card, network, members, own.sides, predictions, own.lot.train, watch
+            model.run, card, network, members, own.sides, predictions, own.lot.train, others, watch
         )
         sha256 = save_predictions(model.run.validation_path, predictions)
         model.run.write_card(replace(card, answers_sha256=sha256))

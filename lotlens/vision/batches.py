@@ -140,8 +140,8 @@ class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
 class EpochBatches(Sampler[list[Key]]):
     """Every photo once per epoch in an order drawn from (seed, epoch); keys are (epoch, row, copy).
 
-    With weights an epoch has as many photos, each in proportion to its weight: as often as that
-    says, rounded up or down (systematic resampling, Kitagawa 1996), and `copy` counts its turns.
+    With weights each is shown as often as its weight says, rounded up or down (systematic
+    resampling, Kitagawa 1996), and `copy` counts its turns.
 
     The last batch is left out when it is not full: BatchNorm would learn from too few photos, and
     another order leaves out others. A lot smaller than one batch is one batch.
@@ -168,11 +168,12 @@ class EpochBatches(Sampler[list[Key]]):
             seed: of the run.
             rank: of `num_ranks` processes that share every batch evenly, which one this is.
             num_ranks: how many they are.
-            weights: [num_photos] not negative, by which some photos are shown more often; None
+            weights: [num_photos] not negative, how often each is shown in an epoch on average; None
                 shows each once.
         """
         self._weights = weights
-        self.batch_size = min(batch_size, num_photos)
+        self._num_shown = num_photos if weights is None else max(round(float(weights.sum())), 1)
+        self.batch_size = min(batch_size, self._num_shown)
         self._num_photos = num_photos
         self._share = (rank, num_ranks)
         self._seed = seed
@@ -189,7 +190,7 @@ class EpochBatches(Sampler[list[Key]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._num_photos // self.batch_size
+        return self._num_shown // self.batch_size
 
     def __iter__(self) -> Iterator[list[Key]]:
         rng = np.random.default_rng([self._seed, self._epoch])
@@ -202,12 +203,12 @@ class EpochBatches(Sampler[list[Key]]):
             yield [(self._epoch, *turn) for turn in order[start : start + num_rows]]
 
     def _draw_rows(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """[num_photos, 2] rows, and which turn of the row it is in this epoch."""
-        rows = np.arange(self._num_photos)
+        """[num_shown, 2] rows, and which turn of the row it is in this epoch."""
+        rows = np.arange(self._num_shown)
         if self._weights is None:
             return np.stack([rows, np.zeros_like(rows)], axis=1)
         ends = np.cumsum(self._weights)
-        places = (rows + rng.random()) * (ends[-1] / self._num_photos)
+        places = (rows + rng.random()) * (ends[-1] / self._num_shown)
         drawn = np.minimum(np.searchsorted(ends, places, side="right"), self._num_photos - 1)
         first = np.searchsorted(drawn, drawn, side="left")  # `drawn` ascends
         return np.stack([drawn, rows - first], axis=1)

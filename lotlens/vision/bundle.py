@@ -93,7 +93,10 @@ def _check_sizes(tensors: Mapping[str, Tensor], card: ModelCard, head: Head) -> 
     if len(members or {""}) != card.members:
         raise ValueError(f"weights of {len(members or {''})} members, not {card.members}")
     sizes = {len(tensor) for name, tensor in tensors.items() if "head." in name and tensor.ndim}
-    for size in (len(card.classes), *([head.units] if head.kind == "dense" else [])):
+    for size in (
+        len(card.classes) + card.has_others,
+        *([head.units] if head.kind == "dense" else []),
+    ):
         if size not in sizes:
             raise ValueError(f"no layer of the head has the size {size}")
 
@@ -105,5 +108,6 @@ def _build_empty(card: ModelCard, head: Head) -> Classifier:
         len(card.classes),
         num_levels=card.feature_levels,
         head=head,
+        has_others=card.has_others,
         pretrained=False,
     )

@@ -50,10 +50,12 @@ class Classifier(nn.Module):
     Attributes:
         backbone: photos [N, 3, H, W] to features.
         num_classes: K.
+        has_others: whether the head has one more output, after those of the classes, for photos
+            that show none of them.
         num_levels: 1 for the final features alone, 1 + n for the last n stages besides.
         head_shape: the head as the recipe describes it.
         dropout: before a linear head; the others do without.
-        head: features [N, F] to logits [N, K].
+        head: features [N, F] to logits [N, K], or [N, K + 1] where it has others.
 
     Raises:
         InputError: the backbone does not give the maps of its stages.
@@ -65,10 +67,13 @@ class Classifier(nn.Module):
         num_classes: int,
         num_levels: int = 1,
         head: Head = Head(),
+        *,
+        has_others: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.num_classes = num_classes
+        self.has_others = has_others
         self.num_levels = num_levels
         self.head_shape = head
         num_features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
@@ -81,10 +86,15 @@ class Classifier(nn.Module):
                 )
             num_features += sum(stage["num_chs"] for stage in stages[1 - num_levels :])
         self.dropout = nn.Dropout(0.0)
-        self.head = _build_head(head, num_features, num_classes)
+        self.head = _build_head(head, num_features, self.num_outputs)
+
+    @property
+    def num_outputs(self) -> int:
+        """Of the head."""
+        return self.num_classes + self.has_others
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised photos [N, 3, H, W] to (logits [N, K], features [N, F])."""
+        """Normalised photos [N, 3, H, W] to (logits [N, outputs], features [N, F])."""
         if self.num_levels == 1:
             features = self.backbone(photos)
         else:
@@ -96,7 +106,7 @@ class Classifier(nn.Module):
         return self.head(self.dropout(features) if is_linear else features), features
 
     def set_head(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        """Put in a linear classifier found elsewhere: weight [K, F], bias [K].
+        """Put in a linear classifier found elsewhere: weight [outputs, F], bias [outputs].
 
         Raises:
             ValueError: the head is not linear.
@@ -155,6 +165,7 @@ def build_classifier(
     *,
     num_levels: int = 1,
     head: Head = Head(),
+    has_others: bool = False,
     pretrained: bool = True,
     seed: int = 0,
 ) -> Classifier:
@@ -165,6 +176,7 @@ def build_classifier(
         num_classes: K.
         num_levels: see `Classifier`.
         head: its shape.
+        has_others: see `Classifier`.
         pretrained: see `build_backbone`.
         seed: of all weights that are drawn; torch's global generator is left as it was.
 
@@ -174,7 +186,7 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = build_backbone(backbone, pretrained=pretrained)
-        classifier = Classifier(network, num_classes, num_levels, head)
+        classifier = Classifier(network, num_classes, num_levels, head, has_others=has_others)
     return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -112,10 +112,10 @@ class FineTuning(pl.LightningModule):
         self._stage = stage
         self._num_steps = num_steps
         self._seed = seed
-        self._num_classes = classifier.num_classes
+        self._num_classes, self._num_outputs = classifier.num_classes, classifier.num_outputs
         self._functions = functions or {}
         if class_counts is None:
-            class_counts = np.ones(self._num_classes, np.int64)
+            class_counts = np.ones(self._num_outputs, np.int64)
         self._loss = build_loss(stage.loss, class_counts, classifier.head_shape)
         self.register_buffer("mean", torch.tensor(spec.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(spec.std)[:, None, None], persistent=False)
@@ -173,7 +173,7 @@ class FineTuning(pl.LightningModule):
         # Dropout draws from the global generator, which `fine_tune` has lent to this run.
         torch.manual_seed(derive_seed(self._seed, "step", *place))
         inputs = self.normalise(photos)
-        targets = functional.one_hot(labels, self._num_classes).to(inputs.dtype)
+        targets = functional.one_hot(labels, self._num_outputs).to(inputs.dtype)
         augmentation = self._stage.augmentation
         if augmentation.is_mixing:
             rng = np.random.default_rng([self._seed, *place])
@@ -190,7 +190,7 @@ class FineTuning(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         photos, labels = batch
         logits, _ = self.classifier(self.normalise(photos))
-        self._answers.append((logits.float(), labels))
+        self._answers.append((logits[:, : self._num_classes].float(), labels))
 
     def on_validation_epoch_end(self) -> None:
         logits = torch.cat([logits for logits, _ in self._answers])
@@ -289,7 +289,7 @@ def fine_tune(
     join()
     batches = _share_batches(train, stage, seed, weights)
     num_steps = stage.num_epochs * -(-len(batches) // stage.accumulate)
-    counts = np.bincount(train.targets, minlength=classifier.num_classes)
+    counts = np.bincount(train.targets, minlength=classifier.num_outputs)
     module = FineTuning(
         classifier,
         stage,

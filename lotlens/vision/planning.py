@@ -140,7 +140,7 @@ def _time_batch(
     """Seconds a batch of training, augmentation in; the classifier's weights are left alone."""
     model = build_classifier(
         recipe.backbone.partition("@")[0],
-        classifier.num_classes,
+        classifier.num_outputs,
         num_levels=recipe.feature_levels,
         head=recipe.head,
         pretrained=False,

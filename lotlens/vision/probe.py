@@ -37,7 +37,7 @@ def fit_probe(
         weights = np.tile(photo_weights / photo_weights.mean(), len(targets) // len(photos.ids))
     report_progress(watch, "fitting the probe", 0, 1)
     penalty = choose_penalty(features, targets, stage.penalties, groups, seed=seed)
-    found = fit_regression(features, targets, classifier.num_classes, penalty, weights)
+    found = fit_regression(features, targets, classifier.num_outputs, penalty, weights)
     classifier.set_head(found.weight, found.bias)
     report_progress(watch, "fitting the probe", 1, 1)
 

@@ -103,7 +103,7 @@ def find_rate(
             train.spec,
             num_steps=len(keys),
             seed=seed,
-            class_counts=np.bincount(train.targets, minlength=classifier.num_classes),
+            class_counts=np.bincount(train.targets, minlength=classifier.num_outputs),
         )
         photos = TrainingPhotos(train, build_augmenters(trial, train.spec), seed=seed)
         return sweep_rates(

@@ -6,8 +6,8 @@ It knows catalogs and recipes, not run folders or test photos.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from lotlens.answering.temperature import calibrated_losses
 from lotlens.errors import InputError
 from lotlens.files import write_text_atomically
 from lotlens.recipes.schema import Finetune, Probe, Recipe
-from lotlens.records import OK, Catalog, ImageSpec, Watcher, watch_part
+from lotlens.records import OK, CarClass, Catalog, ImageSpec, Photo, Watcher, watch_part
 from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from lotlens.vision.finetune import Tuned
     from lotlens.vision.rate_finder import RateCurve
 
+
+NONE_OF_THESE = CarClass("\0none of these", "none of these")
+"""The class of photos that show none of the others; no table can hold its label."""
 
 _WISE_SHARES = (0.8, 0.6, 0.4, 0.2)
 _CHECKPOINT_STEPS = 200
@@ -71,6 +74,7 @@ def run_stages(
     functions: Mapping[str, Callable[[float], float]] | None = None,
     start: Weights | None = None,
     photo_weights: Mapping[str, float] | None = None,
+    others: Sequence[Photo] = (),
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     log_path: Path | None = None,
@@ -94,6 +98,9 @@ def run_stages(
             and fine-tuning that keeps the best tries points between them and where it ends.
         photo_weights: photo id -> how much a training photo counts, 1 if it is not named: in a
             probe as a weight of its loss, in fine-tuning by how often it is shown.
+        others: photos that show none of the classes, with ids of their own. They are learnt as
+            one more class, which together counts as much as all others at most: however many there
+            are, an epoch shows no more of them than training photos.
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
@@ -107,7 +114,7 @@ def run_stages(
         BundleError: the checkpoint cannot be read.
         MissingExtra: a package is not installed.
     """
-    classifier, spec, photos = _open_training(recipe, train, scratch_path, watch)
+    classifier, spec, photos = _open_training(recipe, train, scratch_path, watch, others)
     held_out = decode_photos(
         validation,
         spec,
@@ -119,11 +126,9 @@ def run_stages(
     for stage in recipe.stages:
         if isinstance(stage, Finetune):
             check_shares(min(stage.batch_size, len(photos.ids)))
-    weights = None
-    if photo_weights is not None:
-        weights = np.array([photo_weights.get(id_, 1.0) for id_ in photos.ids])
+    weights = _weigh(photos, photo_weights or {}, len(train.classes))
     if sheet_path is not None and is_first() and not sheet_path.is_file():
-        write_sheet(sheet_path, recipe, photos, train.classes, weights)
+        write_sheet(sheet_path, recipe, photos, (*train.classes, NONE_OF_THESE), weights)
     if start is not None:
         classifier.load_state_dict(start)
     state = State()
@@ -178,6 +183,20 @@ def run_stages(
         tuple(state.history),
         photos.status | held_out.status,
     )
+
+
+def _weigh(
+    photos: DecodedPhotos, photo_weights: Mapping[str, float], num_classes: int
+) -> NDArray[np.float64] | None:
+    """[N] how often each photo is shown in an epoch; None if that is once."""
+    weights = np.array([photo_weights.get(id_, 1.0) for id_ in photos.ids])
+    is_other = photos.targets == num_classes
+    if not is_other.any() and (weights == 1).all():
+        return None
+    num_known = int((~is_other).sum())
+    weights[~is_other] /= weights[~is_other].mean()
+    weights[is_other] = min(num_known / int(is_other.sum()), 1.0) if is_other.any() else 1.0
+    return weights
 
 
 def _check_levers(recipe: Recipe, classifier: Classifier) -> None:
@@ -303,21 +322,27 @@ def draw_batch(recipe: Recipe, train: Catalog) -> bytes:
 
 
 def _open_training(
-    recipe: Recipe, train: Catalog, scratch_path: Path | None, watch: Watcher | None
+    recipe: Recipe,
+    train: Catalog,
+    scratch_path: Path | None,
+    watch: Watcher | None,
+    others: Sequence[Photo] = (),
 ) -> tuple[Classifier, ImageSpec, DecodedPhotos]:
-    """The network and the photos that any training begins with."""
+    """The network and the photos that any training begins with; `others` have a class of theirs."""
     tune_process()
     classifier = build_classifier(
         recipe.backbone,
         len(train.classes),
         num_levels=recipe.feature_levels,
         head=recipe.head,
+        has_others=bool(others),
         seed=recipe.seed,
     )
     _check_levers(recipe, classifier)
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
+    none = tuple(replace(photo, label=NONE_OF_THESE.label) for photo in others)
     photos = decode_photos(
-        train,
+        Catalog((*train.photos, *none), (*train.classes, NONE_OF_THESE)),
         spec,
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading training photos"),
@@ -404,7 +429,8 @@ def _try_out(
         )
         what = "judging mixed weights" if name.startswith("wise-ft") else f"judging {name}"
         report_progress(watch, what, 0, 1)
-        logits = np.concatenate([answer[0] for answer in engine.map(photos.batches(32))])
+        answers = [answer[0] for answer in engine.map(photos.batches(32))]
+        logits = np.concatenate(answers)[:, : classifier.num_classes]
         report_progress(watch, what, 1, 1)
         accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
         return Candidate(name, accuracy, float(calibrated_losses(logits, photos.targets).mean()))

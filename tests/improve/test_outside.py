@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 import lotlens
-from lotlens.audit.likeness import SAME
+from lotlens.audit.offered import PARTS, Copies, list_own
 from lotlens.deliver.own_data import open_own_data
 from lotlens.drawn.scenes import draw_other_photo
 from lotlens.errors import BundleError, InputError
@@ -25,21 +25,15 @@ from lotlens.improve.additions import (
 from lotlens.improve.outside import (
     ADMITTED,
     NO_LABEL,
-    PARTS,
     REASONS,
     UNKNOWN_CLASS,
-    Copies,
     choose_least,
-    find_copies,
     find_reasons,
-    list_own,
-    match_classes,
-    name_additions,
     write_vetted,
 )
 from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import parse_recipe
-from lotlens.records import CarClass, Locator, Photo, Split
+from lotlens.records import CarClass, Split
 from lotlens.refusal.verdicts import KINDS, Verdict
 from lotlens.run import RunFolder
 from tests.audit.conftest import draw_texture
@@ -360,42 +354,6 @@ def test_outside_csv_has_every_photo(vetting, tmp_path):
 # The parts of it.
 
 
-@pytest.mark.parametrize(
-    ("offered", "expected"),
-    [
-        (CarClass("4", "4"), "4"),  # a bare number is the target's
-        (CarClass("4", "Volga"), "5"),  # a name counts, whatever its number
-        (CarClass("4", "Pobeda"), None),
-        (CarClass("niva", "niva"), "4"),  # a folder
-        (CarClass(" NIVA ", " NIVA "), "4"),
-        (CarClass("9", "9"), None),
-        (CarClass("9", unicodedata.normalize("NFD", "Йота")), "6"),
-    ],
-)
-def test_classes_are_matched_by_name_where_there_are_names(offered, expected):
-    target = (CarClass("4", "Niva"), CarClass("5", "Volga"), CarClass("6", "Йота"))
-    found = match_classes([offered], target)[offered.label]
-    assert (found.label if found else None) == expected
-
-
-def test_a_target_without_names_is_matched_by_label():
-    target = (CarClass("4", "4"), CarClass("Niva", "Niva"))
-    offered = [CarClass("4", "Volga"), CarClass("7", "niva")]
-    assert match_classes(offered, target) == {"4": target[0], "7": target[1]}
-
-
-def test_one_name_of_two_classes_is_no_match_but_by_its_label():
-    target = (CarClass("4", "Niva"), CarClass("5", "Niva"))
-    offered = [CarClass("5", "Niva"), CarClass("6", "Niva"), CarClass("Niva", "Niva")]
-    assert match_classes(offered, target) == {"5": target[1], "6": None, "Niva": None}
-
-
-def test_ids_of_additions_do_not_collide():
-    assert name_additions(["1.jpg"], "web", {"1.jpg"}) == ("web/1.jpg",)
-    taken = {"web/1.jpg", "web-2/2.jpg"}
-    assert name_additions(["1.jpg", "2.jpg"], "web", taken) == ("web-3/1.jpg", "web-3/2.jpg")
-
-
 def test_own_photos_have_the_part_that_they_are_judged_by(lot):
     own = open_lot(lot)
     split = Split({"train": ("0.jpg",), "validation": ("1.jpg",), "locked": ("2.jpg",)}, 0, "")
@@ -406,22 +364,6 @@ def test_own_photos_have_the_part_that_they_are_judged_by(lot):
     folds = Split({"fold-1": ("0.jpg",), "fold-2": ("1.jpg",)}, 0, "")
     part_of = {photo.id: part for part, photo in list_own(own, folds) if part != "test"}
     assert part_of["0.jpg"] == part_of["1.jpg"] == "validation"
-
-
-def test_a_copy_by_way_of_others_counts_and_test_is_named_first(tmp_path):
-    """A cut copy of a test photo, which is in training too, offered again after more cutting."""
-    picture = draw(0, 600)
-    save({"a.png": picture, "b.png": picture, "c.png": crop(picture)}, tmp_path)
-    a, b, c = (Photo("same.png", Locator(tmp_path / name)) for name in ("a.png", "b.png", "c.png"))
-    found = find_copies([c], [("training", a), ("test", b)])
-    (likeness,) = (copies.likeness for copies in found)
-    assert found == (Copies(part="test", own=("same.png",), likeness=likeness),)
-    assert SAME <= likeness < 1
-    found = find_copies([a], [("training", c), ("test", b)])
-    assert found == (Copies(part="test", own=("same.png",), likeness=None),)
-    # Of several photos it is only said that they are the same file if all of them are.
-    found = find_copies([a], [("test", c), ("test", b)])
-    assert found == (Copies(part="test", own=("same.png",) * 2, likeness=likeness),)
 
 
 def test_the_least_probability_is_a_candidates_or_what_two_of_ten_labels_can_have():

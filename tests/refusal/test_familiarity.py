@@ -1,12 +1,14 @@
 """Scores are higher for what is like the training photos; what is remembered survives a file."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lotlens.answering.logits import log_sum_exp, softmax
 from lotlens.errors import BundleError
 from lotlens.records import FAMILIARITIES, METHODS, OK, CarClass, Predictions
 from lotlens.refusal.familiarity import (
@@ -75,10 +77,12 @@ def test_mahalanobis_is_the_textbooks_with_all_directions():
 @pytest.mark.parametrize("num_photos", [2, 3, 5, 30])
 def test_fewer_photos_than_features_give_finite_scores(num_photos):
     reference = learn_reference(*draw(num_photos))
-    scores = measure_familiarity(np.zeros((7, 3), np.float32), draw_strange(7), (reference,))
+    scores = measure_familiarity(np.zeros((7, 3), np.float32), draw_strange(7), (reference,), 3)
     assert scores.shape == (7, len(FAMILIARITIES))
     assert scores.dtype == np.float32
-    assert np.isfinite(scores).all()
+    *measured, others = scores.T
+    assert np.isfinite(measured).all()
+    assert np.isnan(others).all()
 
 
 def test_photos_that_are_all_alike_are_no_error():
@@ -98,9 +102,9 @@ def test_an_ensembles_score_is_the_mean_of_its_members():
     references = [learn_reference(*draw(50, seed)) for seed in (1, 2)]
     parts = [draw_strange(9, seed) for seed in (3, 4)]
     logits = np.zeros((9, 3), np.float32)
-    both = measure_familiarity(logits, np.concatenate(parts, axis=1), references)
+    both = measure_familiarity(logits, np.concatenate(parts, axis=1), references, 3)
     each = [
-        measure_familiarity(logits, part, (one,))
+        measure_familiarity(logits, part, (one,), 3)
         for part, one in zip(parts, references, strict=True)
     ]
     np.testing.assert_allclose(both[:, 1:], np.mean(each, axis=0)[:, 1:], rtol=1e-5)
@@ -108,9 +112,20 @@ def test_an_ensembles_score_is_the_mean_of_its_members():
     np.testing.assert_allclose(each[0][:, 0], np.log(3), rtol=1e-6)
 
 
+def test_the_odds_against_other_cars_are_those_of_the_softmax():
+    reference = learn_reference(*draw(50))
+    logits = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    scores = measure_familiarity(logits, draw_strange(9), (reference,), 3)
+    chances = softmax(logits)
+    expected = np.log((1 - chances[:, 3]) / chances[:, 3])
+    np.testing.assert_allclose(scores[:, FAMILIARITIES.index("others")], expected, rtol=1e-4)
+    # And the energy is that of the classes alone.
+    np.testing.assert_allclose(scores[:, 0], log_sum_exp(logits[:, :3]), rtol=1e-5)
+
+
 def test_references_of_another_model_are_refused():
     class Model:
-        card = None
+        card = SimpleNamespace(classes=("a", "b", "c"))
 
         def __call__(self, batch):
             return np.zeros((len(batch), 3), np.float32), np.zeros((len(batch), 7), np.float32)

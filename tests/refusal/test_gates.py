@@ -1,6 +1,6 @@
 """Gates keep what they promise, and every photo gets one verdict that says why."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,9 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lotlens.answering.answers import probabilities, to_rows
+from lotlens.answering.answers import probabilities, take_rows, to_rows
 from lotlens.errors import InputError
-from lotlens.records import FAMILIARITIES, OK, CarClass, Gate, Metric, Predictions, Refusal
+from lotlens.records import (
+    FAMILIARITIES,
+    METHODS,
+    OK,
+    CarClass,
+    Gate,
+    KnownOdds,
+    Metric,
+    Predictions,
+    Refusal,
+)
 from lotlens.refusal.gates import (
     Strangers,
     choose_strict_threshold,
@@ -20,7 +30,7 @@ from lotlens.refusal.gates import (
     measure_auroc,
     measure_separation,
 )
-from lotlens.refusal.verdicts import KINDS, add_verdicts, decide
+from lotlens.refusal.verdicts import KINDS, add_verdicts, decide, find_known
 
 CLASSES = tuple(CarClass(str(k), name) for k, name in enumerate(("Волна", "Heron", "Clover")))
 SOME = Metric("share", 0.9, 0.8, 1.0, 50)
@@ -32,7 +42,7 @@ def make(logits, familiarity=None, status=None, flaws=NO_FLAWS):
     ids = tuple(f"{n}.jpg" for n in range(len(logits)))
     scores = None
     if familiarity is not None:
-        scores = np.repeat(np.asarray(familiarity, np.float32)[:, None], 3, axis=1)
+        scores = np.repeat(np.asarray(familiarity, np.float32)[:, None], len(FAMILIARITIES), axis=1)
     flaws = ("",) * len(ids) if flaws is NO_FLAWS else flaws
     return Predictions(ids, logits, None, status or (OK,) * len(ids), CLASSES, flaws, scores)
 
@@ -153,7 +163,7 @@ def strangers(group="not a car", centre=-6.0, num_photos=40, given=True):
 def test_every_method_with_scores_is_compared_on_every_set():
     known, _ = draw(80)
     rows = compare_methods(known, [strangers(), strangers("unknown")], 1.0)
-    assert len(rows) == 8
+    assert len(rows) == 2 * len(METHODS)
     without = replace(strangers(), predictions=replace(draw(9)[0], familiarity=None))
     assert [row.method for row in compare_methods(known, [without], 1.0)] == ["max probability"]
 
@@ -199,7 +209,7 @@ def test_new_strangers_pass_as_seldom_as_promised_where_others_chose_the_method(
 
         def draw_all(num_photos, centre, rng=rng):
             own, targets = draw(num_photos, seed=int(rng.integers(2**31)))
-            own.familiarity[:] = rng.normal(centre, 1, (num_photos, 3))
+            own.familiarity[:] = rng.normal(centre, 1, (num_photos, len(FAMILIARITIES)))
             return own, targets
 
         theirs = replace(strangers(), predictions=draw_all(num_strangers, -0.3)[0])
@@ -215,9 +225,11 @@ def test_new_strangers_pass_as_seldom_as_promised_where_others_chose_the_method(
 
 def test_strangers_too_few_for_both_set_the_threshold_of_the_default_method():
     known, targets = draw(200)
-    known.familiarity[:, 1:] = np.random.default_rng(0).normal(size=(200, 2))
+    known.familiarity[:, 1:] = np.random.default_rng(0).normal(size=(200, len(FAMILIARITIES) - 1))
     others = strangers(centre=-3.0)  # forty, of whom only energy tells any
-    others.predictions.familiarity[:, 1:] = np.random.default_rng(1).normal(size=(40, 2))
+    others.predictions.familiarity[:, 1:] = np.random.default_rng(1).normal(
+        size=(40, len(FAMILIARITIES) - 1)
+    )
     few = learn_refusal(known, targets, 1.0, [others], wrong=0.03).gates[0]
     assert few.method == "neighbours"
     enough = learn_refusal(known, targets, 1.0, [others], wrong=0.05).gates[0]
@@ -226,9 +238,11 @@ def test_strangers_too_few_for_both_set_the_threshold_of_the_default_method():
 
 def test_many_given_strangers_choose_the_method_and_few_or_made_ones_do_not():
     known, targets = draw(200)
-    known.familiarity[:, 1:] = np.random.default_rng(0).normal(size=(200, 2))
+    known.familiarity[:, 1:] = np.random.default_rng(0).normal(size=(200, len(FAMILIARITIES) - 1))
     others = strangers(centre=-3.0)
-    others.predictions.familiarity[:, 1:] = np.random.default_rng(1).normal(size=(40, 2))
+    others.predictions.familiarity[:, 1:] = np.random.default_rng(1).normal(
+        size=(40, len(FAMILIARITIES) - 1)
+    )
     assert learn_refusal(known, targets, 1.0, [others]).gates[0].method == "energy"
     made = replace(others, is_given=False)
     default = learn_refusal(known, targets, 1.0, [made]).gates[0].method
@@ -337,3 +351,76 @@ def test_rows_keep_a_label_but_no_probability_for_strangers():
     assert named["probability"] == pytest.approx(0.987, abs=1e-3)
     assert np.isnan([refused["probability"], refused["second_probability"]]).all()
     assert add_verdicts(to_rows(make([])), ()) == []
+
+
+def draw_known_and_others(seed=0, num_photos=400, apart=3.0):
+    known, targets = draw(num_photos, seed=seed)
+    others, _ = draw(num_photos, -apart, seed=seed + 1)
+    return known, targets, Strangers("other cars held out", "unknown", True, others)
+
+
+def test_the_odds_of_a_known_car_are_calibrated_on_other_cars():
+    known, targets, others = draw_known_and_others()
+    odds = learn_refusal(known, targets, 1.0, [others]).odds
+    assert odds.method == "others" or odds.method in FAMILIARITIES
+    new_known, _, new_others = draw_known_and_others(seed=7)
+    rule = Refusal(odds=odds)
+    shares = [find_known(one, rule, 1.0) for one in (new_known, new_others.predictions)]
+    everything = np.concatenate(shares)
+    truth = np.repeat([1.0, 0.0], [len(one) for one in shares])
+    for low in np.arange(0, 1, 0.25):
+        own = (everything >= low) & (everything < low + 0.25)
+        if own.sum() > 20:
+            assert abs(everything[own].mean() - truth[own].mean()) < 0.15
+
+
+def test_without_enough_other_cars_no_odds_are_made_up():
+    known, targets, others = draw_known_and_others()
+    few = replace(others, predictions=take_rows(others.predictions, range(20)))
+    made = replace(others, is_given=False)
+    negatives = replace(others, group="not a car")
+    alike = replace(others, predictions=draw(400, 2.0, seed=3)[0])
+    for strangers in ([], [few], [made], [negatives], [alike]):
+        assert learn_refusal(known, targets, 1.0, strangers).odds is None
+
+
+def test_a_car_that_may_be_another_one_is_not_named_alone():
+    """The same answer, of a photo that is surely known, may be another car, and hardly is known."""
+    answers = make([[6.0, 0, 0]] * 3, [4.0, 0.0, -1.5])
+    refusal = Refusal(odds=KnownOdds("others", 2.0, 0.0), sure=0.6, candidate=0.1)
+    named, unsure, other = decide(answers, refusal, 1.0)
+    assert (named.kind, [car.name for car in named.named]) == ("model", ["Волна"])
+    assert (unsure.kind, [car.name for car in unsure.named]) == ("unsure", ["Волна"])
+    assert unsure.sentence == "It may be Волна (0.50) or a car that was not learnt (0.50)."
+    assert (other.kind, other.named) == ("unsure", unsure.named)
+    rows = add_verdicts(to_rows(answers), (named, unsure, other))
+    chances = [row["probability"] for row in rows]
+    assert chances[0] > 0.98 > chances[1] > 0.45 > chances[2]
+    assert chances[1] == pytest.approx(unsure.probability)
+    # A submission has the class all the same, and never another car.
+    assert {row["name"] for row in rows} == {"Волна"}
+
+
+def test_of_two_classes_and_another_car_the_likeliest_two_are_named():
+    answers = make([[2.0, 1.8, -3.0]] * 2, [4.0, 0.0])
+    refusal = Refusal(odds=KnownOdds("others", 2.0, 0.0), sure=0.6, candidate=0.1)
+    pair, other = decide(answers, refusal, 1.0)
+    assert [car.name for car in pair.named] == ["Волна", "Heron"]
+    assert [car.name for car in other.named] == ["Волна"]
+
+
+@given(st.floats(-50, 50), st.floats(-5, 5), st.floats(-5, 5))
+def test_odds_are_shares_whatever_the_score(score, slope, offset):
+    rule = Refusal(odds=KnownOdds("others", slope, offset))
+    (share,) = find_known(make([[1.0, 0, 0]], [score]), rule, 1.0)
+    assert 0 <= share <= 1
+
+
+def test_odds_survive_a_card():
+    rule = Refusal(odds=KnownOdds("others", 2.0, -1.0))
+    assert Refusal.from_dict(asdict(rule)) == rule
+    without = asdict(rule)
+    del without["odds"]  # a card of before
+    assert Refusal.from_dict(without).odds is None
+    with pytest.raises(ValueError, match="slope"):
+        Refusal.from_dict({**asdict(rule), "odds": {**without, "method": "others", "slope": "x"}})

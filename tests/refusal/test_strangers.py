@@ -52,7 +52,9 @@ def reference(halves):
 
 def test_familiarity_is_the_same_by_either_way(halves, reference):
     whole = predict(Grid(), halves[1], keep_features=True)
-    expected = measure_familiarity(whole.logits, whole.features, (reference,))
+    expected = measure_familiarity(
+        whole.logits, whole.features, (reference,), whole.logits.shape[1]
+    )
     direct = predict_familiar(Grid(), (reference,), halves[1])
     known = meet_known(Grid(), reference, halves[1], is_member=False)
     for found in (direct, known):

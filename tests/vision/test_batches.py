@@ -94,13 +94,13 @@ def test_every_photo_at_most_once_an_epoch_in_full_batches(num_photos, batch_siz
 
 @settings(max_examples=60, deadline=None)
 @given(
-    weights=st.lists(st.floats(0, 4), min_size=4, max_size=40).filter(lambda w: sum(w) > 0.1),
+    weights=st.lists(st.floats(0, 4), min_size=4, max_size=40).filter(lambda w: sum(w) > 0.6),
     epoch=st.integers(0, 5),
     seed=st.integers(0, 99),
 )
 def test_weights_say_how_often_a_photo_is_shown(weights, epoch, seed):
-    size = len(weights)  # one batch, so that the whole epoch is seen
-    sampler = EpochBatches(size, size, seed=seed, weights=np.array(weights))
+    size = round(sum(weights))  # one batch, so that the whole epoch is seen
+    sampler = EpochBatches(len(weights), size, seed=seed, weights=np.array(weights))
     sampler.set_epoch(epoch)
     (drawn,) = sampler
     assert len(drawn) == size
@@ -110,11 +110,27 @@ def test_weights_say_how_often_a_photo_is_shown(weights, epoch, seed):
         assert abs(len(turns) - size * weight / sum(weights)) < 1 + 1e-9
 
 
-def test_equal_weights_show_every_photo_once():
-    sampler = EpochBatches(9, 9, seed=1, weights=np.full(9, 0.3))
+def test_weights_of_one_show_every_photo_once():
+    sampler = EpochBatches(9, 9, seed=1, weights=np.ones(9))
     (drawn,) = sampler
     assert sorted(row for _, row, _ in drawn) == list(range(9))
     assert {copy for _, _, copy in drawn} == {0}
+
+
+def test_an_epoch_shows_as_many_photos_as_the_weights_sum_to():
+    """Ten known ones once each, and of a hundred others as many as those, others in each epoch."""
+    weights = np.array([1.0] * 10 + [0.1] * 100)
+    sampler = EpochBatches(110, 20, seed=1, weights=weights)
+    assert len(sampler) == 1
+    seen = []
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        (drawn,) = sampler
+        rows = sorted(row for _, row, _ in drawn)
+        assert rows[:10] == list(range(10))
+        assert len(set(rows)) == 20
+        seen += rows[10:]
+    assert len(set(seen)) > 40
 
 
 @pytest.mark.parametrize("other", [(1, 2, "b"), (1, 3, "a"), (2, 2, "a"), (1, "2a")])

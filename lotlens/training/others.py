@@ -1,0 +1,244 @@
+"""Photos of other cars: vetted, parted into those that are learnt and those held out, and kept.
+
+A model that has learnt what none of its classes look like says so more often of a car that it was
+never taught (outlier exposure: Hendrycks et al. 2019; a class for the rest: Dhamija et al. 2018).
+It knows photos and labels; no network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from lotlens.audit.offered import Copies, Part, find_copies, list_own, match_classes, name_offered
+from lotlens.audit.signs import Signs
+from lotlens.errors import BundleError, InputError, shorten
+from lotlens.files import write_rows_atomically
+from lotlens.photos.sources import open_lot
+from lotlens.photos.tables import read_own_table, read_place, require_columns, write_place
+from lotlens.records import OK, Beside, CarClass, Lot, Photo, Split, Tell, Watcher
+from lotlens.texts import describe
+
+HELD_OUT = 0.2
+"""Share of the others, whole classes where there are labels, that is not learnt but asked about."""
+FEWEST = 60
+"""Others that are worth learning: of fewer, too few are left to tell how well it works."""
+
+LEARNT_PART, HELD_PART = "learnt", "held out"
+REASONS: Mapping[str, str] = {
+    "copy": "copies of photos of the data",
+    "known class": "labelled as a class that is learnt",
+    "unreadable": "cannot be read",
+    "repeated": "the same picture twice",
+}
+"""Why a photo is turned away -> what that means."""
+_COLUMNS = ("Id", "Path", "Members", "Label", "Part")
+_FEWEST_CLASSES = 5  # from which whole classes are held out
+
+
+@dataclass(frozen=True)
+class Others:
+    """Photos of cars that are none of the classes, with ids that no own photo has.
+
+    Attributes:
+        learnt: as none of the classes; their label is what they were offered as, if anything.
+        held_out: likewise, never learnt: they tell how well other cars are told.
+        turned_away: one of REASONS -> how many.
+        signs: id of a learnt one -> what was seen of it.
+    """
+
+    learnt: tuple[Photo, ...] = ()
+    held_out: tuple[Photo, ...] = ()
+    turned_away: Mapping[str, int] = field(default_factory=dict)
+    signs: Mapping[str, Signs] = field(default_factory=dict, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return describe("Others", f"{len(self.learnt):,} learnt, {len(self.held_out):,} held out")
+
+    @property
+    def told(self) -> Beside:
+        """What is said of them before training begins."""
+        left_out = {REASONS[why]: count for why, count in self.turned_away.items()}
+        return Beside(len(self.learnt), len(self.held_out), left_out)
+
+
+def take_others(
+    path: Path,
+    lot: Lot,
+    split: Split,
+    *,
+    seed: int,
+    seen: Mapping[str, Signs] | None = None,
+    tell: Tell | None = None,
+    watch: Watcher | None = None,
+) -> Others:
+    """Open photos of other cars, leave out what must not be learnt as such, and part the rest.
+
+    Args:
+        path: in any form that `open_lot` knows; labels are not needed.
+        lot: the data that are learnt.
+        split: of them.
+        seed: of the parting.
+        seen: id of a photo of the data -> its signs, where it was looked at before.
+        tell: told what was understood of the files.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: they cannot be read, or too few are left.
+    """
+    offered = open_lot(path)
+    if tell is not None:
+        tell(offered.reading)
+    photos, rest = (part.with_files().photos for part in (offered.train, offered.test))
+    taken = {photo.id for photo in photos}
+    if any(photo.id in taken for photo in rest):
+        ids = name_offered([photo.id for photo in rest], "test", taken)
+        rest = tuple(replace(photo, id=id_) for photo, id_ in zip(rest, ids, strict=True))
+    photos = (*photos, *rest)
+    own = list_own(lot, split)
+    copies = find_copies(photos, own, seen=seen, watch=watch)
+    matches = match_classes(offered.train.classes, lot.train.classes)
+    reasons = find_reasons(photos, matches, copies)
+    kept = [at for at, reason in enumerate(reasons) if not reason]
+    if len(kept) < FEWEST:
+        counts = Counter(reason for reason in reasons if reason)
+        left_out = ", ".join(f"{num:,} {REASONS[why]}" for why, num in counts.most_common())
+        raise InputError(
+            f"{len(kept)} photos of other cars are left of the {len(photos)} in {path}, and"
+            f" {FEWEST} are needed at least" + (f" (left out: {left_out})" if left_out else "")
+        )
+    ids = name_offered(
+        [photos[at].id for at in kept], path.absolute().stem, {photo.id for _, photo in own}
+    )
+    named = [replace(photos[at], id=id_) for at, id_ in zip(kept, ids, strict=True)]
+    held_out = choose_held_out(named, seed=seed)
+    signs = {id_: copies[at].sign for at, id_ in zip(kept, ids, strict=True)}
+    return Others(
+        tuple(photo for photo, is_held in zip(named, held_out, strict=True) if not is_held),
+        tuple(photo for photo, is_held in zip(named, held_out, strict=True) if is_held),
+        dict(Counter(reason for reason in reasons if reason).most_common()),
+        {id_: sign for id_, sign in signs.items() if sign is not None},
+    )
+
+
+def count_shown(path: Path, num_known: int) -> int:
+    """About how many photos of other cars an epoch would show, before any was looked at.
+
+    Args:
+        path: of the photos.
+        num_known: training photos.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    offered = open_lot(path)
+    num_offered = len(offered.train.with_files()) + len(offered.test.with_files())
+    return min(round((1 - HELD_OUT) * num_offered), num_known)
+
+
+def find_reasons(
+    photos: Sequence[Photo],
+    matches: Mapping[str, CarClass | None],
+    copies: Sequence[Copies],
+) -> tuple[str, ...]:
+    """One of REASONS for each photo, or "" for one that may be learnt as another car.
+
+    A copy of any photo of the data comes before all else. Of several copies among the others the
+    first stays, and none where one of them bears the label of a class.
+
+    Args:
+        photos: offered.
+        matches: label of theirs -> the class of the data that it means, or None.
+        copies: of each photo.
+    """
+    is_known = [p.label is not None and matches.get(p.label) is not None for p in photos]
+    reasons: list[str] = []
+    kept: set[int] = set()
+    for at, found in enumerate(copies):
+        part: Part | None = found.part
+        if part is not None:
+            reasons.append("copy")
+        elif found.status != OK:
+            reasons.append("unreadable")
+        elif is_known[at] or any(is_known[other] for other in found.offered):
+            reasons.append("known class")
+        elif kept.intersection(found.offered):
+            reasons.append("repeated")
+        else:
+            kept.add(at)
+            reasons.append("")
+    return tuple(reasons)
+
+
+def choose_held_out(
+    photos: Sequence[Photo],
+    *,
+    seed: int,
+) -> list[bool]:
+    """Which photos are held out: HELD_OUT of them, whole classes where there are five or more.
+
+    Photos of one advert stay together.
+
+    Args:
+        photos: vetted, so that no two show one picture.
+        seed: of the choice.
+    """
+    labels = {photo.label for photo in photos if photo.label is not None}
+    by_label = len(labels) >= _FEWEST_CLASSES
+    groups: dict[str, list[int]] = defaultdict(list)
+    for at, photo in enumerate(photos):
+        if by_label and photo.label is not None:
+            groups[f"label {photo.label}"].append(at)
+        else:
+            groups[f"advert {photo.listing}" if photo.listing else f"photo {at}"].append(at)
+    names = sorted(groups)
+    wanted = HELD_OUT * len(photos)
+    chosen: set[int] = set()
+    for turn in np.random.default_rng([seed, len(photos)]).permutation(len(names)).tolist():
+        if len(chosen) >= wanted:
+            break
+        chosen.update(groups[names[turn]])
+    return [at in chosen for at in range(len(photos))]
+
+
+def write_others(path: Path, others: Others) -> None:
+    """Write which photos are learnt as other cars, and which are held out.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    rows = []
+    for part, photos in ((LEARNT_PART, others.learnt), (HELD_PART, others.held_out)):
+        for photo in photos:
+            rows.append((photo.id, *write_place(photo), photo.label or "", part))
+    write_rows_atomically(path, _COLUMNS, rows)
+
+
+def read_others(path: Path) -> Others:
+    """The inverse of `write_others`; none where there is no such file.
+
+    Whether the photos are still there is not looked at.
+
+    Raises:
+        BundleError: it is damaged.
+    """
+    if not path.is_file():
+        return Others()
+    photos: dict[str, dict[str, Photo]] = {LEARNT_PART: {}, HELD_PART: {}}
+    try:
+        table = read_own_table(path)
+        places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})
+        for row in table.rows:
+            id_, file, members, label, part = (row[place] for place in places)
+            if part not in photos or not id_ or any(id_ in some for some in photos.values()):
+                raise ValueError(f"{id_!r} is {part!r}, empty or there twice")
+            photos[part][id_] = Photo(id_, read_place(file, members), label or None)
+    except (InputError, ValueError) as error:
+        raise BundleError(
+            f"{path} is damaged ({shorten(str(error))}): restore it, or train anew"
+        ) from error
+    return Others(tuple(photos[LEARNT_PART].values()), tuple(photos[HELD_PART].values()))
