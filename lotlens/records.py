@@ -432,6 +432,9 @@ class Beside:
     num_held_out: int
     left_out: Mapping[str, int]
 
+    def __repr__(self) -> str:
+        return describe("Beside", f"{self.num_learnt:,} other cars learnt")
+
     def __str__(self) -> str:
         told = f"{self.num_learnt:,} photos learnt, {self.num_held_out:,} held out"
         if self.left_out:

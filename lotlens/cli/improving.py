@@ -54,15 +54,20 @@ _Anew = Annotated[
     ),
 ]
 _Rule = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="When the candidate is accepted: 'better', or 'failing': not worse on all photos"
-        " and better on the classes with the most errors."
+        help="When the candidate is accepted: 'better' (default); 'failing': not worse on all"
+        " photos and better on the classes with the most errors; 'others' (default with --others"
+        " alone): not worse, and fewer other cars get a name."
     ),
 ]
 _Outside = Annotated[
     Path | None,
     typer.Option(help="Photos to vet and add: a folder per class, a CSV with photos, a zip."),
+]
+_Others = Annotated[
+    Path | None,
+    typer.Option(help="Photos of other cars, to be learnt as none of these: folder, zip, CSV."),
 ]
 _Hard = Annotated[bool, typer.Option("--hard", help="Show the photos more often that it fails on.")]
 _Most = Annotated[int | None, typer.Option(help="Outside photos to add at most.", min=0)]
@@ -149,9 +154,10 @@ def _tell_expected(found: Any) -> str:
 def improve(
     run: Annotated[Path, typer.Argument(help="Run folder to begin with; it stays as it is.")],
     outside: _Outside = None,
+    others: _Others = None,
     hard: _Hard = False,
     anew: _Anew = None,
-    rule: _Rule = "better",
+    rule: _Rule = None,
     most: _Most = None,
     trust_labels: _TrustLabels = False,
     out: Annotated[
@@ -171,6 +177,7 @@ def improve(
 
     wishes: dict[str, Any] = {
         "outside": outside,
+        "others": others,
         "hard": hard,
         "anew": anew,
         "rule": rule,
@@ -226,16 +233,31 @@ def _tell_gate(done: Any) -> str:
     photos = f"{found.pair.num_photos:,} photos"
     figures = f"right on {after} of {photos}, {done.parent} on {before}"
     if judgement.accepted:
-        if judgement.rule == "failing":
+        if judgement.rule == "others":
+            why = f"fewer other cars get a wrong name, {_tell_others(judgement.other_cars)}"
+        elif judgement.rule == "failing":
             why = "the failing classes are answered better, the others not worse"
         else:
             why = "better" if found.pair.verdict == "better" else "as often right, and surer of it"
         return f"Adopted: {why} ({figures})."
-    if judgement.rule == "failing":
+    if judgement.rule == "others":
+        why = f"other cars do not get fewer names, {_tell_others(judgement.other_cars)}"
+        if judgement.other_cars is not None and judgement.other_cars.is_better:
+            why = "known cars are answered worse"
+    elif judgement.rule == "failing":
         why = "no better on the failing classes, or perhaps worse on all"
     else:
         why = "worse" if found.pair.verdict == "worse" else "no better, as far as can be told"
     return f"Not adopted: {why} ({figures}); {done.parent} stays."
+
+
+def _tell_others(found: Any) -> str:
+    if found is None:
+        return "for none were asked about"
+    return (
+        f"{format_share(found.after.value)} of {found.after.count:,}, before"
+        f" {format_share(found.before.value)}"
+    )
 
 
 def rounds(run: Run, as_json: Json = False) -> None:

@@ -205,7 +205,7 @@ def _ask_probes(own: OwnData, found: Audit | None, watch: Watcher | None) -> tup
         for number in range(NUM_DRAWS)
     ]
     catalog = lot.train.select([id_ for _, held_out in partings[0] for id_ in held_out])
-    card = replace(model.card, head={"kind": "linear"}, members=1)
+    card = replace(model.card, head={"kind": "linear"}, members=1, num_others=0)
     features, plain = _compute_features(recipe, card, catalog, watch)
 
     row_of = {id_: row for row, id_ in enumerate(catalog.ids)}

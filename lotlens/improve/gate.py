@@ -14,18 +14,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.answering.temperature import calibrated_losses
+from lotlens.intervals import compute_tango_interval, measure_share
 from lotlens.judge.compare import Comparison, ModelComparison, compare_models, conclude
 from lotlens.judge.gain import Gain, describe_gain, measure_gain
-from lotlens.records import Predictions
+from lotlens.records import Metric, Predictions
 from lotlens.texts import describe
 
-Rule = Literal["better", "failing"]
+Rule = Literal["better", "failing", "others"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 LIMIT = 0.025
 """One-sided p below which either test shows a candidate to be better; of no use, 5 % pass."""
 MARGIN = 0.02
-"""By how much a candidate may be worse on all photos, for the rule "failing"."""
+"""By how much a candidate may be worse on all photos, for the rules "failing" and "others"."""
+
+
+@dataclass(frozen=True)
+class OtherCars:
+    """How often two models give one name to the same photos of cars that neither was taught.
+
+    Attributes:
+        before: share of the photos that the present model names.
+        after: that the candidate names.
+        low, high: 95 % interval of the share less (Tango 1998).
+    """
+
+    before: Metric
+    after: Metric
+    low: float
+    high: float
+
+    def __repr__(self) -> str:
+        return describe("OtherCars", f"named before {self.before!r}, after {self.after!r}")
+
+    @property
+    def is_better(self) -> bool:
+        return self.low > 0
+
+
+def compare_other_cars(candidate: NDArray[np.bool_], present: NDArray[np.bool_]) -> OtherCars:
+    """Compare which photos of other cars get one name, [N] each, N > 0."""
+    num_photos = len(candidate)
+    low, high = compute_tango_interval(
+        int((present & ~candidate).sum()), int((candidate & ~present).sum()), num_photos
+    )
+    before, after = (
+        measure_share("other cars given one name", int(named.sum()), num_photos)
+        for named in (present, candidate)
+    )
+    return OtherCars(before, after, low, high)
 
 
 @dataclass(frozen=True)
@@ -41,6 +78,7 @@ class Judgement:
         failing_gain: the same on their photos; None if there are fewer than two.
         num_judged: candidates that were judged on these photos so far, this one included.
         sentence: why, for people.
+        other_cars: how often each names cars that it was not taught; None where none were asked.
     """
 
     accepted: bool
@@ -51,6 +89,7 @@ class Judgement:
     failing_gain: Gain | None
     num_judged: int
     sentence: str
+    other_cars: OtherCars | None = None
 
     def __repr__(self) -> str:
         return describe("accepted" if self.accepted else "rejected", self.sentence)
@@ -72,6 +111,7 @@ class Judgement:
             "only_candidate": found.only_first,
             "only_present": found.only_second,
             "log_loss_gain": asdict(self.gain),
+            "other_cars": self.other_cars and asdict(self.other_cars),
             "failing": list(self.failing),
             "failing_log_loss_gain": self.failing_gain and asdict(self.failing_gain),
             "candidates_judged": self.num_judged,
@@ -91,6 +131,7 @@ def judge_candidate(
     failing: Collection[str] | None = None,
     rule: Rule = "better",
     num_judged: int = 1,
+    other_cars: OtherCars | None = None,
 ) -> Judgement:
     """Whether a candidate is accepted.
 
@@ -107,6 +148,9 @@ def judge_candidate(
     (docs/guide/judging.md). So they are chosen on other photos, or by the errors of both models
     together, which favour neither.
 
+    By the rule "others" it must give fewer other cars one name (Tango's interval), and be no worse
+    on the photos of its classes as far as they show: not significantly, and by 2 points at most.
+
     Args:
         candidate: its answers.
         present: the present model's, to the same photos in the same order, classes likewise.
@@ -115,6 +159,7 @@ def judge_candidate(
             those that `pick_failing` finds here.
         rule: see above.
         num_judged: candidates that were judged on these photos so far, this one included.
+        other_cars: which of the two names cars that neither was taught.
 
     Raises:
         InputError: no photo has a label.
@@ -138,6 +183,14 @@ def judge_candidate(
         accepted = is_better
         said = conclude(comparison)
         sentence = f"{'accepted' if accepted else 'rejected'}: {said}; {describe_gain(gain)}"
+    elif rule == "others":
+        is_no_worse = comparison.pair.verdict != "worse" and comparison.pair.difference >= -MARGIN
+        accepted = is_no_worse and other_cars is not None and other_cars.is_better
+        sentence = (
+            f"{'accepted' if accepted else 'rejected'}: on known cars"
+            f" {'not worse' if is_no_worse else 'worse'}, {conclude(comparison)};"
+            f" {_describe_other_cars(other_cars)}"
+        )
     else:
         is_no_worse = comparison.pair.low > -MARGIN
         accepted = is_no_worse and helped
@@ -151,7 +204,19 @@ def judge_candidate(
     if num_judged > 1:
         sentence += f"; {_count_on(num_judged)}"
     looked_at = tuple(sorted(failing))
-    return Judgement(accepted, rule, comparison, gain, looked_at, own, num_judged, sentence)
+    return Judgement(
+        accepted, rule, comparison, gain, looked_at, own, num_judged, sentence, other_cars
+    )
+
+
+def _describe_other_cars(found: OtherCars | None) -> str:
+    if found is None:
+        return "no other car was asked about"
+    return (
+        f"of {found.after.count:,} other cars {100 * found.after.value:.1f} % get one name, before"
+        f" {100 * found.before.value:.1f} % (fewer by {100 * found.low:.1f} to"
+        f" {100 * found.high:.1f} points)"
+    )
 
 
 def count_wrong(predictions: Predictions, targets: NDArray[np.int64]) -> Counter[str]:

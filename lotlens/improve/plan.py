@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +25,7 @@ from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Cosine, Finetune, Recipe, Size
 from lotlens.run import RunFolder, read_object
 from lotlens.texts import describe
+from lotlens.training.others import Others, read_others
 from lotlens.values import (
     read_count,
     read_fields,
@@ -67,6 +68,8 @@ class RoundPlan:
             errors. The gate looks at them where a locked part judges; else it chooses by the errors
             of both models.
         num_judged: photos by which the gate will judge; 0 where that is not known.
+        others: photos of other cars, those that the parent knows included.
+        num_new_others: of them, those that are new.
     """
 
     parent: Path
@@ -84,6 +87,8 @@ class RoundPlan:
     rule: Rule
     failing: tuple[str, ...]
     num_judged: int = 0
+    others: Others = field(default_factory=Others)
+    num_new_others: int = 0
 
     def __repr__(self) -> str:
         return describe(
@@ -98,6 +103,8 @@ class RoundPlan:
             parts.append("decisions")
         if self.vetting is not None:
             parts.append("outside photos")
+        if self.num_new_others:
+            parts.append("other cars")
         if self.num_hard:
             parts.append("hard examples")
         return f"{', '.join(parts) or 'nothing new'}; {'anew' if self.is_anew else 'continued'}"
@@ -110,6 +117,12 @@ class RoundPlan:
             "what": self.what,
             "additions": len(self.additions),
             "outside": None if self.vetting is None else self.vetting.plan.to_dict(),
+            "others": {
+                "new": self.num_new_others,
+                "learnt": len(self.others.learnt),
+                "held_out": len(self.others.held_out),
+                "turned_away": dict(self.others.turned_away),
+            },
             "hard": self.num_hard,
             "relabelled": list(self.relabelled),
             "left_out": list(self.left_out),
@@ -195,6 +208,8 @@ def read_plan(folder: RunFolder, model: Model) -> RoundPlan:
         values["judged_on"],
         values["rule"],
         values["failing"],
+        others=read_others(folder.others_path),
+        num_new_others=values["others"].get("new", 0),
     )
 
 
@@ -216,10 +231,10 @@ def read_round(path: Path) -> dict[str, Any]:
     values = read_object(path)
     try:
         known = read_fields(values, _ROUND_READERS)
-        require_fields(known, _ROUND_READERS)
+        require_fields(known, set(_ROUND_READERS) - {"others"})
     except ValueError as error:
         raise BundleError(f"{path} is damaged ({error}): restore it, or use another run") from error
-    return values | known
+    return {"others": {}} | values | known
 
 
 _read_ids = partial(read_list, read=read_text, least=0, most=10_000_000)
@@ -227,6 +242,7 @@ _ROUND_READERS: Mapping[str, Callable[[Any], Any]] = {
     "parent": read_name,
     "round": partial(read_whole, least=1, most=1_000_000),
     "outside": lambda value: None if value is None else read_mapping(value),
+    "others": lambda value: read_fields(value, {"new": read_count}),
     "hard": read_count,
     "relabelled": _read_ids,
     "left_out": _read_ids,

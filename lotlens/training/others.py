@@ -8,7 +8,7 @@ It knows photos and labels; no network.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lotlens.errors import BundleError, InputError, shorten
 from lotlens.files import write_rows_atomically
 from lotlens.photos.sources import open_lot
 from lotlens.photos.tables import read_own_table, read_place, require_columns, write_place
-from lotlens.records import OK, Beside, CarClass, Lot, Photo, Split, Tell, Watcher
+from lotlens.records import OK, Beside, CarClass, Catalog, Lot, Photo, Split, Tell, Watcher
 from lotlens.texts import describe
 
 HELD_OUT = 0.2
@@ -34,6 +34,7 @@ REASONS: Mapping[str, str] = {
     "known class": "labelled as a class that is learnt",
     "unreadable": "cannot be read",
     "repeated": "the same picture twice",
+    "named": "without a label, and named by the model",
 }
 """Why a photo is turned away -> what that means."""
 _COLUMNS = ("Id", "Path", "Members", "Label", "Part")
@@ -73,6 +74,9 @@ def take_others(
     *,
     seed: int,
     seen: Mapping[str, Signs] | None = None,
+    additions: Sequence[Photo] = (),
+    fewest: int = FEWEST,
+    is_named: Callable[[Catalog], Sequence[bool]] | None = None,
     tell: Tell | None = None,
     watch: Watcher | None = None,
 ) -> Others:
@@ -84,6 +88,10 @@ def take_others(
         split: of them.
         seed: of the parting.
         seen: id of a photo of the data -> its signs, where it was looked at before.
+        additions: other photos that a model has learnt, which must not come twice.
+        fewest: photos that must be left.
+        is_named: whether the present model names each of some photos as one of its classes; those
+            that it names are left out where no label says that they show another car.
         tell: told what was understood of the files.
         watch: told of the work as it goes on.
 
@@ -99,17 +107,19 @@ def take_others(
         ids = name_offered([photo.id for photo in rest], "test", taken)
         rest = tuple(replace(photo, id=id_) for photo, id_ in zip(rest, ids, strict=True))
     photos = (*photos, *rest)
-    own = list_own(lot, split)
+    own = list_own(lot, split, additions)
     copies = find_copies(photos, own, seen=seen, watch=watch)
     matches = match_classes(offered.train.classes, lot.train.classes)
     reasons = find_reasons(photos, matches, copies)
+    if is_named is not None:
+        reasons = _leave_out_named(photos, reasons, is_named)
     kept = [at for at, reason in enumerate(reasons) if not reason]
-    if len(kept) < FEWEST:
+    if len(kept) < fewest:
         counts = Counter(reason for reason in reasons if reason)
         left_out = ", ".join(f"{num:,} {REASONS[why]}" for why, num in counts.most_common())
         raise InputError(
             f"{len(kept)} photos of other cars are left of the {len(photos)} in {path}, and"
-            f" {FEWEST} are needed at least" + (f" (left out: {left_out})" if left_out else "")
+            f" {fewest} are needed at least" + (f" (left out: {left_out})" if left_out else "")
         )
     ids = name_offered(
         [photos[at].id for at in kept], path.absolute().stem, {photo.id for _, photo in own}
@@ -122,6 +132,27 @@ def take_others(
         tuple(photo for photo, is_held in zip(named, held_out, strict=True) if is_held),
         dict(Counter(reason for reason in reasons if reason).most_common()),
         {id_: sign for id_, sign in signs.items() if sign is not None},
+    )
+
+
+def _leave_out_named(
+    photos: Sequence[Photo],
+    reasons: Sequence[str],
+    is_named: Callable[[Catalog], Sequence[bool]],
+) -> tuple[str, ...]:
+    asked = [at for at, reason in enumerate(reasons) if not reason and photos[at].label is None]
+    named = is_named(Catalog(tuple(photos[at] for at in asked), ()))
+    left_out = {at for at, is_one in zip(asked, named, strict=True) if is_one}
+    return tuple("named" if at in left_out else reason for at, reason in enumerate(reasons))
+
+
+def join_others(earlier: Others, new: Others) -> Others:
+    """Both as one, earlier ones first."""
+    return Others(
+        (*earlier.learnt, *new.learnt),
+        (*earlier.held_out, *new.held_out),
+        new.turned_away,
+        {**earlier.signs, **new.signs},
     )
 
 

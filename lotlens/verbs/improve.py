@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lotlens.answering.answers import order_classes, select_predictions
 from lotlens.audit.known import know_photos
 from lotlens.audit.parts import LOCKED, count_folds, list_held_out
@@ -29,7 +31,9 @@ from lotlens.improve.evidence import gather_evidence
 from lotlens.improve.gate import (
     RULES,
     Judgement,
+    OtherCars,
     Rule,
+    compare_other_cars,
     count_wrong,
     judge_candidate,
     pick_failing,
@@ -56,13 +60,15 @@ from lotlens.improve.vetting import Vetting, read_earlier, vet_offer
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import read_decisions
 from lotlens.photos.sources import check_trainable
-from lotlens.records import Begun, Lot, Tell, Watcher
+from lotlens.records import Begun, Catalog, Lot, Split, Tell, Watcher
+from lotlens.refusal.verdicts import decide
 from lotlens.report.round_plot import draw_rounds
 from lotlens.run import PATIENCE_S, RunFolder
 from lotlens.texts import describe
 from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
+from lotlens.training.others import FEWEST, Others, join_others, read_others, take_others
 from lotlens.verbs.train import complete_training
 
 
@@ -109,9 +115,10 @@ class _Wishes:
     """What a round is asked for; see `plan_round`."""
 
     outside: Path | None
+    others: Path | None
     hard: bool
     anew: bool | None
-    rule: Rule
+    rule: Rule | None
     most: int | None
     trust_labels: bool
     tell: Tell | None
@@ -121,9 +128,10 @@ def plan_round(
     run: Path | str,
     *,
     outside: Path | str | None = None,
+    others: Path | str | None = None,
     hard: bool = False,
     anew: bool | None = None,
-    rule: Rule = "better",
+    rule: Rule | None = None,
     most: int | None = None,
     trust_labels: bool = False,
     tell: Tell | None = None,
@@ -134,11 +142,14 @@ def plan_round(
     Args:
         run: the run to begin with.
         outside: photos to vet and add (see `improve.vetting.vet_offer`).
+        others: photos of cars that are none of the classes (see `training.others.take_others`),
+            to be learnt beside those that the run has learnt as such.
         hard: show hard photos more often (see `improve.hard`). Where the run has no folds,
             probes are fitted to find them.
         anew: train from the start of the recipe, or go on from the run's weights in a short stage
             of a low rate; None for the former where the photos or labels change.
-        rule: of the gate (see `improve.gate.judge_candidate`).
+        rule: of the gate (see `improve.gate.judge_candidate`); None for "others" where other cars
+            are all that is new, else "better".
         most: outside photos to add at most.
         trust_labels: of outside photos.
         tell: told what was understood of the run's data, and then of the outside photos.
@@ -149,8 +160,8 @@ def plan_round(
         BundleError: the run is damaged, or its data have changed otherwise than by decisions.
         MissingExtra: lotlens[train] is not installed.
     """
-    offer = None if outside is None else Path(outside)
-    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels, tell)
+    offer, beside = (None if path is None else Path(path) for path in (outside, others))
+    wishes = _Wishes(offer, beside, hard, anew, rule, most, trust_labels, tell)
     own = _open_parent(run, wishes)
     return _plan(own, _decide(own), wishes, watch)
 
@@ -159,9 +170,10 @@ def improve(
     run: Path | str,
     *,
     outside: Path | str | None = None,
+    others: Path | str | None = None,
     hard: bool = False,
     anew: bool | None = None,
-    rule: Rule = "better",
+    rule: Rule | None = None,
     most: int | None = None,
     trust_labels: bool = False,
     out: Path | str | None = None,
@@ -182,6 +194,7 @@ def improve(
     Args:
         run: the run to begin with.
         outside: photos to vet and add.
+        others: photos of cars that are none of the classes.
         hard: show hard photos more often.
         anew: train anew or go on; None for what suits the change.
         rule: of the gate.
@@ -203,8 +216,8 @@ def improve(
     """
     if import_vision("distributed").is_launched():
         raise InputError("a round of improvement is one process's work: start it without torchrun")
-    offer = None if outside is None else Path(outside)
-    wishes = _Wishes(offer, hard, anew, rule, most, trust_labels, tell)
+    offer, beside = (None if path is None else Path(path) for path in (outside, others))
+    wishes = _Wishes(offer, beside, hard, anew, rule, most, trust_labels, tell)
     if resume and out is None:
         raise InputError("to go on with a round, name its run folder with --out")
     with _claim(run, out) as folder:
@@ -244,7 +257,7 @@ def _claim(run: Path | str, out: Path | str | None) -> Iterator[RunFolder]:
 
 def _open_parent(run: Path | str, wishes: _Wishes) -> OwnData:
     """The run that a round begins with, and its data."""
-    if wishes.rule not in RULES:
+    if wishes.rule not in (None, *RULES):
         raise InputError(f"the gate has no rule {wishes.rule!r}; it has: {', '.join(RULES)}")
     model = load(run)
     if model.members:
@@ -282,27 +295,35 @@ def _plan(own: OwnData, lot: Lot, wishes: _Wishes, watch: Watcher | None) -> Rou
     model = own.model
     relabelled, left_out = compare_labels(own.lot.train, lot.train)
     has_news = bool(wishes.hard or relabelled or left_out)
-    if wishes.outside is None and not has_news:
+    if wishes.outside is None and wishes.others is None and not has_news:
         run = model.run.path
         raise InputError(
-            f"nothing new to learn for {run}: name photos with --outside, ask for --hard, or"
-            f" review doubts first (lotlens doubts {run}, lotlens review {run})"
+            f"nothing new to learn for {run}: name photos with --outside or --others, ask for"
+            f" --hard, or review doubts first (lotlens doubts {run}, lotlens review {run})"
         )
     additions = read_earlier(own)
     vetting = _vet(own, additions, wishes, watch)
     if vetting is not None:
         additions = (*additions, *vetting.plan.additions)
-        if not vetting.plan.additions and not has_news:
+        if not vetting.plan.additions and not has_news and wishes.others is None:
             raise InputError(
                 f"none of the {len(vetting.vetted)} photos of {wishes.outside} is admitted:"
                 f" {count_reasons(vetting)}"
             )
     weights = {one.photo.id: one.weight for one in additions if one.weight != 1}
     split = follow_decisions(own.split, lot.train)
+    others, num_new = _take_others(own, lot, split, additions, wishes, watch)
     failing = _find_failing(own, lot, vetting)
     hard = _weigh(replace(own, lot=lot, split=split), watch) if wishes.hard else {}
     base = read_base(model)
-    is_anew = bool(vetting or relabelled or left_out) if wishes.anew is None else wishes.anew
+    is_anew = bool(vetting or num_new or relabelled or left_out)
+    is_anew = is_anew if wishes.anew is None else wishes.anew
+    if not is_anew and others.learnt and not model.card.has_others:
+        raise InputError(
+            f"{model.run.path} knows of no other cars, so its weights have no place for them:"
+            " leave out --continue"
+        )
+    only_others = bool(num_new) and not has_news and vetting is None
     judged_on = "folds" if count_folds(split) else "locked" if LOCKED in split.parts else ""
     return RoundPlan(
         model.run.path,
@@ -317,10 +338,48 @@ def _plan(own: OwnData, lot: Lot, wishes: _Wishes, watch: Watcher | None) -> Rou
         base if is_anew else continue_recipe(base),
         base,
         judged_on or "validation",
-        wishes.rule,
+        wishes.rule or ("others" if only_others else "better"),
         failing,
         len(split.parts[LOCKED] if judged_on == "locked" else own.answers.ids),
+        others,
+        num_new,
     )
+
+
+def _take_others(
+    own: OwnData,
+    lot: Lot,
+    split: Split,
+    additions: Sequence[Addition],
+    wishes: _Wishes,
+    watch: Watcher | None,
+) -> tuple[Others, int]:
+    """Photos of other cars that are learnt: the parent's, and new ones; and how many are new."""
+    model = own.model
+    earlier = read_others(model.run.others_path)
+    if wishes.others is None:
+        return earlier, 0
+
+    def find_named(catalog: Catalog) -> list[bool]:
+        answers = model.answer(catalog, watch=watch)
+        verdicts = decide(answers, model.card.refusal, model.card.temperature)
+        return [verdict.kind == "model" for verdict in verdicts]
+
+    known = (*(one.photo for one in additions), *earlier.learnt, *earlier.held_out)
+    new = take_others(
+        wishes.others,
+        lot,
+        split,
+        seed=split.seed,
+        additions=known,
+        fewest=1 if earlier.learnt else FEWEST,
+        is_named=find_named,
+        tell=wishes.tell,
+        watch=watch,
+    )
+    if wishes.tell is not None:
+        wishes.tell(new.told)
+    return join_others(earlier, new), len(new.learnt) + len(new.held_out)
 
 
 def _vet(
@@ -374,7 +433,7 @@ def _begin(
     if is_new:
         RunFolder.create(folder.path)
         num_test = len(lot.test.with_files())
-        added = [one.photo for one in plan.additions]
+        added = [*(one.photo for one in plan.additions), *plan.others.learnt]
         signs = {photo.id: sign for photo, sign in zip(added, scan_photos(added), strict=True)}
         known = know_photos(lot.train.photos, added, {**found.signs, **signs})
         begin_run(
@@ -387,6 +446,7 @@ def _begin(
             own.decisions,
             num_test,
             found.sizes,
+            plan.others,
         )
         write_plan(folder, plan)
     extras = Extras(
@@ -394,7 +454,7 @@ def _begin(
         plan.photo_weights or None,
         () if plan.is_anew else _read_starts(model),
     )
-    return Training(folder, plan.recipe, lot, split, found, is_new, extras)
+    return Training(folder, plan.recipe, lot, split, found, is_new, extras, plan.others)
 
 
 def _read_starts(model: Model) -> tuple[Mapping[str, Any], ...]:
@@ -427,6 +487,7 @@ def _ask_gate(
         failing=plan.failing if is_locked else None,
         rule=plan.rule,
         num_judged=1 + count_judged(list_others(model.run, done.run, plan.number), plan.judged_on),
+        other_cars=_compare_others(done, model, plan, watch),
     )
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)
@@ -434,6 +495,21 @@ def _ask_gate(
         with RunFolder.claim(model.run.path, "improve", wait_s=PATIENCE_S):
             model.run.add_opening(shares[1], len(catalog))
     return judgement
+
+
+def _compare_others(
+    done: Model, parent: Model, plan: RoundPlan, watch: Watcher | None
+) -> OtherCars | None:
+    """How often each gives one name to other cars that neither has learnt."""
+    photos = Catalog(plan.others.held_out, ())
+    if not len(photos):
+        return None
+    named = []
+    for model in (done, parent):
+        answers = model.answer(photos, watch=watch)
+        verdicts = decide(answers, model.card.refusal, model.card.temperature)
+        named.append(np.array([verdict.kind == "model" for verdict in verdicts]))
+    return compare_other_cars(*named)
 
 
 def _write_round(

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from lotlens.errors import InputError
-from lotlens.improve.gate import count_wrong, judge_candidate, pick_failing
+from lotlens.improve.gate import (
+    compare_other_cars,
+    count_wrong,
+    judge_candidate,
+    pick_failing,
+)
 from lotlens.records import OK, CarClass, Predictions
 
 CLASSES = tuple(CarClass(str(k), f"car {k}") for k in range(4))
@@ -185,3 +190,25 @@ def test_candidates_on_the_same_photos_are_counted_and_that_is_said():
     assert "candidate number 3 on these photos" in third.sentence
     assert "up to 14 %" in third.sentence
     assert third.to_dict()["candidates_judged"] == 3
+
+
+def name_others(num_before, num_after, num_photos=200):
+    before, after = (np.arange(num_photos) < num for num in (num_before, num_after))
+    return compare_other_cars(after, before)
+
+
+def test_fewer_names_for_other_cars_are_enough_where_known_ones_are_no_worse():
+    clearly, hardly = name_others(80, 30), name_others(80, 78)
+    accepted = draw(1, 1.5, rule="others", other_cars=clearly)
+    assert accepted.comparison.pair.verdict != "worse"
+    assert accepted.accepted == (accepted.comparison.pair.difference >= -0.02)
+    assert draw(0, 2.5, rule="others", other_cars=clearly).accepted
+    assert "before 40.0 %" in accepted.sentence
+    for refused in (
+        draw(0, 2.5, rule="others", other_cars=hardly),  # by two of two hundred
+        draw(0, 2.5, rule="others", other_cars=name_others(30, 80)),
+        draw(0, 2.5, rule="others"),
+        draw(0, 0.5, rule="others", other_cars=clearly),  # known ones are answered worse
+    ):
+        assert not refused.accepted
+    json.dumps(accepted.to_dict())

@@ -26,6 +26,7 @@ from lotlens.training.others import (
     take_others,
     write_others,
 )
+from lotlens.verbs.improve import improve, plan_round
 from lotlens.verbs.refusal import set_refusal
 from tests.audit.conftest import draw_texture
 from tests.conftest import draw_photo, encode, make_tiny_recipe
@@ -186,6 +187,29 @@ def test_a_flat_folder_will_do_and_too_few_are_refused(small_lot, tmp_path):
         take_others(flat, lot, split, seed=0)
 
 
+def test_what_the_model_names_is_left_out_where_no_label_says_otherwise(
+    small_lot, other_cars, tmp_path
+):
+    lot = open_lot(small_lot)
+    split = Split({"train": lot.train.ids[:20], "validation": lot.train.ids[20:]}, 0, "")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number in range(FEWEST + 9):
+        (flat / f"{number}.jpg").write_bytes(encode(draw_other(number % NUM_KINDS, number)))
+    asked = []
+
+    def find_named(catalog):
+        asked.append(len(catalog))
+        return [at < 5 for at in range(len(catalog))]
+
+    taken = take_others(flat, lot, split, seed=0, is_named=find_named)
+    assert taken.turned_away == {"named": 5}
+    assert len(taken.learnt) + len(taken.held_out) == FEWEST + 4
+    labelled = take_others(other_cars, lot, split, seed=0, is_named=find_named)
+    assert labelled.turned_away == {}
+    assert asked == [FEWEST + 9, 0]
+
+
 def test_a_missing_path_is_refused_before_anything_is_written(small_lot, tiny_recipe, tmp_path):
     from lotlens.recipes.loading import parse_recipe
 
@@ -194,6 +218,39 @@ def test_a_missing_path_is_refused_before_anything_is_written(small_lot, tiny_re
             small_lot, parse_recipe(tiny_recipe), others=tmp_path / "none", out=tmp_path / "run"
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_round_learns_more_other_cars_and_keeps_those_it_knows(run, recipe, tmp_path):
+    model, _ = run
+    before = read_others(model.run.others_path)
+    more = tmp_path / "more"
+    more.mkdir()
+    for number in range(40):
+        (more / f"{number}.jpg").write_bytes(encode(draw_other(3, 700 + number)))
+    # A copy of one that is learnt already.
+    (more / "old.jpg").write_bytes(before.learnt[0].locator.path.read_bytes())
+    plan = plan_round(model.run.path, others=more)
+    assert plan.rule == "others"
+    assert plan.is_anew
+    assert plan.num_new_others >= 30
+    assert plan.others.turned_away["copy"] == 1
+    assert plan.others.learnt[: len(before.learnt)] == before.learnt
+    done = improve(model.run.path, others=more, out=tmp_path / "round")
+    kept = read_others(done.model.run.others_path)
+    assert kept.learnt == plan.others.learnt
+    assert done.model.card.num_others == len(kept.learnt)
+    found = done.judgement.other_cars
+    assert found.after.count == len(kept.held_out)
+    assert "other cars" in done.judgement.sentence
+    # The next one, of another kind, keeps them too.
+    following = plan_round(done.model.run.path, hard=True, anew=True)
+    assert following.others.learnt == kept.learnt
+    assert following.rule == "better"
+
+
+def test_weights_that_know_no_other_cars_have_no_place_for_them(tiny_run, other_cars):
+    with pytest.raises(InputError, match="leave out --continue"):
+        plan_round(tiny_run.path, others=other_cars, anew=False)
 
 
 copies = st.builds(

@@ -16,7 +16,7 @@ from lotlens.cli.app import build_app
 from lotlens.drawn.scenes import NO_CAR_KINDS, draw_other_photo
 from lotlens.errors import BundleError, InputError
 from lotlens.recipes.loading import parse_recipe
-from lotlens.records import METHODS, OK
+from lotlens.records import FAMILIARITIES, METHODS, OK
 from lotlens.run import RunFolder
 from lotlens.verbs import refusal as choosing
 from tests.conftest import without_charts, without_lookalikes
@@ -96,8 +96,10 @@ def test_training_stores_gates_and_says_what_they_are_worth(trained):
     refusal = trained.card.refusal
     assert [gate.refuses for gate in refusal.gates] == ["not a car", "unknown"]
     validation = load_predictions(trained.run.validation_path)
-    assert validation.familiarity.shape == (len(validation.ids), 3)
-    assert np.isfinite(validation.familiarity).all()
+    assert validation.familiarity.shape == (len(validation.ids), len(FAMILIARITIES))
+    *measured, others = validation.familiarity.T
+    assert np.isfinite(measured).all()
+    assert np.isnan(others).all()  # none were given
     assert refusal.num_photos == len(validation.ids) == 48
     for gate in refusal.gates:
         assert gate.method in METHODS
@@ -177,7 +179,7 @@ def test_ones_own_photos_set_the_gates(run, not_cars):
     assert chosen.refusal.sure == 0.9
     names = {row.strangers for row in chosen.comparison}
     assert {"not a car (given)", "noise (made)", "close-up (made)"} <= names
-    assert {row.method for row in chosen.comparison} == set(METHODS)
+    assert {row.method for row in chosen.comparison} == set(METHODS) - {"others"}
     after = run.read_card()
     assert after.refusal == chosen.refusal
     assert after.refusal.references_sha256 == before.refusal.references_sha256
@@ -243,10 +245,10 @@ def test_folds_have_a_memory_each_and_no_energy(lot, recipe, tmp_path, given, no
     assert len(model.read_references()) == 3
     validation = load_predictions(model.run.validation_path)
     assert np.isnan(validation.familiarity[:, 0]).all()
-    assert np.isfinite(validation.familiarity[:, 1:]).all()
+    assert np.isfinite(validation.familiarity[:, 1:3]).all()
     assert model.card.refusal.num_photos == 120
     chosen = lotlens.set_refusal(model.run.path, negatives=given)
-    assert {row.method for row in chosen.comparison} == set(METHODS) - {"energy"}
+    assert {row.method for row in chosen.comparison} == set(METHODS) - {"others"} - {"energy"}
     model = lotlens.load(model.run.path)
     assert (model.predict(lot)["verdict"].isin(["model", "unsure"])).mean() > 0.9
     assert (model.predict(not_cars)["verdict"] != "model").mean() > 0.8
