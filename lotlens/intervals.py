@@ -1,17 +1,21 @@
-"""Shares, and differences of paired ones, with their 95 % intervals."""
+"""Shares, differences of paired ones, and areas under ROC curves, with their 95 % intervals."""
 
 from __future__ import annotations
 
 from math import copysign, inf, sqrt
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from lotlens.records import Metric
 
+AUROC = "AUROC"
 CONFIDENCE = 0.95
 _REACH = float(ndtri((1 + CONFIDENCE) / 2))
 _NEAR = 1 - 1e-12
+_SMALLEST = 1e-9
 
 
 def compute_wilson_interval(num_hits: float, num_trials: float) -> tuple[float, float]:
@@ -75,3 +79,33 @@ def measure_share(name: str, num_hits: int, num_trials: int) -> Metric:
     """A share of photos with Wilson's 95 % interval; there must be at least one."""
     low, high = compute_wilson_interval(num_hits, num_trials)
     return Metric(name, num_hits / num_trials, low, high, num_trials)
+
+
+def measure_auroc(known: NDArray[np.float64], strangers: NDArray[np.float64]) -> Metric:
+    """Area under the ROC curve, with Newcombe's interval (2006, method 5).
+
+    It does not shrink to nothing where the two do not overlap at all.
+
+    Args:
+        known: [N] scores, N > 0; higher should mean known.
+        strangers: [M] scores, M > 0.
+    """
+    from scipy.stats import rankdata  # slow to import
+
+    num_known, num_strangers = len(known), len(strangers)
+    ranks = rankdata(np.concatenate([known, strangers]))[:num_known]
+    above = float(ranks.sum()) - num_known * (num_known + 1) / 2
+    area = above / (num_known * num_strangers)
+    pairs, middle = num_known * num_strangers, (num_known + num_strangers) / 2 - 1
+
+    def deviation(true: float) -> float:
+        spread = 1 + middle * ((1 - true) / (2 - true) + true / (1 + true))
+        return sqrt(true * (1 - true) * spread / pairs)
+
+    def excess(true: float) -> float:
+        return abs(area - true) - _REACH * deviation(true)
+
+    # At 0 and 1 the deviation is 0, which is no end of the interval.
+    low = brentq(excess, 0.0, min(area, 1 - _SMALLEST)) if area > 0 else 0.0
+    high = brentq(excess, max(area, _SMALLEST), 1.0) if area < 1 else 1.0
+    return Metric(AUROC, area, float(low), float(high), num_strangers)

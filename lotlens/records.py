@@ -426,11 +426,13 @@ class Beside:
         num_learnt: photos.
         num_held_out: photos that tell how well it works.
         left_out: why -> how many were not taken.
+        source: whether they can be told from the data by how they are stored, in a sentence.
     """
 
     num_learnt: int
     num_held_out: int
     left_out: Mapping[str, int]
+    source: str = ""
 
     def __repr__(self) -> str:
         return describe("Beside", f"{self.num_learnt:,} other cars learnt")
@@ -439,7 +441,10 @@ class Beside:
         told = f"{self.num_learnt:,} photos learnt, {self.num_held_out:,} held out"
         if self.left_out:
             told += "; left out: " + ", ".join(f"{n:,} {why}" for why, n in self.left_out.items())
-        return f"{'other cars':<14}{told}"
+        lines = [f"{'other cars':<14}{told}"]
+        if self.source:
+            lines.append(f"{'source':<14}{self.source}")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

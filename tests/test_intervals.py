@@ -1,13 +1,14 @@
-"""The interval of a paired difference: published figures, its definition, and what it covers."""
+"""Intervals of paired differences and of AUROC: definitions, published figures, what they cover."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.stats import binom
+from scipy.stats import binom, norm
+from sklearn.metrics import roc_auc_score
 
-from lotlens.intervals import compute_tango_interval
+from lotlens.intervals import compute_tango_interval, measure_auroc
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,35 @@ def test_what_is_two_points_worse_is_seldom_called_no_worse_than_that(num_pairs)
 def test_what_does_not_differ_may_yet():
     assert compute_tango_interval(0, 0, 130) == pytest.approx((-0.0287, 0.0287), abs=1e-4)
     assert compute_tango_interval(0, 0, 20) == pytest.approx((-0.161, 0.161), abs=1e-3)
+
+
+scores = st.lists(st.integers(-5, 5), min_size=1, max_size=30).map(
+    lambda values: np.array(values, np.float64)
+)
+
+
+@given(scores, scores)
+def test_auroc_is_scikit_learns_and_lies_in_its_interval(known, strangers):
+    found = measure_auroc(known, strangers)
+    truth = np.repeat([1, 0], [len(known), len(strangers)])
+    assert found.value == pytest.approx(roc_auc_score(truth, np.append(known, strangers)))
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.count == len(strangers)
+    turned = measure_auroc(-known, -strangers)
+    assert turned.value == pytest.approx(1 - found.value)
+    assert turned.low == pytest.approx(1 - found.high, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.5])
+def test_the_interval_of_auroc_holds_the_truth(shift):
+    rng = np.random.default_rng(0)
+    truth = norm.cdf(shift / 2**0.5)
+    held = 0
+    for _ in range(300):
+        found = measure_auroc(rng.normal(shift, 1, 60), rng.normal(0, 1, 25))
+        held += found.low <= truth <= found.high
+    assert held / 300 > 0.92
+
+
+def test_a_perfect_auroc_of_few_is_not_certain():
+    assert measure_auroc(np.arange(5.0) + 10, np.arange(5.0)).low < 0.9

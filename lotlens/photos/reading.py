@@ -14,6 +14,7 @@ from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decoding
 from lotlens.photos.prepare import decode_size, fit_photo
 from lotlens.photos.quality import find_flaw, frame_photo, measure_quality
+from lotlens.photos.style import Style, restyle_bytes
 from lotlens.records import OK, ImageSpec, Photo
 from lotlens.threads import map_ahead
 
@@ -44,6 +45,7 @@ def read_ahead(
     num_workers: int | None = None,
     num_ahead: int = 64,
     find_flaws: bool = False,
+    style: Style | None = None,
 ) -> Generator[LoadedPhoto, None, None]:
     """Fitted photos, or the reason why not, in order.
 
@@ -58,6 +60,7 @@ def read_ahead(
             comes (Ctrl-C too); None for one per core.
         num_ahead: the most photos that wait to be taken.
         find_flaws: also judge their quality, for about a millisecond each.
+        style: read them as if they were stored so; None as they are.
     """
     if num_workers is None and len(photos) < 2:
         num_workers = len(photos)
@@ -68,22 +71,32 @@ def read_ahead(
     with PhotoReader() as reader:
         if num_workers == 0:
             for photo in photos:
-                yield read_photo(reader, photo, spec, find_flaws=find_flaws)
+                yield read_photo(reader, photo, spec, find_flaws=find_flaws, style=style)
             return
-        read = partial(read_photo, reader, spec=spec, find_flaws=find_flaws)
+        read = partial(read_photo, reader, spec=spec, find_flaws=find_flaws, style=style)
         yield from map_ahead(
             read, photos, num_threads=num_workers, num_ahead=num_ahead, name="photos"
         )
 
 
 def read_photo(
-    reader: PhotoReader, photo: Photo, spec: ImageSpec, *, find_flaws: bool = False
+    reader: PhotoReader,
+    photo: Photo,
+    spec: ImageSpec,
+    *,
+    find_flaws: bool = False,
+    style: Style | None = None,
 ) -> LoadedPhoto:
-    """One photo, read, decoded and fitted, or the reason why not; safe in threads."""
+    """One photo, read, decoded and fitted, or the reason why not; safe in threads.
+
+    Arguments are those of `read_ahead`.
+    """
     if photo.locator is None:
         return LoadedPhoto(NO_FILE)
     try:
         data = reader.read(photo.locator)
+        if style is not None:
+            data = restyle_bytes(data, style)
         with decoding(data, min_size=decode_size(spec)) as (pixels, size):
             flaw = find_flaw(measure_quality(frame_photo(pixels), size)) if find_flaws else ""
             return LoadedPhoto(OK, fit_photo(pixels, spec), flaw)

@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from lotlens.answering.answers import probabilities, select_predictions
 from lotlens.errors import InputError
-from lotlens.intervals import measure_share
+from lotlens.intervals import measure_auroc, measure_share
 from lotlens.records import METHODS, Gate, KnownOdds, Metric, Predictions, Refusal, Targets
 from lotlens.refusal.conformal import calibrate_sets, check_share, count_allowed
 from lotlens.refusal.familiarity import Scores, list_scores
@@ -37,11 +34,8 @@ _STRANGERS_SHARE = 0.5  # of the known photos given up, how many go to the gate 
 _FEWEST_STRANGERS = 30  # from which they may choose the method
 _ONE_CHOOSES_OF = 3  # strangers, where they also set the threshold
 _COMMON_FLAW = 0.05  # share of known photos from which a flaw is the model's everyday bread
-_CONFIDENCE = 0.95
 _CHANCE = 0.5  # the AUROC of what tells nothing
-_SMALLEST = 1e-9
 _ROUNDING = 1e-4  # of the scores' range; float32 keeps a score of the same photo ten times better
-AUROC = "AUROC"
 ACCEPTED = "wrongly accepted"
 PASSED = "known photos that pass"
 
@@ -83,35 +77,6 @@ class Separation:
     accepted: Metric
     answered: float
     num_known: int
-
-
-def measure_auroc(known: Scores, strangers: Scores) -> Metric:
-    """Area under the ROC curve, with Newcombe's interval (2006, method 5).
-
-    It does not shrink to nothing where the two do not overlap at all.
-
-    Args:
-        known: [N] scores, N > 0; higher should mean known.
-        strangers: [M] scores, M > 0.
-    """
-    num_known, num_strangers = len(known), len(strangers)
-    ranks = rankdata(np.concatenate([known, strangers]))[:num_known]
-    above = float(ranks.sum()) - num_known * (num_known + 1) / 2
-    area = above / (num_known * num_strangers)
-    pairs, middle = num_known * num_strangers, (num_known + num_strangers) / 2 - 1
-    z = float(ndtri((1 + _CONFIDENCE) / 2))
-
-    def deviation(true: float) -> float:
-        spread = 1 + middle * ((1 - true) / (2 - true) + true / (1 + true))
-        return math.sqrt(true * (1 - true) * spread / pairs)
-
-    def excess(true: float) -> float:
-        return abs(area - true) - z * deviation(true)
-
-    # At 0 and 1 the deviation is 0, which is no end of the interval.
-    low = brentq(excess, 0.0, min(area, 1 - _SMALLEST)) if area > 0 else 0.0
-    high = brentq(excess, max(area, _SMALLEST), 1.0) if area < 1 else 1.0
-    return Metric(AUROC, area, float(low), float(high), num_strangers)
 
 
 def measure_separation(

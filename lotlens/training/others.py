@@ -16,9 +16,11 @@ import numpy as np
 
 from lotlens.audit.offered import Copies, Part, find_copies, list_own, match_classes, name_offered
 from lotlens.audit.signs import Signs
+from lotlens.audit.traces import compare_sources
 from lotlens.errors import BundleError, InputError, shorten
 from lotlens.files import write_rows_atomically
 from lotlens.photos.sources import open_lot
+from lotlens.photos.style import measure_style
 from lotlens.photos.tables import read_own_table, read_place, require_columns, write_place
 from lotlens.records import OK, Beside, CarClass, Catalog, Lot, Photo, Split, Tell, Watcher
 from lotlens.texts import describe
@@ -49,13 +51,16 @@ class Others:
         learnt: as none of the classes; their label is what they were offered as, if anything.
         held_out: likewise, never learnt: they tell how well other cars are told.
         turned_away: one of REASONS -> how many.
-        signs: id of a learnt one -> what was seen of it.
+        signs: id of one -> what was seen of it.
+        source: whether they can be told from the data by how they are stored, a sentence; "" where
+            that was not looked at.
     """
 
     learnt: tuple[Photo, ...] = ()
     held_out: tuple[Photo, ...] = ()
     turned_away: Mapping[str, int] = field(default_factory=dict)
     signs: Mapping[str, Signs] = field(default_factory=dict, repr=False, compare=False)
+    source: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         return describe("Others", f"{len(self.learnt):,} learnt, {len(self.held_out):,} held out")
@@ -64,7 +69,7 @@ class Others:
     def told(self) -> Beside:
         """What is said of them before training begins."""
         left_out = {REASONS[why]: count for why, count in self.turned_away.items()}
-        return Beside(len(self.learnt), len(self.held_out), left_out)
+        return Beside(len(self.learnt), len(self.held_out), left_out, self.source)
 
 
 def take_others(
@@ -125,6 +130,9 @@ def take_others(
         [photos[at].id for at in kept], path.absolute().stem, {photo.id for _, photo in own}
     )
     named = [replace(photos[at], id=id_) for at, id_ in zip(kept, ids, strict=True)]
+    told_apart = compare_sources(
+        lot.train.photos, named, other_style=measure_style(lot.train.photos)
+    )
     held_out = choose_held_out(named, seed=seed)
     signs = {id_: copies[at].sign for at, id_ in zip(kept, ids, strict=True)}
     return Others(
@@ -132,6 +140,7 @@ def take_others(
         tuple(photo for photo, is_held in zip(named, held_out, strict=True) if is_held),
         dict(Counter(reason for reason in reasons if reason).most_common()),
         {id_: sign for id_, sign in signs.items() if sign is not None},
+        told_apart.sentence,
     )
 
 
@@ -153,6 +162,7 @@ def join_others(earlier: Others, new: Others) -> Others:
         (*earlier.held_out, *new.held_out),
         new.turned_away,
         {**earlier.signs, **new.signs},
+        new.source,
     )
 
 

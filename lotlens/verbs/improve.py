@@ -60,7 +60,9 @@ from lotlens.improve.vetting import Vetting, read_earlier, vet_offer
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import read_decisions
 from lotlens.photos.sources import check_trainable
-from lotlens.records import Begun, Catalog, Lot, Split, Tell, Watcher
+from lotlens.photos.style import measure_style
+from lotlens.records import Begun, Catalog, Lot, Split, Tell, Watcher, watch_part
+from lotlens.refusal.strangers import meet_others
 from lotlens.refusal.verdicts import decide
 from lotlens.report.round_plot import draw_rounds
 from lotlens.run import PATIENCE_S, RunFolder
@@ -487,7 +489,7 @@ def _ask_gate(
         failing=plan.failing if is_locked else None,
         rule=plan.rule,
         num_judged=1 + count_judged(list_others(model.run, done.run, plan.number), plan.judged_on),
-        other_cars=_compare_others(done, model, plan, watch),
+        other_cars=_compare_others(done, model, plan, training.lot, watch),
     )
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)
@@ -498,18 +500,25 @@ def _ask_gate(
 
 
 def _compare_others(
-    done: Model, parent: Model, plan: RoundPlan, watch: Watcher | None
+    done: Model, parent: Model, plan: RoundPlan, lot: Lot, watch: Watcher | None
 ) -> OtherCars | None:
     """How often each gives one name to other cars that neither has learnt."""
-    photos = Catalog(plan.others.held_out, ())
-    if not len(photos):
-        return None
+    photos = plan.others.held_out
+    style = measure_style(lot.train.photos) if photos else None
     named = []
     for model in (done, parent):
-        answers = model.answer(photos, watch=watch)
-        verdicts = decide(answers, model.card.refusal, model.card.temperature)
-        named.append(np.array([verdict.kind == "model" for verdict in verdicts]))
-    return compare_other_cars(*named)
+        asked = meet_others(
+            model.build_predictor(len(photos)),
+            model.read_references(),
+            photos,
+            style=style,
+            progress=watch_part(watch, "trying other cars"),
+        )
+        for strangers in asked:
+            card = model.card
+            verdicts = decide(strangers.predictions, card.refusal, card.temperature)
+            named.append(np.array([verdict.kind == "model" for verdict in verdicts]))
+    return compare_other_cars(*named) if named else None
 
 
 def _write_round(

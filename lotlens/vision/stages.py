@@ -20,6 +20,7 @@ from lotlens.answering.engines import Engine
 from lotlens.answering.temperature import calibrated_losses
 from lotlens.errors import InputError
 from lotlens.files import write_text_atomically
+from lotlens.photos.style import Style
 from lotlens.recipes.schema import Finetune, Probe, Recipe
 from lotlens.records import OK, CarClass, Catalog, ImageSpec, Photo, Watcher, watch_part
 from lotlens.vision.backbones import input_mean_std
@@ -75,6 +76,7 @@ def run_stages(
     start: Weights | None = None,
     photo_weights: Mapping[str, float] | None = None,
     others: Sequence[Photo] = (),
+    style: Style | None = None,
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     log_path: Path | None = None,
@@ -101,6 +103,8 @@ def run_stages(
         others: photos that show none of the classes, with ids of their own. They are learnt as
             one more class, which together counts as much as all others at most: however many there
             are, an epoch shows no more of them than training photos.
+        style: how the training photos are stored: the others are read as if they were stored so,
+            lest they are known by that.
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
@@ -114,7 +118,7 @@ def run_stages(
         BundleError: the checkpoint cannot be read.
         MissingExtra: a package is not installed.
     """
-    classifier, spec, photos = _open_training(recipe, train, scratch_path, watch, others)
+    classifier, spec, photos = _open_training(recipe, train, scratch_path, watch, others, style)
     held_out = decode_photos(
         validation,
         spec,
@@ -327,6 +331,7 @@ def _open_training(
     scratch_path: Path | None,
     watch: Watcher | None,
     others: Sequence[Photo] = (),
+    style: Style | None = None,
 ) -> tuple[Classifier, ImageSpec, DecodedPhotos]:
     """The network and the photos that any training begins with; `others` have a class of theirs."""
     tune_process()
@@ -344,6 +349,8 @@ def _open_training(
     photos = decode_photos(
         Catalog((*train.photos, *none), (*train.classes, NONE_OF_THESE)),
         spec,
+        style=style,
+        styled_from=len(train.photos),
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading training photos"),
     )

@@ -9,6 +9,7 @@ from PIL import Image
 from lotlens.photos import reading
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.reading import NO_FILE, read_ahead
+from lotlens.photos.style import Style, restyle_bytes
 from lotlens.records import OK, ImageSpec, Locator, Photo
 
 SPEC = ImageSpec(48, 64)
@@ -86,3 +87,27 @@ def test_one_photo_is_not_read_in_the_callers_thread(photos, monkeypatch):
     monkeypatch.setattr(reading, "read_photo", lambda *_, **__: threads.append(get_ident()))
     list(read_ahead(photos[:1], SPEC))
     assert threads != [get_ident()]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_photos_are_read_as_if_they_were_stored_in_a_style(photos, tmp_path, num_workers):
+    style = Style(80, 40)
+    (tmp_path / "stored").mkdir()
+    stored = []
+    for photo in photos:
+        path = tmp_path / "stored" / photo.id
+        if photo.id not in ("torn", "gone"):
+            path.write_bytes(restyle_bytes(photo.locator.path.read_bytes(), style))
+            stored.append(Photo(photo.id, Locator(path)))
+    expected = dict(
+        zip([one.id for one in stored], read_ahead(stored, SPEC, find_flaws=True), strict=True)
+    )
+    loaded = read_ahead(photos, SPEC, num_workers=num_workers, find_flaws=True, style=style)
+    plain = read_ahead(photos, SPEC)
+    for photo, one, other in zip(photos, loaded, plain, strict=True):
+        if photo.id not in expected:
+            assert one.status == other.status != OK
+            continue
+        assert one.flaw == expected[photo.id].flaw
+        assert np.array_equal(one.pixels, expected[photo.id].pixels)
+        assert not np.array_equal(one.pixels, other.pixels)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.prepare import prepare_bytes
 from lotlens.photos.sources import open_lot
+from lotlens.photos.style import Style, restyle_bytes
 from lotlens.recipes.schema import Augmentation
 from lotlens.records import OK, ImageSpec
 from lotlens.vision import batches
@@ -36,6 +37,15 @@ def test_batches_are_the_one_inference_preprocessing(small_lot):
         for row, photo in enumerate(catalog.photos):
             expected = prepare_bytes(reader.read(photo.locator), SPEC)
             np.testing.assert_array_equal(together[row], expected)
+
+
+def test_photos_may_be_decoded_in_a_style(small_lot):
+    catalog, style = open_lot(small_lot).train, Style(40, 50)
+    together = np.concatenate(list(decode_photos(catalog, SPEC, style=style).batches(5)))
+    with PhotoReader() as reader:
+        for row, photo in enumerate(catalog.photos):
+            stored = restyle_bytes(reader.read(photo.locator), style)
+            np.testing.assert_array_equal(together[row], prepare_bytes(stored, SPEC))
 
 
 def test_large_lots_go_to_a_file_that_leaves_nothing(small_lot, tmp_path, monkeypatch):
