@@ -17,11 +17,13 @@ from lotlens.cli.screen import (
     Heard,
     build_table,
     escape,
+    format_share,
     open_page,
     print_json,
     print_next,
     quote,
 )
+from lotlens.texts import show
 
 
 def demo(
@@ -30,37 +32,30 @@ def demo(
     ] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
     open_: Open = False,
+    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
-    """The whole way on the sample lot: draw, train, judge, submit. Needs no data and no network."""
+    """The whole way on drawn photos with planted faults: audit, train, judge, submit. Offline."""
     resume_with = f"lotlens train {quote(out / 'lot')} --out RUN --resume"
     with show_progress(quiet=as_json, resume_with=resume_with) as watch:
-        done = lotlens.demonstrate(out, seed=seed, watch=watch)
-    run = done.model.run
+        done = lotlens.demonstrate(out, seed=seed, lang=lang, watch=watch)
     if as_json:
         print_json(
             {
                 **done.evaluation.to_dict(),
                 "chosen": done.model.card.chosen,
-                "run": str(run.path),
-                "report": str(run.report_path),
+                "caught": [one.to_dict() for one in done.caught],
+                "run": str(done.model.run.path),
+                "report": str(done.report_path),
+                "audit": str(done.audit_path),
+                "answers": str(done.answers_path),
                 "submission": str(done.submission_path),
             }
         )
     else:
-        print_evaluation(done.evaluation)
-        OUT.print()
-        if VOICE.is_verbose:
-            OUT.print(f"chosen        {escape(done.model.card.chosen)}", soft_wrap=True)
-        OUT.print(f"model         {escape(run.path)}", soft_wrap=True)
-        OUT.print(f"report        {escape(run.report_path)}", soft_wrap=True)
-        OUT.print(f"submission    {escape(done.submission_path)}", soft_wrap=True)
-        OUT.print(
-            "The sample lot is drawn, not photographed: these figures say nothing of real cars."
-        )
-        print_next("lotlens train YOUR_PHOTOS --recipe quick", note="a zip, or a folder per class")
+        _print_demonstration(done, lang)
     if open_:
-        open_page(run.report_path)
+        open_page(done.report_path)
 
 
 def sample(
@@ -200,3 +195,49 @@ def _print_audit(found: Any) -> None:
         f" {len(found.groups)} copies together",
         soft_wrap=True,
     )
+
+
+def _print_demonstration(done: Any, lang: str) -> None:
+    """What the demo found, where it lies, and what to do with photos of one's own."""
+    from lotlens.report.language import load_language
+
+    language = load_language(lang)
+
+    def reword(sentence: str) -> str:
+        return language.reword(sentence) or sentence
+
+    if VOICE.is_verbose:
+        print_evaluation(done.evaluation)
+        OUT.print()
+    planted = sum(one.num_planted for one in done.caught)
+    found = sum(one.num_found for one in done.caught)
+    accuracy = done.evaluation.accuracy
+    low, high = format_share(accuracy.low), format_share(accuracy.high)
+    OUT.say(reword(f"{found} of {planted} planted faults were found."))
+    named = f"The car is named correctly on {format_share(accuracy.value)} of {accuracy.count} test"
+    OUT.say(reword(f"{named} photos (95 % interval: {low} to {high})."))
+    OUT.say(reword("All photos are drawn, not real: these figures say nothing of real cars."))
+    rows = [(reword(one.kind), reword(_tell_caught(one))) for one in done.caught]
+    rows.append(("", ""))
+    rows += [
+        (reword("audit page"), str(done.audit_path)),
+        (reword("report"), str(done.report_path)),
+        (reword("answers page"), str(done.answers_path)),
+        (reword("submission"), str(done.submission_path)),
+    ]
+    width = max(len(head) for head, _ in rows) + 2
+    for head, told in rows:
+        OUT.say(show(f"  {head:<{width}}{told}", in_one_line=True) if head else "")
+    if not VOICE.is_quiet:
+        OUT.say(reword("\nWith photos of your own (a zip, or a folder per class):"))
+        photos = language.translate("PHOTOS")
+        OUT.say(f"  lotlens audit {photos}")
+        OUT.say(f"  lotlens train {photos} --recipe quick --out runs/first")
+        OUT.say(f"  lotlens predict runs/first {photos} --page answers.html")
+
+
+def _tell_caught(one: Any) -> str:
+    told = f"{one.num_found} of {one.num_planted} found"
+    if one.num_looked_at is not None:
+        return f"{told} among the first {one.num_looked_at} doubts"
+    return f"{told}, {one.num_false} false {'alarm' if one.num_false == 1 else 'alarms'}"

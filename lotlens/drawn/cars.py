@@ -7,6 +7,7 @@ once in numpy. Everything random comes from the generator that is handed in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -28,9 +29,11 @@ from lotlens.drawn.scenery import (
 )
 from lotlens.drawn.scenes import (
     CAMERAS,
+    EASY_CAMERAS,
     SUPERSAMPLING,
     Floats,
     Pixels,
+    choose_easy_place,
     choose_place,
     column,
     dot,
@@ -404,11 +407,16 @@ def _reflect(direction: Pixels, light: Light) -> Pixels:
     return mixed
 
 
-def draw_car_photo(rng: np.random.Generator, index: int, width: int, height: int) -> Image.Image:
-    """A photo of class `index` as a dealer might take it; RGB, `width` x `height`."""
+def draw_car_photo(
+    rng: np.random.Generator, index: int, width: int, height: int, *, easy: bool = False
+) -> Image.Image:
+    """A photo of class `index` as a dealer might take it; RGB, `width` x `height`.
+
+    An easy one is taken by day, from a corner or the side, with no other car and nothing in front.
+    """
     body = build_body(index)
-    place, light, snow = choose_place(rng)
-    stand = Stand(_choose_turn(rng))
+    place, light, snow = choose_easy_place(rng) if easy else choose_place(rng)
+    stand = Stand(_choose_turn(rng, EASY_CAMERAS if easy else CAMERAS))
     finish = _choose_finish(rng, body, light, snow)
     camera = _frame_car(rng, body, stand, width, height)
     corners = stand.place(body, outline_body(body))
@@ -416,22 +424,25 @@ def draw_car_photo(rng: np.random.Generator, index: int, width: int, height: int
         rng, camera, light, place, clearance=float(corners[:, 1].max()) + 0.25, snow=snow
     )
     picture = backdrop.copy()
-    if rng.random() < 0.14 and place in ("street", "lot", "field"):
+    if not easy and rng.random() < 0.14 and place in ("street", "lot", "field"):
         _add_neighbour(rng, picture, camera, light, float(corners[:, 1].max()) + 1.6, snow)
     _cast_shadow(picture, body, stand, camera, light)
     colours, opacity = paint_car(body, finish, stand, camera, light)
     lay_over(picture, colours, opacity)
     if finish.lamps_on:
         _glow(picture, body, stand, camera, light)
-    _add_occluder(rng, picture, camera, light, corners)
+    if not easy:
+        _add_occluder(rng, picture, camera, light, corners)
     if place in OUTDOOR_PLACES:
         _add_weather(rng, picture, snow)
     return expose(rng, picture, light)
 
 
-def _choose_turn(rng: np.random.Generator) -> float:
+def _choose_turn(
+    rng: np.random.Generator, cameras: Sequence[tuple[str, float, float, float]]
+) -> float:
     """A turn of the car in radians: quarter views are commonest, and either side is as likely."""
-    view = CAMERAS[rng.choice(len(CAMERAS), p=[share for _, share, _, _ in CAMERAS])]
+    view = cameras[rng.choice(len(cameras), p=[share for _, share, _, _ in cameras])]
     turn = rng.uniform(view[2], view[3])
     return float(np.deg2rad(turn if rng.random() < 0.5 else -turn))
 

@@ -43,14 +43,16 @@ MIN_SIDE, MAX_SIDE = 48, 4000
 _DAMAGES: tuple[Damage, ...] = ("truncated", "empty", "text", "garbage")
 _CHANGES: tuple[Change, ...] = ("rescaled", "mirrored", "cropped", "recompressed", "watermarked")
 _ORIENTATIONS = (6, 8, 3)
-# Real lots are uneven; these are the classes' shares.
+# Real lots are uneven; these are the shares of the car models that are drawn.
 _SHARES = np.array([1.15, 0.9, 1.05, 0.95, 1.1, 0.85, 0.9, 1.2, 0.95, 0.95])
+_ALL, _NO_SISTERS = tuple(range(len(DESIGNS))), (0, 2, 4, 5, 6, 7, 8, 9)
+"""Numbers of the designs that a lot shows, in the order of its classes."""
 _ZIP_DATE = (2024, 1, 1, 0, 0, 0)
 _FAULT_COLUMNS = ("Part", "Id", "Fault", "Related", "Detail")
 
-README = f"""{MARK}: SYNTHETIC
+_README = f"""{MARK}: SYNTHETIC
 
-Nothing here is a photograph. The ten car models are invented and were drawn by a program
+Nothing here is a photograph. The %s car models are invented and were drawn by a program
 (lotlens sample). A figure measured on this lot says that the software works; it says nothing
 about real cars, and it must never be shown without the word "synthetic".
 
@@ -62,9 +64,14 @@ classes.csv            Category,Name
 answers.csv            the true Category of every test photo
 faults.csv             everything that was planted: Part,Id,Fault,Related,Detail
 
-Categories 0 and 1, and 2 and 3, are sister models: the same car with another tail. From
-straight ahead nobody can tell them apart.
+%s
 """
+_SISTERS = """\
+Categories 0 and 1, and 2 and 3, are sister models: the same car with another tail. From
+straight ahead nobody can tell them apart."""
+_EASY = """\
+It is an easy lot: by day, never from straight ahead or behind, with nothing in front of a car,
+and no two models are sisters."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +110,22 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Job:
-    """All that a worker process needs to draw one photo."""
+    """All that a worker process needs to draw one photo.
+
+    Attributes:
+        plan: what it is to be.
+        seed: of the lot.
+        width, height: of the photo in pixels.
+        designs: number of the design of each class.
+        easy: see `draw_lot`.
+    """
 
     plan: _Plan
     seed: int
     width: int
     height: int
+    designs: tuple[int, ...]
+    easy: bool
 
 
 def draw_lot(
@@ -119,6 +136,7 @@ def draw_lot(
     num_test: int = 200,
     width: int = 320,
     height: int = 240,
+    easy: bool = False,
     num_workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -134,6 +152,8 @@ def draw_lot(
         num_test: photos to predict.
         width: of a photo in pixels.
         height: of a photo in pixels.
+        easy: eight cars that differ instead of ten with sister models among them, by day, from a
+            corner or the side, and nothing in front of them. The faults are the same.
         num_workers: processes that draw; None for what the machine and the lot's size suggest.
             With more than one, a script must call this under `if __name__ == "__main__":`.
         overwrite: replace a sample lot that is already there (and nothing else).
@@ -151,7 +171,9 @@ def draw_lot(
     target = out_path.resolve()
     _check_target(out_path, target, overwrite=overwrite)
     partial = target.with_name(f".{target.name}.partial")
-    jobs = [_Job(plan, seed, width, height) for plan in _plan_lot(seed, num_train, num_test)]
+    designs = _NO_SISTERS if easy else _ALL
+    plans = _plan_lot(seed, num_train, num_test, designs)
+    jobs = [_Job(plan, seed, width, height, designs, easy) for plan in plans]
     if num_workers is None:
         num_workers = min(_count_cores(), 1 + len(jobs) // 100)
     try:
@@ -159,7 +181,7 @@ def draw_lot(
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         partial.mkdir()
         try:
-            _write_tables(partial, [job.plan for job in jobs], seed)
+            _write_tables(partial, plans, seed, designs, easy=easy)
             _write_zips(partial, jobs, num_workers, progress)
             _move_in(partial, target)
         finally:
@@ -310,18 +332,21 @@ def _count_cores() -> int:
 class _Pool:
     """The plans of one part, by class, from which faults take photos that have none yet."""
 
-    def __init__(self, rng: np.random.Generator, part: PartName, num_photos: int) -> None:
-        quota = _SHARES / _SHARES.sum() * num_photos
+    def __init__(
+        self, rng: np.random.Generator, part: PartName, num_photos: int, designs: Sequence[int]
+    ) -> None:
+        shares = _SHARES[list(designs)]
+        quota = shares / shares.sum() * num_photos
         counts = np.floor(quota).astype(int)
         for index in np.argsort(counts - quota, kind="stable")[: num_photos - counts.sum()]:
             counts[index] += 1
-        labels = rng.permutation(np.repeat(np.arange(len(DESIGNS)), counts)).tolist()
+        labels = rng.permutation(np.repeat(np.arange(len(designs)), counts)).tolist()
         self.plans = [
             _Plan(part, number, "", true=label, given=label) for number, label in enumerate(labels)
         ]
         self._free: list[list[int]] = [
             [number for number, label in enumerate(labels) if label == index]
-            for index in range(len(DESIGNS))
+            for index in range(len(designs))
         ]
         self._sizes = counts
 
@@ -339,10 +364,15 @@ class _Pool:
         self.plans[number] = replace(self.plans[number], **changes)  # type: ignore[arg-type]
 
 
-def _plan_lot(seed: int, num_train: int, num_test: int) -> list[_Plan]:
+def _plan_lot(
+    seed: int, num_train: int, num_test: int, designs: Sequence[int] = _ALL
+) -> list[_Plan]:
     """Every photo of the lot, in the order of the zips."""
     rng = np.random.default_rng(seed)
-    pools = {"train": _Pool(rng, "train", num_train), "test": _Pool(rng, "test", num_test)}
+    pools = {
+        "train": _Pool(rng, "train", num_train, designs),
+        "test": _Pool(rng, "test", num_test, designs),
+    }
     numbers = 100_000 + rng.choice(900_000, size=num_train + num_test, replace=False)
     ids = iter([f"{number}.jpg" for number in numbers.tolist()])
     for pool in pools.values():
@@ -372,7 +402,7 @@ def _plan_lot(seed: int, num_train: int, num_test: int) -> list[_Plan]:
     wrong += [pools["train"].take() for _ in range(num_wrong - len(wrong))]
     for number in wrong:
         true = pools["train"].plans[number].true
-        other = int(rng.integers(len(DESIGNS) - 1))
+        other = int(rng.integers(len(designs) - 1))
         pools["train"].alter(number, given=other + (other >= true))
     plans = [plan for pool in pools.values() for plan in pool.plans]
     return sorted(plans, key=lambda plan: (plan.part != "train", plan.member))
@@ -427,7 +457,9 @@ def _list_faults(plans: Iterable[_Plan], seed: int) -> list[dict[str, str]]:
 # Writing.
 
 
-def _write_tables(folder: Path, plans: Sequence[_Plan], seed: int) -> None:
+def _write_tables(
+    folder: Path, plans: Sequence[_Plan], seed: int, designs: Sequence[int], *, easy: bool
+) -> None:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
 
     def shuffle(part: PartName) -> list[_Plan]:
@@ -439,11 +471,12 @@ def _write_tables(folder: Path, plans: Sequence[_Plan], seed: int) -> None:
     _write_rows(folder / "train.csv", label, [(plan.id, plan.given) for plan in train])
     _write_rows(folder / "sample-submission.csv", label, [(plan.id, 0) for plan in test])
     _write_rows(folder / "answers.csv", label, [(plan.id, plan.true) for plan in test])
-    names = [(index, design.name) for index, design in enumerate(DESIGNS)]
+    names = [(index, DESIGNS[design].name) for index, design in enumerate(designs)]
     _write_rows(folder / "classes.csv", ("Category", "Name"), names)
     faults = [tuple(row.values()) for row in _list_faults(plans, seed)]
     _write_rows(folder / "faults.csv", _FAULT_COLUMNS, faults)
-    (folder / "README.txt").write_text(README, encoding="utf-8", newline="\n")
+    readme = _README % (("eight", _EASY) if easy else ("ten", _SISTERS))
+    (folder / "README.txt").write_text(readme, encoding="utf-8", newline="\n")
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -451,6 +484,41 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault that was planted in a sample lot.
+
+    Attributes:
+        part: "train" or "test".
+        photo_id: the photo.
+        kind: "unreadable", "near-duplicate", "wrong-label", "grey", "rotated" or "no-car".
+        related_id: the photo that a near-duplicate was made of; else "".
+        detail: how it was done, the true label, or what a photo shows instead of a car.
+    """
+
+    part: PartName
+    photo_id: str
+    kind: str
+    related_id: str
+    detail: str
+
+
+def read_faults(lot_path: Path) -> tuple[Fault, ...]:
+    """All that was planted in a sample lot, as its faults.csv tells.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    rows = _read_rows(lot_path / "faults.csv")
+    return tuple(
+        Fault(
+            "test" if row["Part"] == "test" else "train",
+            *(row[column] for column in _FAULT_COLUMNS[1:]),
+        )
+        for row in rows
+    )
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -543,7 +611,8 @@ def _draw_file(job: _Job) -> bytes:
     if plan.no_car is not None:
         image = draw_other_photo(rng, plan.no_car, job.width, job.height)
     else:
-        image = draw_car_photo(rng, plan.true, job.width, job.height)
+        design = job.designs[plan.true]
+        image = draw_car_photo(rng, design, job.width, job.height, easy=job.easy)
         if rng.random() < 0.08:
             image = add_watermark(rng, image)
     quality = int(rng.integers(48, 94))

@@ -64,6 +64,11 @@ CAMERAS: tuple[tuple[str, float, float, float], ...] = (
     ("rear-quarter", 0.25, 118.0, 165.0),
     ("rear", 0.12, 170.0, 180.0),
 )
+EASY_CAMERAS: tuple[tuple[str, float, float, float], ...] = (
+    ("front-quarter", 0.45, 15.0, 62.0),
+    ("side", 0.20, 75.0, 105.0),
+    ("rear-quarter", 0.35, 118.0, 160.0),
+)
 
 
 def choose_place(rng: np.random.Generator) -> tuple[Place, Light, float]:
@@ -74,6 +79,13 @@ def choose_place(rng: np.random.Generator) -> tuple[Place, Light, float]:
     light = choose_light(rng, place, night)
     winter = place in OUTDOOR_PLACES and rng.random() < 0.2
     return place, light, float(rng.uniform(0.25, 1.0)) if winter else 0.0
+
+
+def choose_easy_place(rng: np.random.Generator) -> tuple[Place, Light, float]:
+    """A place outdoors by day, its light, and no snow."""
+    places: tuple[Place, ...] = ("street", "lot", "field")
+    place = places[rng.choice(len(places), p=[0.35, 0.40, 0.25])]
+    return place, choose_light(rng, place, night=False), 0.0
 
 
 def lay_over(picture: Pixels, colours: Pixels, opacity: Pixels) -> None:

@@ -2,13 +2,56 @@
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 
+from lotlens.cli.lots import _print_demonstration
+from lotlens.records import Metric
+from lotlens.verbs.demo import Caught
 from tests.cli.conftest import run
+
+DEMONSTRATED = SimpleNamespace(
+    caught=(
+        Caught("broken files", 5, 4, 0),
+        Caught("copies across training and test", 5, 5, 1),
+        Caught("other copies", 12, 12, 0),
+        Caught("test photos without a car", 2, 1, 11),
+        Caught("wrong labels", 14, 13, 15, 28),
+    ),
+    evaluation=SimpleNamespace(accuracy=Metric("accuracy", 0.9, 0.85, 0.945, 154)),
+    audit_path=Path("d/audit/findings.html"),
+    report_path=Path("d/run/report-answers.html"),
+    answers_path=Path("d/answers.html"),
+    submission_path=Path("d/submission.csv"),
+)
 
 
 def read_parts(path):
     """(part, seed) of every photo of a split."""
     return [tuple(row.split(",")[1:3]) for row in path.read_text("utf-8").splitlines()[1:]]
+
+
+def test_the_demo_ends_in_a_verdict_places_and_commands(capsys):
+    _print_demonstration(DEMONSTRATED, "en")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "35 of 38 planted faults were found."
+    assert "correctly on 90.0 % of 154 test photos (95 % interval: 85.0 % to 94.5 %)" in lines[1]
+    assert "drawn, not real" in lines[2]
+    told = {line[2:35].rstrip(): line[35:] for line in lines[3:13] if line}
+    assert told["broken files"] == "4 of 5 found, 0 false alarms"
+    assert told["copies across training and test"] == "5 of 5 found, 1 false alarm"
+    assert told["wrong labels"] == "13 of 14 found among the first 28 doubts"
+    assert told["submission"] == "d/submission.csv"
+    assert [line.split()[1] for line in lines[-3:]] == ["audit", "train", "predict"]
+
+
+def test_the_demo_speaks_russian(capsys):
+    _print_demonstration(DEMONSTRATED, "ru")
+    said = capsys.readouterr().out
+    assert said.startswith("Найдено подложенных ошибок: 35 из 38.\n")
+    assert "от 85,0" in said
+    named = r"d/\S+|lotlens .*"
+    assert not re.search("[A-Za-z]", re.sub(named, "", said)), said
 
 
 def test_audit_in_words_and_json(spoilt_lot, tmp_path):

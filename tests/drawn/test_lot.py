@@ -15,7 +15,7 @@ from PIL import Image
 
 from lotlens.drawn import lot as drawing
 from lotlens.drawn.designs import DESIGNS
-from lotlens.drawn.lot import draw_contact_sheet, draw_lot
+from lotlens.drawn.lot import draw_contact_sheet, draw_lot, read_faults
 from lotlens.errors import InputError, OutputError, UnreadablePhoto
 from lotlens.photos.decode import decode
 from lotlens.photos.synthetic import is_sample_lot
@@ -84,6 +84,34 @@ def test_names_its_classes(lot):
     rows = read_rows(lot / "classes.csv")
     assert [row["Name"] for row in rows] == [design.name for design in DESIGNS]
     assert len({row["Name"] for row in rows}) == 10
+
+
+def test_an_easy_lot_has_no_sister_models_and_the_same_faults(lot, tmp_path):
+    easy = draw_lot(
+        tmp_path / "easy",
+        num_train=60,
+        num_test=24,
+        width=SIZE[0],
+        height=SIZE[1],
+        easy=True,
+        num_workers=1,
+    )
+    names = [row["Name"] for row in read_rows(easy / "classes.csv")]
+    usual = [row["Name"] for row in read_rows(lot / "classes.csv")]
+    assert names == [name for name in usual if name not in ("Волна Лифт", "Merula Corta")]
+    labels = {row["Category"] for row in read_rows(easy / "train.csv")}
+    assert labels == {str(index) for index in range(8)}
+    faults = [Counter(row["Fault"] for row in read_rows(one / "faults.csv")) for one in (easy, lot)]
+    assert faults[0] == faults[1]
+    readme = (easy / "README.txt").read_text("utf-8")
+    assert is_sample_lot(easy)
+    assert "eight car models" in readme
+    assert "easy lot" in readme
+    assert "Categories 0 and 1" not in readme
+    told = read_faults(easy)
+    assert [(one.part, one.photo_id, one.kind, one.related_id, one.detail) for one in told] == [
+        tuple(row.values()) for row in read_rows(easy / "faults.csv")
+    ]
 
 
 def test_says_that_it_is_synthetic(lot, tmp_path):

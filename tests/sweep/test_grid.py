@@ -104,7 +104,7 @@ def test_nothing_varied_is_the_recipe_itself():
     assert variant.recipe == load_recipe("quick")
     assert (variant.label, variant.slug) == ("quick", "quick")
     assert build_grid([]).base.name == "standard"
-    assert build_grid(["lr=1e-3"], load_recipe("demo"), ["seed=3"]).base.seed == 3
+    assert build_grid(["lr=1e-3"], load_recipe("standard"), ["seed=3"]).base.seed == 3
 
 
 def test_slugs_are_safe_unique_and_the_same_in_a_larger_grid():
