@@ -58,10 +58,10 @@ def find_blocks(text):
 
 
 def blur(line):
-    """A line without what differs between lots and machines: numbers, classes, how many of what."""
+    """A line without what differs between lots and machines: numbers, classes, reasons."""
     line = re.sub("|".join(map(re.escape, NAMES)), "CAR", line)
     line = re.sub(r"\d+(?:[.,]\d+)*", "0", " ".join(line.split()))
-    return "verdicts" if line.startswith("verdicts:") else line
+    return re.sub("^(verdicts|no answer for 0.jpg):.*", r"\1", line)
 
 
 def check_shown(shown, printed):
@@ -167,8 +167,10 @@ def install_without_pip(clone):
     # The clone comes first; a .pth file of an editable lotlens in the second is not read.
     (packages / "walk.pth").write_text(f"{clone}\n{own}\n", "utf-8")
     command = venv / "bin" / "lotlens"
+    # As pip writes it: worker processes import it under another name.
     command.write_text(
-        f"#!{venv}/bin/python\nfrom lotlens.cli.app import main\nraise SystemExit(main())\n",
+        f"#!{venv}/bin/python\nimport sys\n\nfrom lotlens.cli.app import main\n\n"
+        'if __name__ == "__main__":\n    sys.exit(main())\n',
         "utf-8",
     )
     command.chmod(0o755)
