@@ -53,7 +53,8 @@ clean: ## Remove the virtual environment and what tools leave behind.
 $(VENV)/bin/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lotlens needs Python 3.11 or newer; name it with  make PYTHON=/path/to/python3.11"; exit 1; }
-	"$(PYTHON)" -m venv $(VENV)
+	@# Without python3-venv Debian's leaves half an environment, which the next make would take for one.
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.train: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python $(INSTALL) --editable '.[train]'

@@ -42,6 +42,7 @@ BROWSER_FLAGS = [
 ]
 # Files that take longest. They go first, or one of them is at work when all others are done.
 LONGEST = (
+    "test_first_minutes.py",
     "vision/test_distributed.py",
     "test_resume.py",
     "verbs/test_improve.py",

@@ -43,6 +43,9 @@ from lotlens.verbs.predict import _PIECE
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+INDEX = (ROOT / "docs" / "README.md").read_text("utf-8")
+RUSSIAN = (ROOT / "README.ru.md").read_text("utf-8")
 GUIDE = (ROOT / "docs" / "guide" / "python.md").read_text("utf-8")
 SWEEPS = (ROOT / "docs" / "guide" / "sweeps.md").read_text("utf-8")
 JUDGING = (ROOT / "docs" / "guide" / "judging.md").read_text("utf-8")
@@ -122,14 +125,13 @@ def test_the_readmes_python_uses_the_real_verbs():
     "line",
     [
         line
-        for block in find_code(
-            README + SWEEPS + JUDGING + VIEWS_PAGE + REFUSAL + REPORT + REVIEW + DOUBTS, "sh"
-        )
+        for path in (*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md"))
+        for block in find_code(path.read_text("utf-8"), "sh")
         for line in block.splitlines()
         if line.startswith("lotlens ")
     ],
 )
-def test_the_readmes_commands_have_the_options_they_show(line):
+def test_the_documents_commands_have_the_options_they_show(line):
     words = shlex.split(line.partition("#")[0])[1:]
     result = CliRunner().invoke(build_app(), [words[0], "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
@@ -137,9 +139,46 @@ def test_the_readmes_commands_have_the_options_they_show(line):
         assert option in result.output
 
 
+def test_every_page_of_the_guide_is_in_its_index():
+    linked = set(re.findall(r"\]\(guide/([\w-]+\.md)\)", INDEX))
+    assert linked == {path.name for path in (ROOT / "docs" / "guide").glob("*.md")}
+
+
+def test_every_command_is_in_the_index():
+    told = INDEX.partition("## Every command in one line")[2]
+    assert set(re.findall(r"^lotlens ([\w-]+)", told, re.MULTILINE)) == set(COMMANDS)
+
+
+def name_anchor(heading):
+    """As a heading's anchor is named by what shows these pages."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "RESULTS.md"],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text("utf-8")):
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, anchor = target.partition("#")
+        page = path.parent / name if name else path
+        assert page.exists(), target
+        if anchor:
+            headings = re.findall("^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+            assert anchor in map(name_anchor, headings), target
+
+
+def test_the_readmes_picture_is_small():
+    (name,) = re.findall(r"!\[.+\]\((.*)\)", README)
+    assert (ROOT / name).stat().st_size < 150_000
+
+
 def read_tree():
-    """Paths below lotlens/ of all modules that the README's tree names, room by room."""
-    tree = README.partition("## What lies where")[2].partition("## Licence")[0]
+    """Paths below lotlens/ of all modules that the tree in CONTRIBUTING.md names, room by room."""
+    tree = CONTRIBUTING.partition("## What lies where")[2]
     named, room = set(), ""
     for line in tree.partition("```")[2].splitlines():
         depth = len(line) - len(line.lstrip())
@@ -213,8 +252,8 @@ def test_the_review_page_names_every_verdict_column_and_key():
 
 def test_make_targets_in_the_docs_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    for target in re.findall(r"^make ([a-z]+)", README + "\n" + contributing, re.MULTILINE):
+    told = "\n".join((README, RUSSIAN, CONTRIBUTING))
+    for target in re.findall(r"^make ([a-z]+)", told, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
