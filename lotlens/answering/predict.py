@@ -15,7 +15,6 @@ from lotlens.errors import BundleError, InputError
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import LoadedPhoto, read_ahead, read_photo
-from lotlens.photos.style import Style
 from lotlens.records import OK, Catalog, FloatArray, ModelCard, Photo, Predictions, Predictor
 from lotlens.threads import map_ahead
 
@@ -57,7 +56,6 @@ def predict(
     num_workers: int | None = None,
     keep_features: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    style: Style | None = None,
 ) -> Predictions:
     """Answer for every photo, averaging the views in log space.
 
@@ -74,7 +72,6 @@ def predict(
             read in this one, None for one per core.
         keep_features: also keep the features of the first view.
         progress: called with (photos done, photos in all) after every batch.
-        style: read the photos as if they were stored so; None as they are.
 
     Returns:
         every id once, in catalog order; a photo without an answer has the reason as its status,
@@ -94,7 +91,6 @@ def predict(
         num_workers=num_workers,
         keep_features=keep_features,
         progress=progress,
-        style=style,
     )
     first = by_view[names[0]]
     logits = average_views([by_view[name].logits for name in names])
@@ -110,7 +106,6 @@ def predict_views(
     num_workers: int | None = None,
     keep_features: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    style: Style | None = None,
 ) -> dict[str, Predictions]:
     """Answer for every photo in each view apart, reading every photo once.
 
@@ -127,7 +122,6 @@ def predict_views(
         batch_size=batch_size,
         num_workers=num_workers,
         keep_features=keep_features,
-        style=style,
     )
     collected = []
     with closing(pieces):
@@ -146,7 +140,6 @@ def answer_pieces(
     batch_size: int | None = None,
     num_workers: int | None = None,
     keep_features: bool = False,
-    style: Style | None = None,
 ) -> Generator[Piece, None, None]:
     """Answers batch by batch, in order; close the generator to end its threads early.
 
@@ -161,7 +154,7 @@ def answer_pieces(
     size = batch_size or default
     ask = _Asking(predictor, tuple(views), keep_features)
     if num_streams > 1:
-        yield from _answer_in_threads(ask, photos, size, num_streams, style)
+        yield from _answer_in_threads(ask, photos, size, num_streams)
         return
     stream = read_ahead(
         photos,
@@ -169,7 +162,6 @@ def answer_pieces(
         num_workers=num_workers,
         num_ahead=2 * size,
         find_flaws=True,
-        style=style,
     )
     with closing(stream):  # so that the threads end here, whatever the model raises
         for start in range(0, len(photos), size):
@@ -303,17 +295,14 @@ _ONE_BLAS_THREAD = _BlasLimit()
 
 
 def _answer_in_threads(
-    ask: _Asking, photos: Sequence[Photo], size: int, num_threads: int, style: Style | None
+    ask: _Asking, photos: Sequence[Photo], size: int, num_threads: int
 ) -> Generator[Piece, None, None]:
     image = ask.predictor.card.image
     with PhotoReader() as reader, _ONE_BLAS_THREAD:
 
         def answer(start: int) -> Piece:
             own = photos[start : start + size]
-            return ask(
-                start,
-                [read_photo(reader, one, image, find_flaws=True, style=style) for one in own],
-            )
+            return ask(start, [read_photo(reader, one, image, find_flaws=True) for one in own])
 
         yield from map_ahead(
             answer,

@@ -68,7 +68,10 @@ class Image(_Part):
     fit: Fit = "pad"
     interpolation: Interpolation = "bicubic"
 
-    def spec(self, mean: Sequence[float], std: Sequence[float]) -> ImageSpec:
+    def spec(
+        self, mean: Sequence[float] = (0, 0, 0), std: Sequence[float] = (1, 1, 1)
+    ) -> ImageSpec:
+        """The frame; mean and deviation of the network's input where values matter."""
         return ImageSpec(
             height=self.height,
             width=self.width,

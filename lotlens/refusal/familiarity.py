@@ -31,7 +31,6 @@ from lotlens.answering.answers import probabilities
 from lotlens.answering.logits import log_sum_exp
 from lotlens.answering.predict import predict
 from lotlens.errors import BundleError
-from lotlens.photos.style import Style
 from lotlens.records import (
     FAMILIARITIES,
     Catalog,
@@ -111,7 +110,6 @@ def predict_familiar(
     *,
     views: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    style: Style | None = None,
 ) -> Predictions:
     """As `predict`, with `familiarity` in place of features.
 
@@ -119,9 +117,7 @@ def predict_familiar(
         BundleError: the references do not fit the model.
     """
     familiar = FamiliarPredictor(predictor, references)
-    found = predict(
-        familiar, catalog, views=views, keep_features=True, progress=progress, style=style
-    )
+    found = predict(familiar, catalog, views=views, keep_features=True, progress=progress)
     return take_familiarity(found)
 
 

@@ -16,7 +16,6 @@ from lotlens.answering.predict import predict
 from lotlens.answering.views import WHOLE
 from lotlens.drawn.negatives import make_negatives
 from lotlens.errors import InputError
-from lotlens.photos.style import Style
 from lotlens.records import FAMILIARITIES, Catalog, Photo, Predictions, Predictor
 from lotlens.refusal.familiarity import (
     Reference,
@@ -133,7 +132,6 @@ def meet_others(
     references: Sequence[Reference],
     photos: Sequence[Photo],
     *,
-    style: Style | None = None,
     progress: Progress | None = None,
 ) -> tuple[Strangers, ...]:
     """Answers to photos of other cars that a model knows of but has not learnt, as one set.
@@ -141,9 +139,7 @@ def meet_others(
     Returns:
         nothing where there are no such photos, or none that can be read.
     """
-    found = predict_familiar(
-        predictor, references, Catalog(tuple(photos), ()), progress=progress, style=style
-    )
+    found = predict_familiar(predictor, references, Catalog(tuple(photos), ()), progress=progress)
     if not found.answered.any():
         return ()
     return (Strangers("other cars held out", "unknown", True, found),)

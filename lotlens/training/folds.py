@@ -15,7 +15,6 @@ from lotlens.audit.split import cluster_photos
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import Sides
 from lotlens.extras import import_vision
-from lotlens.photos.style import Style, measure_style
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.schema import Finetune, Recipe
 from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
@@ -79,11 +78,6 @@ class Training:
         return self.lot.train.with_files()
 
     @cached_property
-    def style(self) -> Style | None:
-        """How the photos are stored, as which those of other cars are read."""
-        return measure_style(self.usable.photos) if self.others.learnt else None
-
-    @cached_property
     def sides(self) -> Sides:
         """Of each model the ids that it learns, and those held out of it."""
         return pair_sides(self.split)
@@ -110,7 +104,7 @@ def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
             start=extras.starts[number - 1] if extras.starts else None,
             photo_weights=extras.photo_weights,
             others=training.others.learnt,
-            style=training.style,
+            style=training.others.style,
             checkpoint_path=place,
             scratch_path=run.path,
             log_path=log_path,
@@ -145,16 +139,7 @@ def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None
     card, predictions, _ = settle(card, by_view, validation)
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
     card, predictions = teach_refusal(
-        run,
-        card,
-        network,
-        members,
-        sides,
-        predictions,
-        catalog,
-        training.others.held_out,
-        watch,
-        training.style,
+        run, card, network, members, sides, predictions, catalog, training.others.held_out, watch
     )
     sha256 = save_predictions(run.validation_path, predictions)
     bundle.save_bundle(run, network, replace(card, answers_sha256=sha256))

@@ -8,7 +8,7 @@ It knows photos and labels; no network.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,9 +20,20 @@ from lotlens.audit.traces import compare_sources
 from lotlens.errors import BundleError, InputError, shorten
 from lotlens.files import write_rows_atomically
 from lotlens.photos.sources import open_lot
-from lotlens.photos.style import measure_style
+from lotlens.photos.style import Style, find_common, measure_style
 from lotlens.photos.tables import read_own_table, read_place, require_columns, write_place
-from lotlens.records import OK, Beside, CarClass, Catalog, Lot, Photo, Split, Tell, Watcher
+from lotlens.records import (
+    OK,
+    Beside,
+    CarClass,
+    Catalog,
+    ImageSpec,
+    Lot,
+    Photo,
+    Split,
+    Tell,
+    Watcher,
+)
 from lotlens.texts import describe
 
 HELD_OUT = 0.2
@@ -39,7 +50,7 @@ REASONS: Mapping[str, str] = {
     "named": "without a label, and named by the model",
 }
 """Why a photo is turned away -> what that means."""
-_COLUMNS = ("Id", "Path", "Members", "Label", "Part")
+_COLUMNS = ("Id", "Path", "Members", "Label", "Part", "Style")
 _FEWEST_CLASSES = 5  # from which whole classes are held out
 
 
@@ -52,6 +63,8 @@ class Others:
         held_out: likewise, never learnt: they tell how well other cars are told.
         turned_away: one of REASONS -> how many.
         signs: id of one -> what was seen of it.
+        style: what the data and these are read as if they were stored in, while training; None as
+            they are.
         source: whether they can be told from the data by how they are stored, a sentence; "" where
             that was not looked at.
     """
@@ -60,6 +73,7 @@ class Others:
     held_out: tuple[Photo, ...] = ()
     turned_away: Mapping[str, int] = field(default_factory=dict)
     signs: Mapping[str, Signs] = field(default_factory=dict, repr=False, compare=False)
+    style: Style | None = None
     source: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -76,11 +90,12 @@ def take_others(
     path: Path,
     lot: Lot,
     split: Split,
+    frame: ImageSpec,
     *,
     seed: int,
     seen: Mapping[str, Signs] | None = None,
+    earlier: Others | None = None,
     additions: Sequence[Photo] = (),
-    fewest: int = FEWEST,
     is_named: Callable[[Catalog], Sequence[bool]] | None = None,
     tell: Tell | None = None,
     watch: Watcher | None = None,
@@ -91,18 +106,24 @@ def take_others(
         path: in any form that `open_lot` knows; labels are not needed.
         lot: the data that are learnt.
         split: of them.
+        frame: that a network sees.
         seed: of the parting.
         seen: id of a photo of the data -> its signs, where it was looked at before.
-        additions: other photos that a model has learnt, which must not come twice.
-        fewest: photos that must be left.
+        earlier: other cars that a model knows; they stay, in the parts that they have.
+        additions: other photos that it has learnt, which must not come twice either.
         is_named: whether the present model names each of some photos as one of its classes; those
             that it names are left out where no label says that they show another car.
         tell: told what was understood of the files.
         watch: told of the work as it goes on.
 
+    Returns:
+        earlier ones first.
+
     Raises:
         InputError: they cannot be read, or too few are left.
     """
+    before = Others() if earlier is None else earlier
+    known_others = (*before.learnt, *before.held_out)
     offered = open_lot(path)
     if tell is not None:
         tell(offered.reading)
@@ -112,13 +133,14 @@ def take_others(
         ids = name_offered([photo.id for photo in rest], "test", taken)
         rest = tuple(replace(photo, id=id_) for photo, id_ in zip(rest, ids, strict=True))
     photos = (*photos, *rest)
-    own = list_own(lot, split, additions)
+    own = list_own(lot, split, (*additions, *known_others))
     copies = find_copies(photos, own, seen=seen, watch=watch)
     matches = match_classes(offered.train.classes, lot.train.classes)
     reasons = find_reasons(photos, matches, copies)
     if is_named is not None:
         reasons = _leave_out_named(photos, reasons, is_named)
     kept = [at for at, reason in enumerate(reasons) if not reason]
+    fewest = 1 if known_others else FEWEST
     if len(kept) < fewest:
         counts = Counter(reason for reason in reasons if reason)
         left_out = ", ".join(f"{num:,} {REASONS[why]}" for why, num in counts.most_common())
@@ -130,18 +152,42 @@ def take_others(
         [photos[at].id for at in kept], path.absolute().stem, {photo.id for _, photo in own}
     )
     named = [replace(photos[at], id=id_) for at, id_ in zip(kept, ids, strict=True)]
-    told_apart = compare_sources(
-        lot.train.photos, named, other_style=measure_style(lot.train.photos)
-    )
     held_out = choose_held_out(named, seed=seed)
+    style, source = find_style(lot.train.photos, [*known_others, *named], frame)
     signs = {id_: copies[at].sign for at, id_ in zip(kept, ids, strict=True)}
     return Others(
-        tuple(photo for photo, is_held in zip(named, held_out, strict=True) if not is_held),
-        tuple(photo for photo, is_held in zip(named, held_out, strict=True) if is_held),
+        (*before.learnt, *(p for p, is_held in zip(named, held_out, strict=True) if not is_held)),
+        (*before.held_out, *(p for p, is_held in zip(named, held_out, strict=True) if is_held)),
         dict(Counter(reason for reason in reasons if reason).most_common()),
         {id_: sign for id_, sign in signs.items() if sign is not None},
-        told_apart.sentence,
+        style,
+        source,
     )
+
+
+def find_style(
+    known: Sequence[Photo], others: Sequence[Photo], frame: ImageSpec
+) -> tuple[Style | None, str]:
+    """What both are to be read as, lest a network tells them apart by how they are stored.
+
+    Both as they are, where it could not; else both smaller and poorer, as neither can be made
+    better (see `style.find_common`).
+
+    Args:
+        known: photos of the data.
+        others: of other cars.
+        frame: that the network sees.
+
+    Returns:
+        the style, and a sentence on whether they can be told apart all the same.
+    """
+    told = compare_sources(known, others, spec=frame)
+    ours, theirs = measure_style(known), measure_style(others)
+    if not told.is_told or ours is None or theirs is None:
+        return None, told.sentence
+    style = find_common(ours, theirs)
+    told = compare_sources(known, others, known_style=style, other_style=style, spec=frame)
+    return style, f"All are learnt as {style}, since they differ in that. {told.sentence}"
 
 
 def _leave_out_named(
@@ -153,17 +199,6 @@ def _leave_out_named(
     named = is_named(Catalog(tuple(photos[at] for at in asked), ()))
     left_out = {at for at, is_one in zip(asked, named, strict=True) if is_one}
     return tuple("named" if at in left_out else reason for at, reason in enumerate(reasons))
-
-
-def join_others(earlier: Others, new: Others) -> Others:
-    """Both as one, earlier ones first."""
-    return Others(
-        (*earlier.learnt, *new.learnt),
-        (*earlier.held_out, *new.held_out),
-        new.turned_away,
-        {**earlier.signs, **new.signs},
-        new.source,
-    )
 
 
 def count_shown(path: Path, num_known: int) -> int:
@@ -253,9 +288,10 @@ def write_others(path: Path, others: Others) -> None:
         OutputError: the file cannot be written.
     """
     rows = []
+    style = _write_style(others.style)
     for part, photos in ((LEARNT_PART, others.learnt), (HELD_PART, others.held_out)):
         for photo in photos:
-            rows.append((photo.id, *write_place(photo), photo.label or "", part))
+            rows.append((photo.id, *write_place(photo), photo.label or "", part, style))
     write_rows_atomically(path, _COLUMNS, rows)
 
 
@@ -270,16 +306,41 @@ def read_others(path: Path) -> Others:
     if not path.is_file():
         return Others()
     photos: dict[str, dict[str, Photo]] = {LEARNT_PART: {}, HELD_PART: {}}
+    styles: set[str] = set()
     try:
         table = read_own_table(path)
         places = require_columns(table, **{column: (column.lower(),) for column in _COLUMNS})
         for row in table.rows:
-            id_, file, members, label, part = (row[place] for place in places)
+            id_, file, members, label, part, told = (row[place] for place in places)
             if part not in photos or not id_ or any(id_ in some for some in photos.values()):
                 raise ValueError(f"{id_!r} is {part!r}, empty or there twice")
             photos[part][id_] = Photo(id_, read_place(file, members), label or None)
+            styles.add(told)
+        style = _read_style(styles)
     except (InputError, ValueError) as error:
         raise BundleError(
             f"{path} is damaged ({shorten(str(error))}): restore it, or train anew"
         ) from error
-    return Others(tuple(photos[LEARNT_PART].values()), tuple(photos[HELD_PART].values()))
+    learnt, held_out = (tuple(photos[part].values()) for part in (LEARNT_PART, HELD_PART))
+    return Others(learnt, held_out, style=style)
+
+
+def _write_style(style: Style | None) -> str:
+    """A style as a cell: side, quality ("-" for no JPEG) and subsampling."""
+    if style is None:
+        return ""
+    quality = "-" if style.quality is None else str(style.quality)
+    return f"{style.side} {quality} {style.subsampling}"
+
+
+def _read_style(cells: Collection[str]) -> Style | None:
+    """The one style that all rows tell.
+
+    Raises:
+        ValueError: they tell different ones, or something else.
+    """
+    (cell,) = cells
+    if not cell:
+        return None
+    side, quality, subsampling = cell.split(" ")
+    return Style(int(side), None if quality == "-" else int(quality), int(subsampling))

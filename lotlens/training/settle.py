@@ -14,7 +14,6 @@ from lotlens.extras import import_vision
 from lotlens.judge.judged import calibrate
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Choice, choose_views
-from lotlens.photos.style import Style
 from lotlens.records import Catalog, ModelCard, Photo, Predictions, Watcher, watch_part
 from lotlens.refusal.familiarity import Reference, encode_references
 from lotlens.refusal.gates import learn_refusal
@@ -71,7 +70,6 @@ def teach_refusal(
     catalog: Catalog,
     others: Sequence[Photo],
     watch: Watcher | None,
-    style: Style | None = None,
 ) -> tuple[ModelCard, Predictions]:
     """The card with gates, and validation's answers with what they rest on.
 
@@ -85,7 +83,6 @@ def teach_refusal(
         catalog: holds all these photos.
         others: photos of other cars that no member has learnt; there may be none.
         watch: told of the work as it goes on.
-        style: as which the others are read.
     """
     predictor = import_vision("predictor")
     references: list[Reference] = []
@@ -106,7 +103,6 @@ def teach_refusal(
         predictor.ClassifierPredictor(network, card, num_photos=len(others)),
         references,
         others,
-        style=style,
         progress=watch_part(watch, "trying other cars"),
     )
     if other_cars:

@@ -60,7 +60,6 @@ from lotlens.improve.vetting import Vetting, read_earlier, vet_offer
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.decisions import read_decisions
 from lotlens.photos.sources import check_trainable
-from lotlens.photos.style import measure_style
 from lotlens.records import Begun, Catalog, Lot, Split, Tell, Watcher, watch_part
 from lotlens.refusal.strangers import meet_others
 from lotlens.refusal.verdicts import decide
@@ -70,7 +69,7 @@ from lotlens.texts import describe
 from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
-from lotlens.training.others import FEWEST, Others, join_others, read_others, take_others
+from lotlens.training.others import Others, read_others, take_others
 from lotlens.verbs.train import complete_training
 
 
@@ -367,21 +366,22 @@ def _take_others(
         verdicts = decide(answers, model.card.refusal, model.card.temperature)
         return [verdict.kind == "model" for verdict in verdicts]
 
-    known = (*(one.photo for one in additions), *earlier.learnt, *earlier.held_out)
     new = take_others(
         wishes.others,
         lot,
         split,
+        read_base(model).image.spec(),
         seed=split.seed,
-        additions=known,
-        fewest=1 if earlier.learnt else FEWEST,
+        earlier=earlier,
+        additions=[one.photo for one in additions],
         is_named=find_named,
         tell=wishes.tell,
         watch=watch,
     )
     if wishes.tell is not None:
         wishes.tell(new.told)
-    return join_others(earlier, new), len(new.learnt) + len(new.held_out)
+    num_before = len(earlier.learnt) + len(earlier.held_out)
+    return new, len(new.learnt) + len(new.held_out) - num_before
 
 
 def _vet(
@@ -489,7 +489,7 @@ def _ask_gate(
         failing=plan.failing if is_locked else None,
         rule=plan.rule,
         num_judged=1 + count_judged(list_others(model.run, done.run, plan.number), plan.judged_on),
-        other_cars=_compare_others(done, model, plan, training.lot, watch),
+        other_cars=_compare_others(done, model, plan, watch),
     )
     if is_locked:
         shares = (judgement.comparison.first, judgement.comparison.second)
@@ -500,18 +500,16 @@ def _ask_gate(
 
 
 def _compare_others(
-    done: Model, parent: Model, plan: RoundPlan, lot: Lot, watch: Watcher | None
+    done: Model, parent: Model, plan: RoundPlan, watch: Watcher | None
 ) -> OtherCars | None:
     """How often each gives one name to other cars that neither has learnt."""
     photos = plan.others.held_out
-    style = measure_style(lot.train.photos) if photos else None
     named = []
     for model in (done, parent):
         asked = meet_others(
             model.build_predictor(len(photos)),
             model.read_references(),
             photos,
-            style=style,
             progress=watch_part(watch, "trying other cars"),
         )
         for strangers in asked:

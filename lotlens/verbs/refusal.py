@@ -14,7 +14,6 @@ from lotlens.errors import BundleError, InputError
 from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.sources import open_photos
-from lotlens.photos.style import measure_style
 from lotlens.records import Catalog, Refusal, Watcher, watch_part
 from lotlens.refusal.familiarity import Reference
 from lotlens.refusal.gates import (
@@ -162,11 +161,7 @@ def _meet_strangers(
     predictor = own.model.build_predictor(sum(map(len, photos_of.values())) + len(others))
     strangers = [
         *meet_others(
-            predictor,
-            references,
-            others,
-            style=measure_style(own.lot.train.photos) if others else None,
-            progress=watch_part(watch, "trying other cars"),
+            predictor, references, others, progress=watch_part(watch, "trying other cars")
         ),
     ]
     strangers += [

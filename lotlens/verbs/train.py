@@ -334,7 +334,9 @@ def begin_training(
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(find_split, stored, photos.usable, recipe, found))
     stopped = run if is_old else None
-    beside = on_first(partial(_find_others, others, stopped, photos, split, found, tell, watch))
+    beside = on_first(
+        partial(_find_others, others, stopped, photos, recipe, split, found, tell, watch)
+    )
     if tell is not None and beside.learnt:
         tell(beside.told)
     if not is_old:
@@ -366,6 +368,7 @@ def _find_others(
     path: Path | None,
     stopped: RunFolder | None,
     photos: TrainingData,
+    recipe: Recipe,
     split: Split,
     found: Audit,
     tell: Tell | None,
@@ -377,7 +380,14 @@ def _find_others(
     if path is None:
         return Others()
     return take_others(
-        path, photos.lot, split, seed=split.seed, seen=found.signs, tell=tell, watch=watch
+        path,
+        photos.lot,
+        split,
+        recipe.image.spec(),
+        seed=split.seed,
+        seen=found.signs,
+        tell=tell,
+        watch=watch,
     )
 
 

@@ -16,7 +16,6 @@ from lotlens.extras import import_vision
 from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Trial
-from lotlens.photos.style import measure_style
 from lotlens.records import Watcher
 from lotlens.report.run_report import write_anew
 from lotlens.run import RunFolder
@@ -98,20 +97,10 @@ def adopt_views(
                 " members: one of the two is not this run's"
             )
         others = read_others(model.run.others_path).held_out
-        style = measure_style(own.lot.train.photos) if others else None
         by_view = answer_views(members, card, own.sides, own.validation, names, watch)
         card, predictions, choice = settle(card, by_view, own.validation)
         card, predictions = teach_refusal(
-            model.run,
-            card,
-            network,
-            members,
-            own.sides,
-            predictions,
-            own.lot.train,
-            others,
-            watch,
-            style,
+            model.run, card, network, members, own.sides, predictions, own.lot.train, others, watch
         )
         sha256 = save_predictions(model.run.validation_path, predictions)
         model.run.write_card(replace(card, answers_sha256=sha256))

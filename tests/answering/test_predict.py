@@ -29,7 +29,6 @@ from lotlens.answering.answers import (
 from lotlens.answering.predict import NO_NUMBER, answer_pieces, predict, predict_views
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.photos.reading import NO_FILE
-from lotlens.photos.style import Style, restyle_bytes
 from lotlens.records import OK, CarClass, Catalog, ImageSpec, Locator, ModelCard, Photo, Predictions
 
 CLASSES = (CarClass("0", "red car"), CarClass("1", "green car"), CarClass("2", "blue car"))
@@ -493,23 +492,3 @@ def test_some_answers_are_taken_in_the_order_asked_for_with_all_that_belongs_to_
     np.testing.assert_array_equal(turned.logits, numbers[:, ::-1])
     assert turned.classes == classes[::-1]
     assert turned.familiarity is scores
-
-
-@pytest.mark.parametrize("num_streams", [1, 2])
-def test_photos_are_answered_as_if_they_were_stored_in_a_style(tmp_path, num_streams):
-    style, rng = Style(8, 20), np.random.default_rng(0)
-    photos, stored = [], []
-    for number in range(5):
-        pixels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
-        photos.append(Photo(f"{number}", save_photo(tmp_path / f"{number}.png", pixels)))
-        path = tmp_path / f"{number}.jpg"
-        path.write_bytes(restyle_bytes(photos[-1].locator.path.read_bytes(), style))
-        stored.append(Photo(f"{number}", Locator(path)))
-    predictor = ColourPredictor()
-    predictor.num_streams = num_streams
-    found = predict(predictor, Catalog(tuple(photos), CLASSES), style=style)
-    expected = predict(predictor, Catalog(tuple(stored), CLASSES))
-    plain = predict(predictor, Catalog(tuple(photos), CLASSES))
-    np.testing.assert_array_equal(found.logits, expected.logits)
-    assert found.flaws == expected.flaws
-    assert not np.allclose(found.logits, plain.logits)

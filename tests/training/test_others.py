@@ -15,6 +15,8 @@ from lotlens.audit.offered import Copies
 from lotlens.deliver.learnt import find_learnt
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.sources import open_lot, open_photos
+from lotlens.photos.style import Style
+from lotlens.recipes.schema import Image as Settings
 from lotlens.records import CarClass, Locator, Photo, Split
 from lotlens.training.others import (
     FEWEST,
@@ -22,6 +24,7 @@ from lotlens.training.others import (
     Others,
     choose_held_out,
     find_reasons,
+    find_style,
     read_others,
     take_others,
     write_others,
@@ -34,6 +37,7 @@ from tests.conftest import draw_photo, encode, make_tiny_recipe
 pytestmark = pytest.mark.usefixtures("plain_training")
 
 NUM_KINDS = 6
+FRAME = Settings(height=48, width=64).spec()
 
 
 def draw_other(kind, number):
@@ -167,7 +171,7 @@ def test_what_must_not_be_learnt_as_another_car_is_left_out(small_lot, other_car
         (offer / "kind 2" / "train.jpg").write_bytes(archive.read(archive.namelist()[0]))
     ids = lot.train.ids
     split = Split({"train": ids[:20], "validation": ids[20:]}, 0, "")
-    taken = take_others(offer, lot, split, seed=0)
+    taken = take_others(offer, lot, split, FRAME, seed=0)
     assert taken.turned_away == {"copy": 2, "repeated": 1, "unreadable": 1, "known class": 1}
     assert len(taken.learnt) + len(taken.held_out) == NUM_KINDS * 15
     assert str(taken.told).startswith("other cars")
@@ -180,11 +184,11 @@ def test_a_flat_folder_will_do_and_too_few_are_refused(small_lot, tmp_path):
     flat.mkdir()
     for number in range(FEWEST):
         (flat / f"{number}.jpg").write_bytes(encode(draw_other(number % NUM_KINDS, number)))
-    taken = take_others(flat, lot, split, seed=0)
+    taken = take_others(flat, lot, split, FRAME, seed=0)
     assert (len(taken.learnt), len(taken.held_out)) == (48, 12)
     (flat / "0.jpg").unlink()
     with pytest.raises(InputError, match="59 photos of other cars are left of the 59"):
-        take_others(flat, lot, split, seed=0)
+        take_others(flat, lot, split, FRAME, seed=0)
 
 
 def test_what_the_model_names_is_left_out_where_no_label_says_otherwise(
@@ -202,12 +206,35 @@ def test_what_the_model_names_is_left_out_where_no_label_says_otherwise(
         asked.append(len(catalog))
         return [at < 5 for at in range(len(catalog))]
 
-    taken = take_others(flat, lot, split, seed=0, is_named=find_named)
+    taken = take_others(flat, lot, split, FRAME, seed=0, is_named=find_named)
     assert taken.turned_away == {"named": 5}
     assert len(taken.learnt) + len(taken.held_out) == FEWEST + 4
-    labelled = take_others(other_cars, lot, split, seed=0, is_named=find_named)
+    labelled = take_others(other_cars, lot, split, FRAME, seed=0, is_named=find_named)
     assert labelled.turned_away == {}
     assert asked == [FEWEST + 9, 0]
+
+
+def test_photos_of_another_source_are_learnt_as_those_of_the_data_are(small_lot, tmp_path):
+    """Small ones of a poor quality: both are brought to one style, and so it is said."""
+    lot = open_lot(small_lot)
+    split = Split({"train": lot.train.ids[:20], "validation": lot.train.ids[20:]}, 0, "")
+    more, alike, poor = [], tmp_path / "alike", tmp_path / "poor"
+    for folder in (alike, poor):
+        folder.mkdir()
+    for number in range(70):
+        image = draw_other(number % NUM_KINDS, number)
+        (alike / f"{number}.jpg").write_bytes(encode(image))
+        (poor / f"{number}.jpg").write_bytes(encode(image.resize((32, 24)), quality=20))
+        more.append(Photo(f"own-{number}", Locator(alike / f"{number}.jpg"), "0"))
+    known = tuple(more[:60])
+    others = [Photo(f"o-{n}", Locator(poor / f"{n}.jpg")) for n in range(70)]
+    style, sentence = find_style(known, others, FRAME)
+    assert style is not None
+    assert style.side < 32
+    assert style.quality == 20
+    assert sentence.startswith("All are learnt as ")
+    assert take_others(alike, lot, split, FRAME, seed=0).source
+    assert find_style(more[::2], more[1::2], FRAME)[0] is None
 
 
 def test_a_missing_path_is_refused_before_anything_is_written(small_lot, tiny_recipe, tmp_path):
@@ -300,14 +327,17 @@ def test_about_a_fifth_is_held_out_by_classes_and_adverts(labels, seed):
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=9)
 
 
-@given(st.lists(st.tuples(names, names), min_size=1, max_size=9, unique_by=lambda one: one[0]))
-def test_what_was_written_comes_back(tmp_path_factory, rows):
+@given(
+    st.lists(st.tuples(names, names), min_size=1, max_size=9, unique_by=lambda one: one[0]),
+    st.sampled_from([None, Style(200, 82, 2), Style(7, None, 0)]),
+)
+def test_what_was_written_comes_back(tmp_path_factory, rows, style):
     path = tmp_path_factory.mktemp("kept") / "others.csv"
     photos = [
         Photo(f"o/{id_}", Locator(path.parent / "a.zip", (f"x{name}",)), f"l{name}")
         for id_, name in rows
     ]
-    others = Others(tuple(photos[::2]), tuple(photos[1::2]))
+    others = Others(tuple(photos[::2]), tuple(photos[1::2]), style=style)
     write_others(path, others)
     assert read_others(path) == others
 
@@ -315,8 +345,13 @@ def test_what_was_written_comes_back(tmp_path_factory, rows):
 def test_a_damaged_list_is_refused(tmp_path):
     path = tmp_path / "others.csv"
     assert read_others(path) == Others()
-    for cells in (("a", "/x.jpg", "[]", "", "spoilt"), ("a", "", "[]", "", "learnt")):
+    for cells in (
+        ("a", "/x.jpg", "[]", "", "spoilt", ""),
+        ("a", "", "[]", "", "learnt", ""),
+        ("a", "/x.jpg", "[]", "", "learnt", "0 90 2"),
+        ("a", "/x.jpg", "[]", "", "learnt", "big"),
+    ):
         with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("Id", "Path", "Members", "Label", "Part"), cells])
+            csv.writer(file).writerows([("Id", "Path", "Members", "Label", "Part", "Style"), cells])
         with pytest.raises(BundleError, match="damaged"):
             read_others(path)
