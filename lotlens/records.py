@@ -45,6 +45,9 @@ METHODS = ("max probability", "energy", "neighbours", "mahalanobis")
 FAMILIARITIES = METHODS[1:]
 """Those that need more of a model than its final logits."""
 
+SHOWN = ("vehicle", "wheel", "inside", "document")
+"""What a photo may show (see `answering.shown`): a vehicle, or much of something else."""
+
 MOST_FOLDS = 50
 """Each fold is a training, and a member of the ensemble that must be kept and asked."""
 
@@ -661,6 +664,9 @@ class Refusal:
             no reason for a refusal.
         num_photos: of validation, on which all this rests.
         references_sha256: of the file with what is remembered of training photos.
+        vehicle: a photo of which this share or more is a vehicle is never "not a car", unless a
+            part of one fills it (see `refusal.vehicles`); None if nobody looks.
+        shown_sha256: of the file with the network that looks, where a bundle has its own.
     """
 
     gates: tuple[Gate, ...] = ()
@@ -670,6 +676,8 @@ class Refusal:
     tolerated: tuple[str, ...] = ()
     num_photos: int = 0
     references_sha256: str = ""
+    vehicle: float | None = None
+    shown_sha256: str = ""
 
     @classmethod
     def from_dict(cls, values: Any) -> Refusal:
@@ -687,9 +695,11 @@ class Refusal:
             "tolerated": partial(read_list, read=read_name, least=0, most=_MOST_VIEWS),
             "num_photos": read_count,
             "references_sha256": read_hash,
+            "vehicle": lambda value: None if value is None else read_share(value),
+            "shown_sha256": read_hash,
         }
         read = read_fields(values, readers)
-        require_fields(read, readers)
+        require_fields(read, set(readers) - {"vehicle", "shown_sha256"})
         return cls(**read)
 
     def __repr__(self) -> str:
@@ -878,6 +888,8 @@ class Predictions:
             ""; None if that was not looked at.
         familiarity: [N, 3] float32, FAMILIARITIES of the plain view; NaN rows where status is not
             ok; None if not measured.
+        shows: [N, S] float32, the share of each of SHOWN; NaN rows where nobody looked; None if
+            at no photo.
     """
 
     ids: tuple[str, ...]
@@ -887,6 +899,7 @@ class Predictions:
     classes: tuple[CarClass, ...]
     flaws: tuple[str, ...] | None = None
     familiarity: FloatArray | None = None
+    shows: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.status) == len(self.logits):
@@ -899,6 +912,8 @@ class Predictions:
             raise ValueError(f"{len(self.flaws)} flaws for {num_photos} photos")
         if scores is not None and scores.shape != (num_photos, len(FAMILIARITIES)):
             raise ValueError(f"familiarity of shape {scores.shape} for {num_photos} photos")
+        if self.shows is not None and self.shows.shape != (num_photos, len(SHOWN)):
+            raise ValueError(f"shows of shape {self.shows.shape} for {num_photos} photos")
 
     @property
     def answered(self) -> NDArray[np.bool_]:
