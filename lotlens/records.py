@@ -45,6 +45,9 @@ METHODS = ("max probability", "energy", "neighbours", "mahalanobis", "others")
 FAMILIARITIES = METHODS[1:]
 """Those that need more of a model than its final logits."""
 
+SHOWN = ("vehicle", "wheel", "inside", "document")
+"""What a photo may show (see `answering.shown`): a vehicle, or much of something else."""
+
 MOST_FOLDS = 50
 """Each fold is a training, and a member of the ensemble that must be kept and asked."""
 
@@ -728,6 +731,9 @@ class Refusal:
             no reason for a refusal.
         num_photos: of validation, on which all this rests.
         references_sha256: of the file with what is remembered of training photos.
+        vehicle: a photo of which this share or more is a vehicle is never "not a car", unless a
+            part of one fills it (see `refusal.vehicles`); None if nobody looks.
+        shown_sha256: of the file with the network that looks, where a bundle has its own.
     """
 
     gates: tuple[Gate, ...] = ()
@@ -738,6 +744,8 @@ class Refusal:
     num_photos: int = 0
     references_sha256: str = ""
     odds: KnownOdds | None = None
+    vehicle: float | None = None
+    shown_sha256: str = ""
 
     @classmethod
     def from_dict(cls, values: Any) -> Refusal:
@@ -756,9 +764,11 @@ class Refusal:
             "num_photos": read_count,
             "references_sha256": read_hash,
             "odds": lambda value: None if value is None else KnownOdds.from_dict(value),
+            "vehicle": lambda value: None if value is None else read_share(value),
+            "shown_sha256": read_hash,
         }
         read = read_fields(values, readers)
-        require_fields(read, set(readers) - {"odds"})
+        require_fields(read, set(readers) - {"odds", "vehicle", "shown_sha256"})
         return cls(**read)
 
     def __repr__(self) -> str:
@@ -959,6 +969,8 @@ class Predictions:
             ""; None if that was not looked at.
         familiarity: [N, M] float32, FAMILIARITIES of the plain view; NaN rows where status is not
             ok, and columns of what the model cannot tell; None if not measured.
+        shows: [N, S] float32, the share of each of SHOWN; NaN rows where nobody looked; None if
+            at no photo.
     """
 
     ids: tuple[str, ...]
@@ -968,6 +980,7 @@ class Predictions:
     classes: tuple[CarClass, ...]
     flaws: tuple[str, ...] | None = None
     familiarity: FloatArray | None = None
+    shows: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.status) == len(self.logits):
@@ -980,6 +993,8 @@ class Predictions:
             raise ValueError(f"{len(self.flaws)} flaws for {num_photos} photos")
         if scores is not None and scores.shape != (num_photos, len(FAMILIARITIES)):
             raise ValueError(f"familiarity of shape {scores.shape} for {num_photos} photos")
+        if self.shows is not None and self.shows.shape != (num_photos, len(SHOWN)):
+            raise ValueError(f"shows of shape {self.shows.shape} for {num_photos} photos")
 
     @property
     def answered(self) -> NDArray[np.bool_]:

@@ -116,6 +116,11 @@ class RunFolder:
         return self.path / "familiarity.npz"
 
     @property
+    def shown_path(self) -> Path:
+        """Of an exported bundle, the network that says what unfamiliar photos show."""
+        return self.path / "shown.onnx"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 
@@ -460,11 +465,22 @@ class RunFolder:
         Raises:
             BundleError: it is missing, or not the file that the card describes.
         """
-        data = _read_bytes(self.references_path)
+        return self._read_vouched(self.references_path, sha256)
+
+    def read_shown(self, sha256: str) -> bytes:
+        """The file with the network that says what photos show, which the card vouches for.
+
+        Raises:
+            BundleError: it is missing, or not the file that the card describes.
+        """
+        return self._read_vouched(self.shown_path, sha256)
+
+    def _read_vouched(self, path: Path, sha256: str) -> bytes:
+        data = _read_bytes(path)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise BundleError(
-                f"{self.references_path} is not the file that {self.card_path} describes (its"
-                " SHA-256 differs): it was damaged or replaced; train again or restore it"
+                f"{path} is not the file that {self.card_path} describes (its SHA-256 differs): it"
+                " was damaged or replaced; train again or restore it"
             )
         return data
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lotlens.answering.logits import softmax
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
-from lotlens.records import FAMILIARITIES, OK, CarClass, Predictions
+from lotlens.records import FAMILIARITIES, OK, SHOWN, CarClass, FloatArray, Predictions
 from lotlens.values import load_arrays
 
 COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
@@ -29,7 +29,7 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Predictions of several sets of photos, no photo in two, as one.
 
     Features of several models cannot be compared: those of a single part are kept, else none.
-    Flaws and familiarity are kept if all parts have them.
+    Flaws and familiarity are kept if all parts have them, what photos show if any part knows.
 
     Raises:
         ValueError: parts of different classes, or a photo in two.
@@ -49,6 +49,7 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         first.classes,
         _join(part.flaws for part in parts),
         None if any(s is None for s in scores) else np.concatenate(scores),  # type: ignore[arg-type]
+        _join_shows(parts),
     )
 
 
@@ -69,6 +70,7 @@ def take_rows(predictions: Predictions, rows: Sequence[int]) -> Predictions:
     """The answers in these rows, in their order."""
     rows = list(rows)  # numpy takes an empty range for no index
     features, flaws, scores = predictions.features, predictions.flaws, predictions.familiarity
+    shows = predictions.shows
     return replace(
         predictions,
         ids=tuple(predictions.ids[row] for row in rows),
@@ -77,6 +79,7 @@ def take_rows(predictions: Predictions, rows: Sequence[int]) -> Predictions:
         status=tuple(predictions.status[row] for row in rows),
         flaws=None if flaws is None else tuple(flaws[row] for row in rows),
         familiarity=None if scores is None else scores[rows],
+        shows=None if shows is None else shows[rows],
     )
 
 
@@ -98,6 +101,20 @@ def _join(flaws: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
             return None
         joined.extend(part)
     return tuple(joined)
+
+
+def _join_shows(parts: Sequence[Predictions]) -> FloatArray | None:
+    """Where a part had none to ask about, nobody looked at its photos."""
+    if all(part.shows is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            np.full((len(part.ids), len(SHOWN)), np.nan, np.float32)
+            if part.shows is None
+            else part.shows
+            for part in parts
+        ]
+    )
 
 
 def probabilities(predictions: Predictions, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -158,6 +175,8 @@ def save_predictions(path: Path, predictions: Predictions) -> str:
         arrays["flaws"] = np.array(predictions.flaws, dtype=np.str_)
     if predictions.familiarity is not None:
         arrays["familiarity"] = predictions.familiarity
+    if predictions.shows is not None:
+        arrays["shows"] = predictions.shows
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     data = stream.getvalue()
@@ -222,7 +241,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
     for name, values in (("labels", labels), ("ids", ids)):
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must differ from one another")
-    for name in {"logits", "features", "familiarity"} & set(arrays):
+    for name in {"logits", "features", "familiarity", "shows"} & set(arrays):
         array = arrays[name]
         if array.ndim != 2 or len(array) != len(ids) or array.dtype not in _FLOATS:
             raise ValueError(f"{name} must be a table of numbers with a row for each of the photos")
@@ -237,6 +256,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
         tuple(CarClass(*both) for both in zip(labels, arrays["names"].tolist(), strict=True)),
         tuple(arrays["flaws"].tolist()) if "flaws" in arrays else None,
         _widen(arrays["familiarity"]) if "familiarity" in arrays else None,
+        np.asarray(arrays["shows"], np.float32) if "shows" in arrays else None,
     )
     if not np.isfinite(logits[predictions.answered]).all():
         raise ValueError("photos that were answered have logits that are no numbers")

@@ -23,10 +23,14 @@ def open_exported(run: RunFolder, card: ModelCard, *, num_photos: int = 1) -> En
         MissingExtra: it was exported for OpenVINO, which is not installed.
     """
     files = run.read_exported(card)
-    num_streams = 1
-    if num_photos >= _WORTH_STREAMS:
-        from joblib import cpu_count  # slow to import, and a single photo does without
-
-        num_streams = cpu_count()
     open_engine = open_openvino if card.engine == "openvino" else open_onnx
-    return EnginePredictor(open_engine(*files, num_streams=num_streams), card)
+    return EnginePredictor(open_engine(*files, num_streams=count_streams(num_photos)), card)
+
+
+def count_streams(num_photos: int) -> int:
+    """How many threads had best answer for so many photos."""
+    if num_photos < _WORTH_STREAMS:
+        return 1
+    from joblib import cpu_count  # slow to import, and a single photo does without
+
+    return int(cpu_count())

@@ -229,6 +229,13 @@ def _print_refusal(chosen: Any) -> None:
         OUT.say(f"{title:<14}{told}")
         if VOICE.is_verbose:
             OUT.say(f"              by {gate.method}: {gate.threshold:.4g} or more passes")
+    vehicle = chosen.refusal.vehicle
+    if vehicle is not None:
+        OUT.say("car or not    what is kept out as no car, but shows one, is told as another car")
+        if VOICE.is_verbose:
+            OUT.say(
+                f"              by ImageNet's vehicles: a share of {vehicle:.2g} or more is one"
+            )
     sure = chosen.refusal.sure
     OUT.say(f"one name      where no other car is likely, with a probability above {sure:.2f}")
     if chosen.refusal.odds is None:

@@ -62,6 +62,7 @@ class Bench:
         held_out: real photos to ask about.
         made: others that are easy to get wrong.
         before: what torch answers to both.
+        shown: the network that says what unfamiliar photos show, if the card names one.
         target: beside which candidates are written.
         watch: told of the work as it goes on.
     """
@@ -71,6 +72,7 @@ class Bench:
     held_out: Catalog
     made: Catalog
     before: tuple[Predictions, Predictions]
+    shown: bytes | None
     target: Path
     watch: Watcher | None
 
@@ -97,6 +99,8 @@ class Bench:
         """The network, all that belongs to it, and the card last."""
         for path, data in zip(folder.exported_paths(card.engine), files, strict=True):
             write_bytes_atomically(path, data)
+        if self.shown is not None:
+            write_bytes_atomically(folder.shown_path, self.shown)
         own = self.model.run
         # The split and the source keep photos that were learnt from being judged on.
         for name in ("references_path", "split_path", "source_path", "decisions_path"):

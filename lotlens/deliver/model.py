@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lotlens.answering.answers import COLUMNS, to_rows
 from lotlens.answering.predict import Piece, answer_pieces, join_pieces, read_views
+from lotlens.answering.shown import OpenShown, open_exported_shown
 from lotlens.answering.views import average_views
 from lotlens.doors import call_verb, show_photos
 from lotlens.errors import BundleError, InputError
@@ -39,7 +40,8 @@ from lotlens.refusal.familiarity import (
     decode_references,
     take_familiarity,
 )
-from lotlens.refusal.verdicts import VERDICT_COLUMNS, add_verdicts, decide
+from lotlens.refusal.vehicles import add_shown
+from lotlens.refusal.verdicts import VERDICT_COLUMNS, add_verdicts, decide, list_unfamiliar
 from lotlens.run import RunFolder
 from lotlens.texts import show
 from lotlens.watching import with_progress
@@ -160,6 +162,23 @@ class Model:
         data = self.run.read_references(sha256)
         return decode_references(data, self.card.members, str(self.run.references_path))
 
+    def find_shown(self) -> OpenShown | None:
+        """Opens the network that says what unfamiliar photos show; None where nobody looks.
+
+        Raises:
+            BundleError: a bundle's own is missing, damaged or replaced.
+            MissingExtra: torch is not installed.
+        """
+        refusal = self.card.refusal
+        if refusal is None or refusal.vehicle is None:
+            return None
+        if self.card.engine == "torch":
+            found: OpenShown | None = import_vision("imagenet").find_shown()
+            return found
+        if not refusal.shown_sha256:
+            return None
+        return open_exported_shown(self.run.read_shown(refusal.shown_sha256))
+
     def open(self, num_photos: int = 1) -> OpenModel:
         """The model with all that it answers by loaded, for any number of questions.
 
@@ -171,9 +190,10 @@ class Model:
         """
         if self.members:
             members = tuple(member.open(num_photos) for member in self.members)
-            return OpenModel(self.card, None, (), members)
+            return OpenModel(self.card, None, (), members, self.find_shown())
         predictor = self.build_predictor(num_photos)
-        return OpenModel(self.card, predictor, self.read_references())
+        references = self.read_references()
+        return OpenModel(self.card, predictor, references, open_shown=self.find_shown())
 
     def answer(self, catalog: Catalog, *, watch: Watcher | None = None) -> Predictions:
         """Predictions for every photo of a catalog, in its order.
@@ -307,12 +327,14 @@ class OpenModel:
         predictor: its network; None for an ensemble of runs.
         references: what it remembers of its training photos; none if it was not taught to refuse.
         members: of an ensemble of runs, these runs; else none.
+        open_shown: opens the network that says what unfamiliar photos show, if there is one.
     """
 
     card: ModelCard
     predictor: Predictor | None
     references: tuple[Reference, ...]
     members: tuple[OpenModel, ...] = ()
+    open_shown: OpenShown | None = None
 
     def answer(
         self, catalog: Catalog, *, what: str = "predicting", watch: Watcher | None = None
@@ -330,6 +352,25 @@ class OpenModel:
         watch: Watcher | None = None,
     ) -> Generator[Predictions, None, None]:
         """As `Model.answer_in_turn`; a few photos more at a time, for batches are not cut."""
+        done = 0
+        with closing(self._answer_by_models(catalog, size, what, watch)) as parts:
+            for part in parts:
+                yield self._look_again(part, catalog, done)
+                done += len(part.ids)
+
+    def _look_again(self, found: Predictions, catalog: Catalog, start: int) -> Predictions:
+        """Answers that say what unfamiliar photos show, to photos from one of the catalog's on."""
+        refusal = self.card.refusal
+        if self.open_shown is None or refusal is None:
+            return found
+        rows = list_unfamiliar(found, refusal, self.card.temperature)
+        own = replace(catalog, photos=catalog.photos[start : start + len(found.ids)])
+        return add_shown(found, own, rows, self.open_shown)
+
+    def _answer_by_models(
+        self, catalog: Catalog, size: int, what: str, watch: Watcher | None
+    ) -> Generator[Predictions, None, None]:
+        """As `answer_in_turn`, whatever the photos show."""
         if self.predictor is not None:
             progress = watch_part(watch, what)
             yield from self._answer_alone(self.predictor, catalog, size, progress)
@@ -337,7 +378,7 @@ class OpenModel:
         streams = []
         for number, member in enumerate(self.members, start=1):
             part = f"run {number} of {len(self.members)}: {what}"
-            streams.append(member.answer_in_turn(catalog, size, what=part, watch=watch))
+            streams.append(member._answer_by_models(catalog, size, part, watch))
         from lotlens.judge.blend import blend_predictions
 
         for parts in zip(*streams, strict=True):

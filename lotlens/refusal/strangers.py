@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from lotlens.answering.answers import select_predictions
 from lotlens.answering.predict import predict
+from lotlens.answering.shown import SHOWN_IMAGE, OpenShown, ask_shown
 from lotlens.answering.views import WHOLE
 from lotlens.drawn.negatives import make_negatives
 from lotlens.errors import InputError
-from lotlens.records import FAMILIARITIES, Catalog, Photo, Predictions, Predictor
+from lotlens.records import (
+    FAMILIARITIES,
+    Catalog,
+    FloatArray,
+    Photo,
+    Predictions,
+    Predictor,
+    Refusal,
+)
 from lotlens.refusal.familiarity import (
     Reference,
     learn_reference,
@@ -24,10 +35,13 @@ from lotlens.refusal.familiarity import (
     sample_references,
 )
 from lotlens.refusal.gates import Group, Strangers
+from lotlens.refusal.vehicles import MOST_ASKED, add_shown, choose_least_vehicle
+from lotlens.refusal.verdicts import list_unfamiliar
 
 Progress = Callable[[int, int], None]
 
 NUM_PER_KIND = 16
+_NUM_SHOWN = 8  # of each kind, by which it is set what a vehicle is
 _ASPECT = 4 / 3  # of what is drawn
 
 
@@ -111,9 +125,10 @@ def meet_given(
     catalog: Catalog,
     group: Group,
     *,
+    open_shown: OpenShown | None = None,
     progress: Progress | None = None,
 ) -> Strangers:
-    """Answers to photos that the user gives.
+    """Answers to photos that the user gives; for some of no car with what they show.
 
     Raises:
         InputError: none of them can be read.
@@ -124,6 +139,8 @@ def meet_given(
             f"none of the {len(catalog)} photos given as {group!r} can be read:"
             f" {found.status[0] if found.status else 'there are none'}"
         )
+    if group == "not a car" and open_shown is not None:
+        found = add_shown(found, catalog, _spread(len(catalog)), open_shown)
     return Strangers(f"{group} (given)", group, True, found)
 
 
@@ -143,3 +160,55 @@ def meet_others(
     if not found.answered.any():
         return ()
     return (Strangers("other cars held out", "unknown", True, found),)
+
+
+def learn_vehicle(
+    refusal: Refusal,
+    known: Predictions,
+    catalog: Catalog,
+    temperature: float,
+    strangers: Sequence[Strangers],
+    open_shown: OpenShown | None,
+) -> tuple[Refusal, Predictions]:
+    """Choose from which share of vehicle on an unfamiliar photo shows a car.
+
+    Some known photos choose it, and pictures of no car: drawn ones, and those that the user gave.
+
+    Args:
+        refusal: with its gates.
+        known: answers to photos that the model has not learnt.
+        catalog: holds these photos.
+        temperature: of the model's card.
+        strangers: sets of photos of none of its classes.
+        open_shown: opens the network that says what photos show; None if there is none.
+
+    Returns:
+        the refusal, and the answers with what those photos show, and those that the gates stop.
+    """
+    if open_shown is None:
+        return replace(refusal, vehicle=None), known
+    own, choosing = catalog.select(known.ids), _spread(len(known.ids))
+    asked = {*choosing, *list_unfamiliar(known, refusal, temperature)}
+    if known.shows is not None:
+        asked -= set(np.flatnonzero(np.isfinite(known.shows).all(axis=1)).tolist())
+    known = add_shown(known, own, sorted(asked), open_shown)
+    given = [one.predictions.shows for one in strangers if one.group == "not a car"]
+    others = [ask_drawn(open_shown), *(shows for shows in given if shows is not None)]
+    cars = None if known.shows is None else known.shows[choosing]
+    return replace(refusal, vehicle=choose_least_vehicle(cars, np.concatenate(others))), known
+
+
+@lru_cache(maxsize=1)  # the same pictures for every model
+def ask_drawn(open_shown: OpenShown) -> FloatArray:
+    """SHOWN [N, S] of pictures without a car that lotlens draws."""
+    with tempfile.TemporaryDirectory(prefix="lotlens-") as folder:
+        size = (SHOWN_IMAGE.width, SHOWN_IMAGE.height)
+        path = Path(folder) / "drawn.zip"
+        drawn = make_negatives(path, (), num_per_kind=_NUM_SHOWN, size=size, seed=0)
+        return ask_shown(open_shown, drawn)
+
+
+def _spread(num_photos: int) -> list[int]:
+    """Rows of MOST_ASKED photos at most, from all over them."""
+    most = min(num_photos, MOST_ASKED)
+    return sorted({*np.linspace(0, num_photos - 1, most).round().astype(int).tolist()})

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.answering.answers import probabilities
-from lotlens.records import OK, CarClass, Gate, Predictions, Refusal
+from lotlens.records import OK, SHOWN, CarClass, FloatArray, Gate, Predictions, Refusal
 from lotlens.refusal.conformal import list_candidates
 from lotlens.refusal.familiarity import list_scores
+from lotlens.refusal.vehicles import name_part
 
 Kind = Literal["model", "unsure", "unknown", "not a car", "poor photo", "no answer"]
 
@@ -20,6 +21,14 @@ KINDS: tuple[Kind, ...] = ("model", "unsure", "unknown", "not a car", "poor phot
 """What can be said of a photo."""
 VERDICT_COLUMNS = ("verdict", "reason", "candidates")
 """What `add_verdicts` adds."""
+
+OTHER_CAR = "It shows a car, but not one like those that were learnt."
+PARTS: Mapping[str, str] = {
+    "wheel": "It shows a wheel, not a whole car.",
+    "inside": "It shows the inside of a car, not the whole car.",
+    "document": "It shows a document or a screen, not a car.",
+}
+"""What is said where one of SHOWN fills a photo that no gate lets pass."""
 
 _NO_CHANCES = {"probability": float("nan"), "second_probability": float("nan")}
 
@@ -53,10 +62,11 @@ def decide(
 
     Looked at in this order: whether there is an answer at all, the photo's quality, the gates, and
     then how sure the answer is. With a gate whose method was not measured on these predictions, no
-    photo passes.
+    photo passes. What the gate against no cars stops is a car that is not known, if it shows one.
 
     Args:
-        predictions: answers; with `flaws` and `familiarity`, if the refusal is to use them.
+        predictions: answers; with `flaws`, `familiarity` and `shows`, if the refusal is to use
+            them.
         refusal: of the model's card; None for a model that knows of none: every answer is named.
         temperature: of the model's card.
     """
@@ -82,11 +92,12 @@ def decide(
             else ()
         )
         flaw = flaws[row]
-        if flaw and flaw.partition(":")[0] not in rule.tolerated:
+        if _is_poor(flaw, rule):
             sentence = f"The photo is too poor to tell: {flaw}."
             verdicts.append(Verdict("poor photo", (), None, (), sentence))
         elif refused_by[row] is not None:
-            verdicts.append(_refuse(refused_by[row], ranked[0][0]))
+            shares = None if predictions.shows is None else predictions.shows[row]
+            verdicts.append(_refuse(refused_by[row], ranked[0][0], shares, rule.vehicle))
         else:
             is_only = refusal is None or candidates == (ranked[0][0],)
             is_sure = is_only and ranked[0][1] > rule.sure
@@ -107,6 +118,22 @@ def find_known(
     with np.errstate(over="ignore"):
         share = 1 / (1 + np.exp(-(odds.slope * scores + odds.offset)))
     return np.where(np.isfinite(share), share, 1.0)
+
+
+def list_unfamiliar(predictions: Predictions, refusal: Refusal, temperature: float) -> list[int]:
+    """Rows of photos that the gate against no cars stops: it is worth asking what they show."""
+    refused_by = _apply_gates(predictions, refusal, temperature)
+    flaws = predictions.flaws or ("",) * len(predictions.ids)
+    return [
+        row
+        for row, (gate, flaw, status) in enumerate(
+            zip(refused_by, flaws, predictions.status, strict=True)
+        )
+        if gate is not None
+        and gate.refuses == "not a car"
+        and status == OK
+        and not _is_poor(flaw, refusal)
+    ]
 
 
 def add_verdicts(
@@ -151,7 +178,13 @@ def _apply_gates(
     return refused_by
 
 
-def _refuse(gate: Gate | None, likeliest: CarClass) -> Verdict:
+def _is_poor(flaw: str, refusal: Refusal) -> bool:
+    return bool(flaw) and flaw.partition(":")[0] not in refusal.tolerated
+
+
+def _refuse(
+    gate: Gate | None, likeliest: CarClass, shares: FloatArray | None, vehicle: float | None
+) -> Verdict:
     if gate is not None and gate.refuses == "unknown":
         sentence = (
             "It looks like none of the models that were learnt; the least unlike is"
@@ -159,6 +192,11 @@ def _refuse(gate: Gate | None, likeliest: CarClass) -> Verdict:
         )
         return Verdict("unknown", (), None, (), sentence)
     sentence = "It does not look like the cars that were learnt: no car, or only a part of one."
+    if vehicle is not None and shares is not None and np.isfinite(shares).all():
+        part = name_part(shares)
+        if part is None and shares[SHOWN.index("vehicle")] >= vehicle:
+            return Verdict("unknown", (), None, (), OTHER_CAR)
+        sentence = sentence if part is None else PARTS[part]
     return Verdict("not a car", (), None, (), sentence)
 
 

@@ -17,7 +17,13 @@ from lotlens.judge.tta import Choice, choose_views
 from lotlens.records import Catalog, ModelCard, Photo, Predictions, Watcher, watch_part
 from lotlens.refusal.familiarity import Reference, encode_references
 from lotlens.refusal.gates import learn_refusal
-from lotlens.refusal.strangers import meet_known, meet_made, meet_others, remember_photos
+from lotlens.refusal.strangers import (
+    learn_vehicle,
+    meet_known,
+    meet_made,
+    meet_others,
+    remember_photos,
+)
 from lotlens.run import RunFolder
 
 if TYPE_CHECKING:
@@ -117,5 +123,9 @@ def teach_refusal(
     targets = align_targets(predictions, catalog)
     refusal = learn_refusal(
         predictions, targets, card.temperature, strangers, references_sha256=sha256
+    )
+    open_shown = import_vision("imagenet").find_shown()
+    refusal, predictions = learn_vehicle(
+        refusal, predictions, catalog, card.temperature, strangers, open_shown
     )
     return replace(card, refusal=refusal), predictions

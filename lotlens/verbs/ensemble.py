@@ -132,6 +132,9 @@ def _build(models: Sequence[Model], folder: RunFolder) -> EnsembleTrial:
     card = calibrate(card, predictions, own.validation)
     targets = align_targets(predictions, own.validation)
     refusal = learn_refusal(predictions, targets, card.temperature)
+    # What a vehicle is does not depend on the model, and all were shown the same photos.
+    own_rule = models[blend.best].card.refusal
+    refusal = replace(refusal, vehicle=None if own_rule is None else own_rule.vehicle)
     run.write_card(replace(card, refusal=refusal, answers_sha256=sha256))
     model = Model(run)
     write_anew(replace(own, model=model), predictions)

@@ -25,6 +25,7 @@ from lotlens.deliver.bench import (
 from lotlens.deliver.model import Model, OpenModel, load
 from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.deliver.parity import COLUMNS, EXACT, ROUGH, Limits, Parity
+from lotlens.deliver.shown import ShownFile, export_shown, with_shown
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
 from lotlens.files import check_writable, remove_unfinished_of, write_rows_atomically
@@ -48,7 +49,7 @@ class Exported:
         parity: how its answers were compared with torch's.
         limits: what they might differ by.
         kept: names of nodes that keep 32 bits, of an "int8" one.
-        num_bytes: of the network's files.
+        num_bytes: of the networks' files.
     """
 
     path: Path
@@ -117,7 +118,9 @@ def export(
         check_writable(target / "card.json")
         own = open_own_data(model)
         with folder_beside(target) as scratch:
-            bench, found = _try_out(own, engine, precision, limits, target, scratch.path, watch)
+            bench, found, shown = _try_out(
+                own, engine, precision, limits, target, scratch.path, watch
+            )
         if found.parity.faults:
             raise BundleError(
                 f"the {found.card.precision} export for {engine} answers otherwise than"
@@ -129,12 +132,14 @@ def export(
             key: value if isfinite(value) else None for key, value in asdict(found.limits).items()
         }
         checked = {**parity.to_dict(), "kept": list(found.kept), "limits": limited}
+        if shown is not None:
+            checked["shown_difference"] = shown.difference
         card = replace(found.card, checked=checked)
         with folder_beside(target) as folder:
             bench.write(folder, found.files, card)
             write_rows_atomically(folder.parity_path, COLUMNS, parity.rows)
             move_in(folder.path, target)
-    size = sum(len(data) for data in found.files)
+    size = sum(len(data) for data in (*found.files, *([shown.data] if shown else [])))
     return Exported(target, card, parity, found.limits, found.kept, size)
 
 
@@ -158,17 +163,22 @@ def _try_out(
     target: Path,
     scratch: Path,
     watch: Watcher | None,
-) -> tuple[Bench, Candidate]:
-    """The last bundle that was tried, good or not, and the bench that it was tried on."""
+) -> tuple[Bench, Candidate, ShownFile | None]:
+    """The last bundle that was tried, good or not, the bench, and what tells cars from others."""
     model = own.model
     network, card = import_vision("bundle").load_bundle(model.run, model.card)
     catalog = own.lot.train
     held_out = catalog.select(_spread(own.validation.ids, _MOST_CHECKED))
     torch_itself = import_vision("predictor").ClassifierPredictor(network, card)
-    plain = OpenModel(card, torch_itself, model.read_references())
+    open_shown = model.find_shown()
+    plain = OpenModel(card, torch_itself, model.read_references(), open_shown=open_shown)
+    shown = None if open_shown is None else export_shown(open_shown, held_out)
+    card = with_shown(card, shown)
     made = draw_made(held_out, card, scratch)
     before = ask_both(plain, held_out, made, watch, "asking the run")
-    bench = Bench(model, replace(card, engine=engine), held_out, made, before, target, watch)
+    data = None if shown is None else shown.data
+    asked = replace(card, engine=engine)
+    bench = Bench(model, asked, held_out, made, before, data, target, watch)
     image = card.image
     onnx: bytes = import_vision("engine").export_onnx(network, image.height, image.width)
     exact = limits if limits is not None and precision == "fp32" else EXACT
@@ -177,7 +187,7 @@ def _try_out(
         learnt = catalog.select(_spread(own.learnt, _MOST_CALIBRATED))
         photos = import_vision("batches").decode_photos(learnt, image)
         found = find_int8(bench, onnx, [*photos.batches(_BATCH)], limits or ROUGH)
-    return bench, found
+    return bench, found, shown
 
 
 def _check_asked(model: Model, engine: str, precision: str) -> None:

@@ -11,6 +11,7 @@ from lotlens.deliver.learnt import find_learnt, leave_out, tell_left_out
 from lotlens.deliver.model import list_paths, load
 from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.errors import BundleError, InputError
+from lotlens.extras import import_vision
 from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
 from lotlens.photos.sources import open_photos
@@ -25,7 +26,7 @@ from lotlens.refusal.gates import (
     compare_methods,
     learn_refusal,
 )
-from lotlens.refusal.strangers import meet_given, meet_made, meet_others
+from lotlens.refusal.strangers import learn_vehicle, meet_given, meet_made, meet_others
 from lotlens.run import RunFolder
 from lotlens.texts import describe
 from lotlens.training.others import read_others
@@ -128,6 +129,10 @@ def set_refusal(
             coverage=coverage,
             references_sha256=model.card.refusal.references_sha256 if model.card.refusal else "",
         )
+        open_shown = import_vision("imagenet").find_shown()
+        refusal, _ = learn_vehicle(
+            refusal, answers, own.lot.train, model.card.temperature, strangers, open_shown
+        )
         comparison = compare_methods(answers, strangers, model.card.temperature, answered=answered)
         model.run.write_card(replace(model.card, refusal=refusal))
         return RefusalChoice(refusal, comparison, num_left_out)
@@ -159,13 +164,21 @@ def _meet_strangers(
                 )
     others = read_others(own.model.run.others_path).held_out
     predictor = own.model.build_predictor(sum(map(len, photos_of.values())) + len(others))
+    open_shown = import_vision("imagenet").find_shown()
     strangers = [
         *meet_others(
             predictor, references, others, progress=watch_part(watch, "trying other cars")
         ),
     ]
     strangers += [
-        meet_given(predictor, references, photos, group, progress=watch_part(watch, group))
+        meet_given(
+            predictor,
+            references,
+            photos,
+            group,
+            open_shown=open_shown,
+            progress=watch_part(watch, group),
+        )
         for group, photos in photos_of.items()
     ]
     made = [

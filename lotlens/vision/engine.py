@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from joblib import cpu_count
 from timm.layers.conv2d_same import Conv2dSame, Conv2dSameExport
-from torch import Tensor
+from torch import Tensor, nn
 
 from lotlens.answering.engines import INPUT, OUTPUTS, Answers, Engine, open_onnx
 from lotlens.records import FloatArray
-from lotlens.vision.classifier import Network
 from lotlens.vision.distributed import processes_here
 
 _WORTH_EXPORTING = 200
@@ -50,7 +49,7 @@ def tune_process() -> None:
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def build_engine(network: Network, height: int, width: int, *, num_photos: int) -> Engine:
+def build_engine(network: nn.Module, height: int, width: int, *, num_photos: int) -> Engine:
     """A function that answers as `network` does in inference mode.
 
     On CPUs ONNX Runtime answers about twice as many photos per second as torch, because it folds
@@ -58,7 +57,8 @@ def build_engine(network: Network, height: int, width: int, *, num_photos: int) 
     random photos agree with torch's; else, and for few photos, torch answers itself.
 
     Args:
-        network: put into inference mode; later changes of its weights may go unseen.
+        network: gives logits and features, as a classifier does; put into inference mode; later
+            changes of its weights may go unseen.
         height: of the photos to come, in pixels.
         width: likewise.
         num_photos: how many photos it will be asked about (an export takes about a second).
@@ -80,7 +80,7 @@ def build_engine(network: Network, height: int, width: int, *, num_photos: int) 
     return engine
 
 
-def build_torch_engine(network: Network) -> Engine:
+def build_torch_engine(network: nn.Module) -> Engine:
     """The network itself, called by one thread at a time, which takes all cores."""
     device = next(network.parameters()).device
 
@@ -93,11 +93,11 @@ def build_torch_engine(network: Network) -> Engine:
     return Engine(answer)
 
 
-def export_onnx(network: Network, height: int, width: int) -> bytes:
+def export_onnx(network: nn.Module, height: int, width: int) -> bytes:
     """The network in inference mode as an ONNX file, for batches of any size.
 
     Args:
-        network: a classifier or an ensemble; put into inference mode.
+        network: gives logits and features, as a classifier does; put into inference mode.
         height: of the photos to come, in pixels.
         width: likewise.
 
@@ -124,7 +124,7 @@ def export_onnx(network: Network, height: int, width: int) -> bytes:
     return model.getvalue()
 
 
-def _fix_padding(network: Network, photos: Tensor) -> Network:
+def _fix_padding(network: nn.Module, photos: Tensor) -> nn.Module:
     """A copy whose convolutions pad for photos of that size, instead of computing how each time.
 
     TensorFlow's "same" padding depends on the size of the input. Computed within the graph it takes

@@ -381,24 +381,31 @@ def test_no_predictions_at_all_can_be_kept(tmp_path):
 
 def test_flaws_and_familiarity_are_kept_with_predictions(tmp_path):
     scores = np.array([[1, 2, 3], [np.nan] * 3], np.float32)
+    shows = np.array([[0.9, 0.1, 0, 0], [np.nan] * 4], np.float32)
     found = replace(
         make_predictions([[1, 2, 3], [np.nan] * 3], [OK, "torn"]),
         flaws=("too small: 9 x 9 pixels", ""),
         familiarity=scores,
+        shows=shows,
     )
     save_predictions(tmp_path / "p.npz", found)
     again = load_predictions(tmp_path / "p.npz")
     assert again.flaws == found.flaws
     np.testing.assert_array_equal(again.familiarity, scores)
+    np.testing.assert_array_equal(again.shows, shows)
     other = replace(found, ids=("a", "b"))
     joined = join_predictions([found, other])
     assert joined.flaws == found.flaws * 2
     np.testing.assert_array_equal(joined.familiarity, np.concatenate([scores, scores]))
-    bare = join_predictions([found, replace(other, flaws=None, familiarity=None)])
+    bare = join_predictions([found, replace(other, flaws=None, familiarity=None, shows=None)])
     assert bare.flaws is bare.familiarity is None
+    # Of photos that nobody needed to look at nothing is known.
+    np.testing.assert_array_equal(bare.shows, np.concatenate([shows, np.full((2, 4), np.nan)]))
 
 
-@pytest.mark.parametrize("changes", [{"flaws": ("",)}, {"familiarity": np.zeros((2, 2))}])
+@pytest.mark.parametrize(
+    "changes", [{"flaws": ("",)}, {"familiarity": np.zeros((2, 2))}, {"shows": np.ones((1, 4))}]
+)
 def test_flaws_and_familiarity_belong_to_the_photos(changes):
     with pytest.raises(ValueError, match="for 2 photos"):
         replace(make_predictions([[1, 2, 3], [3, 2, 1]]), **changes)
@@ -480,12 +487,16 @@ def test_some_answers_are_taken_in_the_order_asked_for_with_all_that_belongs_to_
     numbers = np.arange(6, dtype=np.float32).reshape(3, 2)
     scores = np.arange(9, dtype=np.float32).reshape(3, 3)
     status, flaws = (OK, OK, "torn"), ("", "blurred", "")
-    given_ = Predictions(("a", "b", "c"), numbers, numbers + 1, status, classes, flaws, scores)
+    shows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    given_ = Predictions(
+        ("a", "b", "c"), numbers, numbers + 1, status, classes, flaws, scores, shows
+    )
     taken = select_predictions(given_, ["c", "b"])
     assert (taken.ids, taken.status, taken.flaws) == (("c", "b"), ("torn", OK), ("", "blurred"))
     np.testing.assert_array_equal(taken.logits, numbers[[2, 1]])
     np.testing.assert_array_equal(taken.features, numbers[[2, 1]] + 1)
     np.testing.assert_array_equal(taken.familiarity, scores[[2, 1]])
+    np.testing.assert_array_equal(taken.shows, shows[[2, 1]])
     with pytest.raises(ValueError, match="no answer to 1 photos, such as 'd'"):
         select_predictions(given_, ["a", "d"])
     turned = order_classes(given_, classes[::-1])

@@ -28,7 +28,15 @@ from lotlens.refusal.gates import (
     learn_refusal,
     measure_separation,
 )
-from lotlens.refusal.verdicts import KINDS, add_verdicts, decide, find_known
+from lotlens.refusal.verdicts import (
+    KINDS,
+    OTHER_CAR,
+    PARTS,
+    add_verdicts,
+    decide,
+    find_known,
+    list_unfamiliar,
+)
 
 CLASSES = tuple(CarClass(str(k), name) for k, name in enumerate(("Волна", "Heron", "Clover")))
 SOME = Metric("share", 0.9, 0.8, 1.0, 50)
@@ -278,6 +286,32 @@ def test_each_kind_of_verdict_in_its_turn():
     for verdict in (unknown, not_car, poor, none):
         assert verdict.named == ()
         assert verdict.probability is None
+
+
+def test_what_a_stranger_shows_is_looked_at_where_that_is_known():
+    refusal = Refusal(gates=(gate("not a car", -10.0),), candidate=0.3, vehicle=0.1)
+    found = make([[5, 0, 0]] * 7, familiarity=[-20] * 6 + [0], flaws=("",) * 5 + ("blurred", ""))
+    assert list_unfamiliar(found, refusal, 1.0) == [0, 1, 2, 3, 4]
+    shows = [[0.1, 0, 0, 0], [0.05, 0.3, 0, 0], [0.3, 0.6, 0, 0], [0, 0, 0, 0.5], [np.nan] * 4]
+    shows = np.array([*shows, [1, 0, 0, 0], [0, 1, 0, 0]], np.float32)
+    shown = replace(found, shows=shows)
+    verdicts = decide(shown, refusal, 1.0)
+    assert [verdict.kind for verdict in verdicts] == [
+        *("unknown", "not a car", "not a car", "not a car", "not a car", "poor photo", "model")
+    ]
+    plain = decide(found, refusal, 1.0)[0].sentence
+    told = [OTHER_CAR, plain, PARTS["wheel"], PARTS["document"], plain]
+    assert [verdict.sentence for verdict in verdicts[:5]] == told
+    assert verdicts[0].named == ()
+    assert verdicts[0].probability is None
+    # Who has no threshold does not look.
+    bare = decide(shown, replace(refusal, vehicle=None), 1.0)
+    assert [verdict.sentence for verdict in bare[:5]] == [plain] * 5
+
+
+def test_a_car_that_no_gate_against_no_cars_stops_is_not_asked_about():
+    refusal = Refusal(gates=(gate("unknown", -10.0),), candidate=0.3, vehicle=0.1)
+    assert list_unfamiliar(make([[5, 0, 0]], familiarity=[-20]), refusal, 1.0) == []
 
 
 def test_nobody_is_certain():

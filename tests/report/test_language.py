@@ -19,6 +19,7 @@ from lotlens.errors import InputError
 from lotlens.improve.doubts import REASONS
 from lotlens.photos.formats import _BEGINNINGS, _BRANDS, _WORDS, name_stranger
 from lotlens.photos.quality import Quality, find_flaw
+from lotlens.refusal.verdicts import OTHER_CAR, PARTS
 from lotlens.report.language import ENGLISH, LANGUAGES, THIN, load_language
 from lotlens.report.templates import build_environment
 
@@ -216,6 +217,8 @@ def test_what_other_rooms_say_is_said_in_russian_too():
     assert len(said) > 60
     assert {text for text in said if russian.reword(text) is None} == COMPOSED.keys()
     assert all(russian.reword(text) is not None for text in COMPOSED.values())
+    for sentence in (OTHER_CAR, *PARTS.values()):
+        assert russian.reword(sentence) is not None, sentence
     strangers = [reason for *_, reason in (*_BEGINNINGS, *_BRANDS, *_WORDS)]
     for reason in (*strangers, name_stranger(b""), name_stranger(bytes(9)), name_stranger(b"?")):
         assert russian.reword(reason) is not None, reason

@@ -254,7 +254,7 @@ def test_an_export_is_not_exported_nor_written_over(trained, exported, tmp_path)
         export(trained.run.path, out=exported.path)
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "familiarity.npz"])
+@pytest.mark.parametrize("name", ["model.onnx", "familiarity.npz", "shown.onnx"])
 def test_a_replaced_file_is_refused(exported, small_lot, tmp_path, name):
     copy = tmp_path / "bundle"
     shutil.copytree(exported.path, copy)

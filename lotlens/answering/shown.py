@@ -1,0 +1,60 @@
+"""What a photo shows, by a network that was taught a thousand kinds of things, not models of cars.
+
+The kinds are ImageNet's (Deng et al. 2009), summed up to SHOWN and the rest. It knows how that
+network is asked, and opens an exported one; where it comes from, `vision.imagenet` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from lotlens.answering.answers import probabilities
+from lotlens.answering.engines import EnginePredictor, open_onnx
+from lotlens.answering.exported import count_streams
+from lotlens.answering.predict import predict
+from lotlens.answering.views import WHOLE
+from lotlens.records import SHOWN, CarClass, Catalog, FloatArray, ImageSpec, ModelCard, Predictor
+
+SHOWN_IMAGE = ImageSpec(192, 288, "stretch")
+"""How that network sees photos."""
+REST = "something else"
+
+OpenShown = Callable[[int], Predictor]
+"""Opens that network, for about so many photos."""
+
+
+def describe_shown() -> ModelCard:
+    """The card of that network, which is never written: its classes are SHOWN and the rest."""
+    classes = tuple(CarClass(name, name) for name in (*SHOWN, REST))
+    return ModelCard(1, "", classes, SHOWN_IMAGE, "lite0", {}, "")
+
+
+def ask_shown(open_shown: OpenShown, catalog: Catalog) -> FloatArray:
+    """What photos show.
+
+    Args:
+        open_shown: opens the network.
+        catalog: the photos.
+
+    Returns:
+        [N, S] the share of each of SHOWN; NaN rows where a photo cannot be read.
+    """
+    found = predict(open_shown(len(catalog)), catalog, views=(WHOLE,))
+    return probabilities(found)[:, : len(SHOWN)].astype(np.float32)
+
+
+def open_exported_shown(model: bytes) -> OpenShown:
+    """That network, as it was exported.
+
+    Args:
+        model: an ONNX file's bytes; BundleError is raised on opening if they are no such network.
+    """
+
+    @cache
+    def build(num_streams: int) -> Predictor:
+        return EnginePredictor(open_onnx(model, num_streams=num_streams), describe_shown())
+
+    return lambda num_photos: build(count_streams(num_photos))
