@@ -402,16 +402,18 @@ def _mark_edge(height: int, width: int, step: int) -> NDArray[np.bool_]:
 
 
 def _measure_bars(photo: NDArray[np.uint8]) -> float:
-    """Rows and columns of one colour, counted inwards from each edge until one is not."""
-    shares = 0.0
-    for lines in (photo, photo[::-1], photo.swapaxes(0, 1), photo.swapaxes(0, 1)[::-1]):
+    """Rows and columns of one colour, taken off each side until one is not, as a mean share."""
+    rest, share = photo, 0.0
+    for turn in range(8):  # twice around: bars that meet in a corner come off one after another
+        rest = rest.swapaxes(0, 1)[::-1]  # a quarter turn: the next side lies on top
         count = 0
-        for line in lines:
-            if float(line.astype(np.float32).std(axis=0).max()) > _EVEN:
-                break
+        while count < len(rest) and float(rest[count].std(axis=0).max()) <= _EVEN:
             count += 1
-        shares += count / len(lines)
-    return shares / 4
+        share += count / photo.shape[1 - turn % 2]
+        rest = rest[count:]
+        if not rest.size:
+            return 1.0
+    return share / 4
 
 
 def _measure_softness(photo: NDArray[np.uint8], step: int) -> float:
