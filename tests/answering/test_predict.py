@@ -380,7 +380,7 @@ def test_no_predictions_at_all_can_be_kept(tmp_path):
 
 
 def test_flaws_and_familiarity_are_kept_with_predictions(tmp_path):
-    scores = np.array([[1, 2, 3], [np.nan] * 3], np.float32)
+    scores = np.array([[1, 2, 3, 4], [np.nan] * 4], np.float32)
     shows = np.array([[0.9, 0.1, 0, 0], [np.nan] * 4], np.float32)
     found = replace(
         make_predictions([[1, 2, 3], [np.nan] * 3], [OK, "torn"]),
@@ -485,7 +485,7 @@ def test_predictions_that_do_not_belong_together_are_not_joined(other):
 def test_some_answers_are_taken_in_the_order_asked_for_with_all_that_belongs_to_them():
     classes = (CarClass("0", "Niva"), CarClass("1", "Kalina"))
     numbers = np.arange(6, dtype=np.float32).reshape(3, 2)
-    scores = np.arange(9, dtype=np.float32).reshape(3, 3)
+    scores = np.arange(12, dtype=np.float32).reshape(3, 4)
     status, flaws = (OK, OK, "torn"), ("", "blurred", "")
     shows = np.arange(12, dtype=np.float32).reshape(3, 4)
     given_ = Predictions(
