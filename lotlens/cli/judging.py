@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -422,14 +421,13 @@ def print_evaluation(evaluation: Any) -> None:
     for line in format_metrics(evaluation.metrics):
         OUT.say(line)
     table = build_table("class", "photos", "recall", "precision", "F1")
-    for row in evaluation.to_frame().itertuples():
-        recall, precision, f1 = row[4:7]
+    for row in evaluation.list_classes():
         cells = [
-            "-" if share is None or math.isnan(share) else format_share(share, 0)
-            for share in (recall, precision)
+            "-" if share is None else format_share(share, 0)
+            for share in (row["recall"], row["precision"])
         ]
-        cells.append("-" if f1 is None or math.isnan(f1) else f"{f1:.2f}")
-        table.add_row(escape(str(row.name)), str(row.photos), *cells)
+        cells.append("-" if row["f1"] is None else f"{row['f1']:.2f}")
+        table.add_row(escape(row["name"]), str(row["photos"]), *cells)
     OUT.print()
     OUT.print(table)
     if evaluation.pairs:
