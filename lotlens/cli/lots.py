@@ -9,7 +9,7 @@ import typer
 
 import lotlens
 from lotlens.cli.judging import print_evaluation
-from lotlens.cli.options import Data, Json, Lang, Open, Overrides, Recipe
+from lotlens.cli.options import Data, Json, Open, Overrides, Recipe
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -21,6 +21,7 @@ from lotlens.cli.screen import (
     print_json,
     print_next,
     quote,
+    translate_word,
 )
 
 
@@ -35,7 +36,7 @@ def demo(
     """The whole way on the sample lot: draw, train, judge, submit. Needs no data and no network."""
     resume_with = f"lotlens train {quote(out / 'lot')} --out RUN --resume"
     with show_progress(quiet=as_json, resume_with=resume_with) as watch:
-        done = lotlens.demonstrate(out, seed=seed, watch=watch)
+        done = lotlens.demonstrate(out, seed=seed, lang=VOICE.lang or "en", watch=watch)
     run = done.model.run
     if as_json:
         print_json(
@@ -104,7 +105,6 @@ def audit(
         bool, typer.Option("--strict", help="Exit with code 1 if there are errors.")
     ] = False,
     open_: Open = False,
-    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
     """Check photos and labels: broken files, copies, leaks, wrong labels, odd pictures."""
@@ -114,7 +114,7 @@ def audit(
             *(data, recipe),
             overrides=overrides or (),
             out=out,
-            lang=lang,
+            lang=VOICE.lang or "en",
             tell=heard,
             watch=watch,
         )
@@ -187,10 +187,10 @@ def _print_audit(found: Any) -> None:
         actions = {"drop": "leaves out", "group": "keeps together", "keep": "keeps"}
         table.add_row(
             check,
-            CHECKS[check].severity,
+            translate_word(CHECKS[check].severity),
             str(count),
-            actions[found.actions[check]],
-            CHECKS[check].meaning,
+            translate_word(actions[found.actions[check]]),
+            translate_word(CHECKS[check].meaning),
         )
     OUT.print()
     OUT.print(table)

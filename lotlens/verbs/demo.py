@@ -46,6 +46,7 @@ def demonstrate(
     num_train: int = 400,
     num_test: int = 160,
     recipe: str | Path | Recipe = "demo",
+    lang: str = "en",
     watch: Watcher | None = None,
 ) -> Demonstration:
     """The whole way on the sample lot: draw, train both stages, judge, submit.
@@ -56,6 +57,7 @@ def demonstrate(
         num_train: photos to draw for training.
         num_test: photos to draw for testing.
         recipe: what to train.
+        lang: the language of the reports, "en" or "ru".
         watch: told of the work as it goes on.
 
     Raises:
@@ -78,9 +80,13 @@ def demonstrate(
     if run_path.exists():
         with RunFolder.claim(run_path, "demo") as run:
             run.remove()
-    model = train(lot_path, recipe, out=run_path, watch=watch)
+    model = train(lot_path, recipe, out=run_path, lang=lang, watch=watch)
     evaluation = evaluate(
-        run_path, labels=lot_path / "answers.csv", photos=lot_path / "test.zip", watch=watch
+        run_path,
+        labels=lot_path / "answers.csv",
+        photos=lot_path / "test.zip",
+        lang=lang,
+        watch=watch,
     )
     submission_path = out / "submission.csv"
     # The lot has unreadable test photos on purpose; a submission needs a row for them too.
