@@ -1,7 +1,8 @@
 """Figures, confusions and pictures become one HTML file; it computes none of the figures.
 
 The file stands alone: styles and pictures lie within it, and a content security policy forbids it
-to fetch or run anything. What can be clicked are links to places within the page. Class names and
+to fetch anything, or to run more than its own script, which sorts tables. What else can be clicked
+are links to places within the page. Class names and
 photo ids are strangers' text: always escaped, and cut where they are endless.
 """
 
@@ -175,6 +176,7 @@ def write_report(
     """
     page = render_page(
         "page.html.jinja",
+        "tables.js",
         language=language,
         title=language.say(_TITLES[subject.kind], run=subject.run, data=subject.data),
         subject=subject,
