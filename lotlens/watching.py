@@ -77,7 +77,7 @@ def show_progress() -> Iterator[Watcher | None]:
     if not is_wanted or not _one_at_a_time.acquire(blocking=False):
         yield None
         return
-    bars = _TerminalBars() if notebook is None else _NotebookBars(notebook)
+    bars = TerminalBars() if notebook is None else _NotebookBars(notebook)
     try:
         yield bars.watch
     finally:
@@ -141,7 +141,7 @@ class _NotebookBars(_Bars):
         rows = "".join(
             f'<tr><td style="text-align:left">{html.escape(show(what, in_one_line=True))}</td>'
             f'<td><progress value="{done}" max="{max(total, 1)}"></progress></td>'
-            f"<td>{done:,} of {total:,}</td></tr>"
+            f"<td>{_tell_count(done, total)}</td></tr>"
             for what, (done, total) in [*self.latest.items()][-_MOST_BARS:]
         )
         self._put(f"<table>{rows}</table><small>{spent_s:.0f} s</small>")
@@ -157,41 +157,55 @@ class _NotebookBars(_Bars):
             self._place.update(shown)
 
 
-class _TerminalBars(_Bars):
-    """Bars on standard error, one for each kind of work."""
+class TerminalBars(_Bars):
+    """Bars on standard error, one for each kind of work, once it has taken a moment.
 
-    def __init__(self) -> None:
+    Args:
+        console: of rich, to draw on; None for one of standard error.
+        name: puts what the work is called into other words.
+    """
+
+    def __init__(self, console: Any = None, name: Callable[[str], str] = str) -> None:
         super().__init__()
+        self._console, self._name = console, name
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
 
     def draw(self, spent_s: float) -> None:
         del spent_s
         if self._bars is None:
-            self._bars = _build_bars()
+            self._bars = _build_bars(self._console, self._name("left"))
             self._bars.start()
         for what, (done, total) in self.latest.items():
             if what not in self._tasks:
-                name = show(what, in_one_line=True)
-                self._tasks[what] = self._bars.add_task(name, total=total)
+                name = show(self._name(what), in_one_line=True)
+                self._tasks[what] = self._bars.add_task(name, total=total, count="")
             elif done < self._bars.tasks[self._tasks[what]].completed:
                 self._bars.reset(self._tasks[what])  # the same work of the next stage
-            self._bars.update(self._tasks[what], completed=done, total=total)
+            count = self._name(_tell_count(done, total))
+            # A single piece of work cannot be counted: its bar moves until it is done.
+            seen = None if total == 1 and not done else total
+            self._bars.update(self._tasks[what], completed=done, total=seen, count=count)
 
     def close(self, spent_s: float) -> None:
         self.draw(spent_s)
         self._bars.stop()
 
 
-def _build_bars() -> Any:
-    from rich import console, progress
+def _tell_count(done: int, total: int) -> str:
+    return f"{done:,} of {total:,}" if total > 1 else ""
+
+
+def _build_bars(console: Any, left: str) -> Any:
+    from rich import progress
+    from rich.console import Console
 
     return progress.Progress(
         progress.TextColumn("{task.description:<24}", markup=False),
         progress.BarColumn(),
-        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[count]}", markup=False),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
+        progress.TextColumn(left, markup=False),
         progress.TimeRemainingColumn(elapsed_when_finished=False),
-        console=console.Console(stderr=True),
+        console=console or Console(stderr=True),
     )

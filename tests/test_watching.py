@@ -70,7 +70,7 @@ def test_a_terminal_has_bars(terminal, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "<b>working</b>\\x1b[2J" in err
-    assert "3/3" in err
+    assert "3 of 3" in err
 
 
 def test_a_watcher_wins(notebook):

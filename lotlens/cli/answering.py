@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lotlens.cli.options import Json, Lang, Run
+from lotlens.cli.options import Json, Run
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -20,6 +20,7 @@ from lotlens.cli.screen import (
     print_next,
     quote,
     replace_nan,
+    translate_word,
 )
 from lotlens.texts import show
 
@@ -56,7 +57,6 @@ def predict(
         Path | None,
         typer.Option(help="Also an HTML page with the photos, those to check by hand first."),
     ] = None,
-    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
     """Answer for photos: a table for people, or a submission; the same command goes on."""
@@ -74,7 +74,7 @@ def predict(
             fill=fill,
             details=details,
             page=page,
-            lang=lang,
+            lang=VOICE.lang or "en",
             keep=rows.extend if as_json else None,
             tell=heard,
             watch=watch,
@@ -116,7 +116,9 @@ def _print_written(written: Any, *, has_details: bool) -> None:
     answered = f"{total - len(silent)} of {total}" if silent else f"{total}"
     noun = "photo" if total == 1 else "photos"
     OUT.say(f"{answered} {noun} answered, written to {written.path}")
-    told = ", ".join(f"{_TOLD[kind]} {count:,}" for kind, count in written.verdicts.items())
+    told = ", ".join(
+        f"{translate_word(_TOLD[kind])} {count:,}" for kind, count in written.verdicts.items()
+    )
     is_told = has_details or written.form == "table"
     OUT.say(f"verdicts: {told}" + ("" if is_told else "  (--details FILE has one for each)"))
     for id_, reason in silent[:10]:

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lotlens.cli.commands import Commands
+from lotlens.cli.commands import Commands, set_language
 from lotlens.cli.screen import ERR, OUT, safe_streams
 from lotlens.errors import LotlensError, RecipeError
 from lotlens.texts import show
@@ -151,5 +151,14 @@ def _root(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    lang: Annotated[
+        str | None,
+        typer.Option(
+            envvar="LOTLENS_LANG",
+            show_default=False,
+            help="Language of screen, report and page: en or ru; for each command too.",
+        ),
+    ] = None,
 ) -> None:
     del version
+    set_language(lang)

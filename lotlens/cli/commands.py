@@ -126,7 +126,7 @@ def _find_completion_item() -> Any:
 
 
 def _build_voice_options() -> list[Any]:
-    """-q and -v, which every command has."""
+    """-q, -v and --lang, which every command has."""
 
     def set_quiet(ctx: Any, param: Any, value: bool) -> None:
         del ctx, param
@@ -136,7 +136,19 @@ def _build_voice_options() -> list[Any]:
         del ctx, param
         VOICE.is_verbose = value
 
-    return [
+    def set_lang(ctx: Any, param: Any, value: str | None) -> None:
+        del ctx, param
+        if value is not None:
+            set_language(value)
+
+    lang = TyperOption(
+        param_decls=["--lang"],
+        show_default=False,
+        expose_value=False,
+        callback=set_lang,
+        help="Language of screen, report and page: en or ru.",
+    )
+    flags = [
         TyperOption(
             param_decls=list(names),
             is_flag=True,
@@ -151,3 +163,17 @@ def _build_voice_options() -> list[Any]:
             (("-v", "--verbose"), set_verbose, "Print the numbers behind the result too."),
         )
     ]
+    return [lang, *flags]
+
+
+def set_language(code: str | None) -> None:
+    """Have the command speak a language; None for none in particular.
+
+    Raises:
+        InputError: lotlens does not know it.
+    """
+    if code not in (None, "en"):
+        from lotlens.report.language import load_language
+
+        load_language(code)
+    VOICE.lang = code

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lotlens.cli.options import Json, Lang, Run, Workers
+from lotlens.cli.options import Json, Run, Workers
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     ERR,
@@ -23,6 +23,7 @@ from lotlens.cli.screen import (
     print_json,
     print_next,
     quote,
+    translate_word,
 )
 from lotlens.errors import MissingExtra
 from lotlens.extras import import_extra
@@ -110,13 +111,17 @@ def _print_doubts(found: Any, top: int) -> None:
     for doubt in (wrong or found.doubts)[:top]:
         label, rather = found.names[doubt.label], found.names[doubt.suggested]
         told = f"labelled {label}, looks like {rather} ({format_share(doubt.probability, 0)})"
-        why = f"; {', '.join(doubt.reasons)}" if VOICE.is_verbose or not wrong else ""
+        why = (
+            f"; {', '.join(map(translate_word, doubt.reasons))}"
+            if VOICE.is_verbose or not wrong
+            else ""
+        )
         OUT.say(show(f"  {doubt.photo_id}: {told}{why}", in_one_line=True))
     if found.num_settled:
         OUT.say(f"decided       {found.num_settled:,} photos, which are left out here")
     if VOICE.is_verbose:
         for reason, count in found.count().items():
-            OUT.say(f"  {reason:<22} {count:,}")
+            OUT.say(f"  {translate_word(reason):<22} {count:,}")
         OUT.print(f"answered by   {escape(found.how)}", soft_wrap=True)
         OUT.say(
             f"out of fold   {found.accuracy:.3f} of {len(found.evidence.ids):,} photos are answered"
@@ -196,6 +201,7 @@ def improve(
                 "out": out,
                 "resume": resume,
                 "num_workers": workers,
+                "lang": VOICE.lang,
                 "show": show,
             }
             done = improving.improve(run, **wishes, **more, watch=watch)
@@ -312,7 +318,6 @@ def review(
             " that let one device in each."
         ),
     ] = "127.0.0.1",
-    lang: Lang = "en",
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address, open nothing.")
     ] = False,
@@ -346,7 +351,9 @@ def review(
         _print_links(visit.links)
         sys.stdout.flush()
 
-    path = serve_review(run, host=host, port=port, lang=lang, ready=tell, visited=tell_visit)
+    path = serve_review(
+        run, host=host, port=port, lang=VOICE.lang or "en", ready=tell, visited=tell_visit
+    )
     OUT.print(f"decisions     {escape(path)}", soft_wrap=True)
     print_next(f"lotlens improve {quote(run)}")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import lotlens
-from lotlens.cli.options import Json, Labels, Lang, Open, Photos, Run
+from lotlens.cli.options import Json, Labels, Open, Photos, Run
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -24,6 +23,7 @@ from lotlens.cli.screen import (
     print_next,
     print_predict,
     quote,
+    spell,
 )
 
 Changed = Annotated[
@@ -44,7 +44,6 @@ def evaluate(
         bool, typer.Option("--locked", help="Judge on the locked part; each time is written down.")
     ] = False,
     changed: Changed = False,
-    lang: Lang = "en",
     open_: Open = False,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +57,7 @@ def evaluate(
             report=report,
             locked=locked,
             changed=changed,
-            lang=lang,
+            lang=VOICE.lang or "en",
             watch=watch,
         )
     page = evaluation.report_path
@@ -131,7 +130,7 @@ def views(
     """Choose a finished run's test-time views anew: what helps on its validation photos."""
     names = None if tried is None else [name.strip() for name in tried.split(",")]
     with show_progress(quiet=as_json) as watch:
-        choice = lotlens.adopt_views(run, names, watch=watch)
+        choice = lotlens.adopt_views(run, names, lang=VOICE.lang, watch=watch)
     if as_json:
         print_json(choice.to_dict())
         return
@@ -148,7 +147,7 @@ def ensemble(
     as_json: Json = False,
 ) -> None:
     """Let several runs answer together if that helps; exit code 1, and nothing written, if not."""
-    trial = lotlens.build_ensemble(runs, out)
+    trial = lotlens.build_ensemble(runs, out, lang=VOICE.lang)
     if as_json:
         print_json(trial.to_dict())
     else:
@@ -432,14 +431,13 @@ def print_evaluation(evaluation: Any) -> None:
     for line in format_metrics(evaluation.metrics):
         OUT.say(line)
     table = build_table("class", "photos", "recall", "precision", "F1")
-    for row in evaluation.to_frame().itertuples():
-        recall, precision, f1 = row[4:7]
+    for row in evaluation.list_classes():
         cells = [
-            "-" if share is None or math.isnan(share) else format_share(share, 0)
-            for share in (recall, precision)
+            "-" if share is None else format_share(share, 0)
+            for share in (row["recall"], row["precision"])
         ]
-        cells.append("-" if f1 is None or math.isnan(f1) else f"{f1:.2f}")
-        table.add_row(escape(str(row.name)), str(row.photos), *cells)
+        cells.append("-" if row["f1"] is None else spell(f"{row['f1']:.2f}"))
+        table.add_row(escape(row["name"]), str(row["photos"]), *cells)
     OUT.print()
     OUT.print(table)
     if evaluation.pairs:

@@ -9,7 +9,7 @@ import typer
 
 import lotlens
 from lotlens.cli.judging import print_evaluation
-from lotlens.cli.options import Data, Json, Lang, Open, Overrides, Recipe
+from lotlens.cli.options import Data, Json, Open, Overrides, Recipe
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -22,6 +22,7 @@ from lotlens.cli.screen import (
     print_json,
     print_next,
     quote,
+    translate_word,
 )
 from lotlens.texts import show
 
@@ -32,13 +33,12 @@ def demo(
     ] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the drawing.")] = 0,
     open_: Open = False,
-    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
     """The whole way on drawn photos with planted faults: audit, train, judge, submit. Offline."""
     resume_with = f"lotlens train {quote(out / 'lot')} --out RUN --resume"
     with show_progress(quiet=as_json, resume_with=resume_with) as watch:
-        done = lotlens.demonstrate(out, seed=seed, lang=lang, watch=watch)
+        done = lotlens.demonstrate(out, seed=seed, lang=VOICE.lang or "en", watch=watch)
     if as_json:
         print_json(
             {
@@ -53,7 +53,7 @@ def demo(
             }
         )
     else:
-        _print_demonstration(done, lang)
+        _print_demonstration(done)
     if open_:
         open_page(done.report_path)
 
@@ -99,7 +99,6 @@ def audit(
         bool, typer.Option("--strict", help="Exit with code 1 if there are errors.")
     ] = False,
     open_: Open = False,
-    lang: Lang = "en",
     as_json: Json = False,
 ) -> None:
     """Check photos and labels: broken files, copies, leaks, wrong labels, odd pictures."""
@@ -109,7 +108,7 @@ def audit(
             *(data, recipe),
             overrides=overrides or (),
             out=out,
-            lang=lang,
+            lang=VOICE.lang or "en",
             tell=heard,
             watch=watch,
         )
@@ -182,10 +181,10 @@ def _print_audit(found: Any) -> None:
         actions = {"drop": "leaves out", "group": "keeps together", "keep": "keeps"}
         table.add_row(
             check,
-            CHECKS[check].severity,
+            translate_word(CHECKS[check].severity),
             str(count),
-            actions[found.actions[check]],
-            CHECKS[check].meaning,
+            translate_word(actions[found.actions[check]]),
+            translate_word(CHECKS[check].meaning),
         )
     OUT.print()
     OUT.print(table)
@@ -197,11 +196,11 @@ def _print_audit(found: Any) -> None:
     )
 
 
-def _print_demonstration(done: Any, lang: str) -> None:
+def _print_demonstration(done: Any) -> None:
     """What the demo found, where it lies, and what to do with photos of one's own."""
     from lotlens.report.language import load_language
 
-    language = load_language(lang)
+    language = load_language(VOICE.lang or "en")
 
     def reword(sentence: str) -> str:
         return language.reword(sentence) or sentence

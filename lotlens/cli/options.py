@@ -23,8 +23,4 @@ Workers = Annotated[
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Labels = Annotated[Path | None, typer.Option(help="CSV of ids and labels.")]
 Photos = Annotated[Path | None, typer.Option(help="Zip or folder of their photos.")]
-Lang = Annotated[
-    str,
-    typer.Option("--lang", envvar="LOTLENS_LANG", help="Language of the report or page: en or ru."),
-]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is done.")]

@@ -9,13 +9,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from lotlens.cli.screen import ERR, VOICE, escape, quote
+from lotlens.cli.screen import ERR, VOICE, escape, quote, translate
 from lotlens.errors import Stopped
+from lotlens.watching import TerminalBars
 
 _LONG_S = 60.0
 """Work that takes longer says in a log how long it will go on."""
-_PATIENCE_S = 0.5
-"""Work that is done by then shows no bar."""
 
 
 @contextmanager
@@ -109,47 +108,8 @@ class _Log:
 
 @contextmanager
 def _show_bars() -> Iterator[Any]:
-    """Bars, one per kind of work, once it has taken a moment."""
-    begun_s = time.monotonic()
-    latest: dict[str, tuple[int, int]] = {}
-    bars: Any = None
-    tasks: dict[str, Any] = {}
-
-    def watch(what: str, done: int, total: int) -> None:
-        nonlocal bars
-        latest[what] = (done, total)
-        if bars is None:
-            if time.monotonic() - begun_s < _PATIENCE_S:
-                return
-            bars = _build_bars()
-            bars.start()
-        for name, (so_far, whole) in latest.items():
-            if name not in tasks:
-                tasks[name] = bars.add_task(escape(name), total=whole, count="")
-            elif so_far < bars.tasks[tasks[name]].completed:
-                bars.reset(tasks[name])  # the same work of the next stage, of a sweep's next run
-            # Of one piece of work nothing is counted: a bar moves until it is done.
-            count = f"{so_far:,} of {whole:,}" if whole > 1 else ""
-            seen = None if whole == 1 and not so_far else whole
-            bars.update(tasks[name], completed=so_far, total=seen, count=count)
-        latest.clear()
-
+    bars = TerminalBars(ERR.console, translate)
     try:
-        yield watch
+        yield bars.watch
     finally:
-        if bars is not None:
-            bars.stop()
-
-
-def _build_bars() -> Any:
-    from rich import progress
-
-    return progress.Progress(
-        progress.TextColumn("{task.description:<24}"),
-        progress.BarColumn(),
-        progress.TextColumn("{task.fields[count]}"),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(elapsed_when_finished=False),
-        console=ERR.console,
-    )
+        bars.stop()

@@ -92,11 +92,15 @@ class Screen:
         return Console(file=file, highlight=False, width=width)
 
     def print(self, *what: Any, **options: Any) -> None:
-        """With rich's markup, and wrapped at the screen's width."""
-        self.console.print(*(_show(one) for one in what), **options)
+        """With rich's markup, and wrapped at the screen's width; in the command's language."""
+        self.console.print(*(_translate_any(one) for one in what), **options)
 
     def say(self, text: str) -> None:
-        """As it is."""
+        """As it is, in the command's language."""
+        self.write(translate(text))
+
+    def write(self, text: str) -> None:
+        """As it is, whatever the language: what programs read, and what is translated already."""
         print(show(text), file=sys.stderr if self._stderr else sys.stdout, flush=self._stderr)
 
 
@@ -107,13 +111,17 @@ class Voice:
     Attributes:
         is_quiet: the result alone.
         is_verbose: the numbers behind it too.
+        lang: the language that was asked for, a code; None if none was, which is English.
     """
 
     is_quiet: bool = False
     is_verbose: bool = False
+    lang: str | None = None
 
 
 VOICE = Voice()
+LABEL_WIDTH = 14
+"""Columns of what stands at the beginning of a line, such as "report"."""
 _NO_SHARES = {"log loss", "Brier score", "macro F1"}
 """Metrics that are no share of the photos."""
 OUT, ERR = Screen(stderr=False), Screen(stderr=True)
@@ -154,7 +162,8 @@ def build_table(*heads: str) -> Any:
         def add_row(self, *cells: Any, **options: Any) -> None:
             super().add_row(*(_show(cell, in_one_line=True) for cell in cells), **options)
 
-    return SafeTable(*(show(head, in_one_line=True) for head in heads), box=None, pad_edge=False)
+    names = (show(translate_word(head), in_one_line=True) for head in heads)
+    return SafeTable(*names, box=None, pad_edge=False)
 
 
 def escape(text: object, *, in_one_line: bool = True) -> str:
@@ -174,6 +183,57 @@ def quote(path: object) -> str:
     return shlex.quote(str(path))
 
 
+def translate(text: str) -> str:
+    """Text in the command's language, line by line; what is not known there stays English.
+
+    A line that begins with a label ("report        runs/a/report.html") is taken apart; of what
+    follows sentences alone are translated, since a path may be any word.
+    """
+    if VOICE.lang in (None, "en"):
+        return text
+    from lotlens.report.language import load_language  # its file takes a while to read
+
+    language = load_language(VOICE.lang)
+
+    def translate_line(line: str) -> str:
+        label, rest = line[:LABEL_WIDTH].rstrip(), line[LABEL_WIDTH:]
+        if line[LABEL_WIDTH - 1 : LABEL_WIDTH] == " " and rest[:1].strip():
+            own = translate_word(label)
+            if own != label:
+                told = translate_line(rest) if " " in rest else rest
+                return f"{own:<{LABEL_WIDTH}}{told}"
+        return language.reword(line) or line
+
+    return "\n".join(map(translate_line, text.split("\n")))
+
+
+def translate_word(word: str) -> str:
+    """What begins a line or heads a column, in the command's language; else as it is."""
+    if VOICE.lang in (None, "en") or not word:
+        return word
+    from lotlens.report.language import load_language
+
+    language = load_language(VOICE.lang)
+    kind, _, number = word.rpartition(" ")
+    if kind and number.isdecimal():  # "stage 2"
+        return f"{translate_word(kind)} {number}"
+    own = language.wholes.get(f"{word}:")
+    return language.translate(word) if own is None else own.removesuffix(":")
+
+
+def spell(number: str) -> str:
+    """A number as the command's language writes it: "0.88", "0,88"."""
+    if VOICE.lang in (None, "en"):
+        return number
+    from lotlens.report.language import load_language
+
+    return number.replace(".", load_language(VOICE.lang).decimal)
+
+
+def _translate_any(one: Any) -> Any:
+    return show(translate(one)) if isinstance(one, str) else one
+
+
 def _show(one: Any, *, in_one_line: bool = False) -> Any:
     return show(one, in_one_line=in_one_line) if isinstance(one, str) else one
 
@@ -187,7 +247,7 @@ def print_json(values: Any) -> None:
     """Write values as JSON."""
     encoding = getattr(_Innermost("stdout"), "encoding", None) or "utf-8"
     # A console would wrap long lines and break them.
-    OUT.say(dump_json(values, encoding=encoding))
+    OUT.write(dump_json(values, encoding=encoding))
 
 
 def format_share(share: float, digits: int = 1) -> str:
@@ -203,18 +263,20 @@ def format_metrics(metrics: Sequence[Any]) -> list[str]:
     if not metrics:
         return []
     common = metrics[0].count
-    width = max(len(metric.name) for metric in metrics) + 2
+    names = [translate_word(metric.name) for metric in metrics]
+    width = max(map(len, names)) + 2
     dash = "\u2013" if _can_print("\u2013") else " to "
-    lines = [f"{common:,} {'photo' if common == 1 else 'photos'}; in brackets 95 % intervals"]
-    for metric in metrics:
+    head = f"{common:,} {'photo' if common == 1 else 'photos'}; in brackets 95 % intervals"
+    lines = [translate(head)]
+    for name, metric in zip(names, metrics, strict=True):
         if metric.name in _NO_SHARES:
             value = f"{metric.value:.3f}  "
             interval = f"{metric.low:.3f}{dash}{metric.high:.3f}"
         else:
             value = format_share(metric.value)
             interval = f"{100 * metric.low:.1f}{dash}{100 * metric.high:.1f}"
-        count = "" if metric.count == common else f", {metric.count:,} photos"
-        lines.append(f"  {metric.name:<{width}}{value:>7}  ({interval}{count})")
+        count = "" if metric.count == common else ", " + translate(f"{metric.count:,} photos")
+        lines.append(f"  {name:<{width}}{spell(value):>7}  ({spell(interval)}{count})")
     return lines
 
 
@@ -228,7 +290,9 @@ def format_views(model: Any) -> str:
 def print_next(command: str, *, label: str = "next", note: str = "") -> None:
     """A command to go on with, in a line that can be copied; nothing where results alone count."""
     if not VOICE.is_quiet:
-        OUT.say(f"{label:<14}{show(command, in_one_line=True)}{f'   ({note})' if note else ''}")
+        why = f"   ({translate(note)})" if note else ""
+        told = show(translate(command), in_one_line=True)
+        OUT.write(f"{translate_word(label):<{LABEL_WIDTH}}{told}{why}")
 
 
 def print_predict(model: Any) -> None:

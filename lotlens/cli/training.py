@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import lotlens
-from lotlens.cli.options import Data, Json, Lang, Open, OptionalRecipe, Overrides, Recipe, Workers
+from lotlens.cli.options import Data, Json, Open, OptionalRecipe, Overrides, Recipe, Workers
 from lotlens.cli.progress import format_time, show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -24,6 +24,8 @@ from lotlens.cli.screen import (
     print_next,
     print_predict,
     quote,
+    translate,
+    translate_word,
 )
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
@@ -69,7 +71,6 @@ def train(
     lock: _Lock = None,
     resume: _Resume = False,
     workers: Workers = 0,
-    lang: Lang = "en",
     dry_run: _DryRun = False,
     full: _Full = False,
     plot: _Plot = None,
@@ -96,11 +97,11 @@ def train(
     if plot is not None or full:
         name = "--full" if plot is None else "--plot"
         raise InputError(f"{name} belongs to --dry-run: give both")
-    options |= {"out": out, "resume": resume, "num_workers": workers, "lang": lang}
+    options |= {"out": out, "resume": resume, "num_workers": workers, "lang": VOICE.lang or "en"}
     options["others"] = others
     is_first: bool = import_vision("distributed").is_first()  # of those that torchrun started
     was_finished = resume and out is not None and RunFolder(out).is_finished
-    shown = show_progress(quiet=as_json, resume_with=_tell_resume(data, workers, lang))
+    shown = show_progress(quiet=as_json, resume_with=_tell_resume(data, workers))
     with shown if is_first else nullcontext() as watch:
         model = lotlens.train(data, recipe, **options, tell=heard, watch=watch)
     if is_first and as_json:
@@ -113,10 +114,10 @@ def train(
         open_page(model.run.report_path)
 
 
-def _tell_resume(data: Path, workers: int, lang: str) -> str:
+def _tell_resume(data: Path, workers: int) -> str:
     """How to go on with a training; its recipe and split lie in the run folder."""
     more = f" --workers {workers}" if workers else ""
-    more += f" --lang {lang}" if lang != "en" else ""
+    more += f" --lang {VOICE.lang}" if VOICE.lang not in (None, "en") else ""
     return f"lotlens train {quote(data)} --out RUN --resume{more}"
 
 
@@ -267,7 +268,8 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> Non
     OUT.say(f"device        {planned.device}")
     for number, stage in enumerate(stages):
         steps = f"{stage['epochs']} epochs, {stage['steps']:,} steps" if stage["steps"] else ""
-        told = f"{stage['kind']:<10}{stage['seconds'] / 60:>5.1f} min  {steps}"
+        kind, time = translate_word(str(stage["kind"])), f"{stage['seconds'] / 60:.1f} min"
+        told = f"{kind:<10}{translate(time):>9}  {translate(steps)}"
         OUT.say(f"stage {number}       {told}".rstrip())
     where = "by the CPU; a GPU takes less" if planned.device.startswith("GPU") else "here"
     times = f"{planned.num_models} times that: " if planned.num_models > 1 else ""

@@ -21,7 +21,7 @@ from lotlens.answering.shown import OpenShown, open_exported_shown
 from lotlens.answering.views import average_views
 from lotlens.doors import call_verb, show_photos
 from lotlens.errors import BundleError, InputError
-from lotlens.extras import import_vision
+from lotlens.extras import import_extra, import_vision
 from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import open_photos
 from lotlens.records import (
@@ -234,11 +234,13 @@ class Model:
         Raises:
             InputError: a path does not exist or holds no photo.
             BundleError: the model is damaged.
+            MissingExtra: lotlens[notebook] is not installed.
         """
-        from lotlens.deliver.answered import with_photos
-
+        frames = import_extra("lotlens.deliver.answered", "notebook")  # missing: said before work
         catalog = open_photos(list_paths(photos))
-        return with_photos(self.describe(self.answer(catalog, watch=watch)), catalog)
+        described = self.describe(self.answer(catalog, watch=watch))
+        answers: pd.DataFrame = frames.with_photos(described, catalog)
+        return answers
 
     def show(
         self,
@@ -436,10 +438,15 @@ def list_paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:
 
 
 def build_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A table with ANSWER_COLUMNS of rows as `Model.list_answers` gives them."""
-    import pandas as pd
+    """A table with ANSWER_COLUMNS of rows as `Model.list_answers` gives them.
 
-    return pd.DataFrame(rows, columns=[*ANSWER_COLUMNS])
+    Raises:
+        MissingExtra: lotlens[notebook] is not installed.
+    """
+    frame: pd.DataFrame = import_extra("pandas", "notebook").DataFrame(
+        rows, columns=[*ANSWER_COLUMNS]
+    )
+    return frame
 
 
 def _open_members(run: RunFolder, card: ModelCard) -> tuple[Model, ...]:

@@ -165,7 +165,9 @@ def draw_lot(
     Raises:
         InputError: an option is out of range, or the folder holds something.
         OutputError: the lot cannot be written.
+        MissingExtra: lotlens[notebook] is not installed.
     """
+    load_font(18)  # with matplotlib; if that is missing it is said before anything is drawn
     _check_options(seed, num_train, num_test, width, height, num_workers)
     out_path = Path(out_path)
     target = out_path.resolve()

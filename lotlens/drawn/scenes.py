@@ -20,6 +20,7 @@ from lotlens.drawn.scenery import (
     choose_light,
     paint_backdrop,
 )
+from lotlens.extras import import_extra
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.float32]
@@ -398,9 +399,12 @@ def _draw_document(rng: np.random.Generator, width: int, height: int) -> Image.I
 
 @cache
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and writes Cyrillic."""
-    import matplotlib as mpl  # here, because few photos carry letters and it is slow to import
+    """DejaVu Sans, which comes with matplotlib and writes Cyrillic.
 
+    Raises:
+        MissingExtra: lotlens[notebook] is not installed.
+    """
+    mpl = import_extra("matplotlib", "notebook")  # here: few photos carry letters, it is slow
     path = f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 

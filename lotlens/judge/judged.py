@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from lotlens.answering.temperature import fit_temperature
 from lotlens.doors import draw_html
+from lotlens.extras import import_extra
 from lotlens.judge.advice import Advice, advise
 from lotlens.judge.confidence import (
     AnsweredShare,
@@ -39,6 +39,9 @@ from lotlens.judge.metrics import (
     measure_classes,
 )
 from lotlens.records import OK, Catalog, Metric, ModelCard, Predictions, Targets
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MOST_ERRORS = 8
 
@@ -104,12 +107,16 @@ class Evaluation:
 
         Raises:
             ValueError: the truth is not kept, as in records that were made elsewhere.
+            MissingExtra: lotlens[notebook] is not installed.
         """
         if self.truth is None:
             raise ValueError("this evaluation does not keep the truth")
         names = [car.name for car in self.predictions.classes]
         counts = count_confusions(self.predictions, self.truth)
-        return pd.DataFrame(counts, pd.Index(names, name="true"), pd.Index(names, name="said"))
+        pandas = import_extra("pandas", "notebook")
+        true, said = (pandas.Index(names, name=name) for name in ("true", "said"))
+        frame: pd.DataFrame = pandas.DataFrame(counts, true, said)
+        return frame
 
     @property
     def accuracy(self) -> Metric:
@@ -123,7 +130,7 @@ class Evaluation:
             "times_opened": self.times_opened,
             "left_out": dict(self.left_out),
             "metrics": {metric.name: metric.to_dict() for metric in self.metrics},
-            "classes": self.to_frame().to_dict("records"),
+            "classes": self.list_classes(),
             "confusions": [
                 {
                     "true": pair.true.name,
@@ -135,21 +142,28 @@ class Evaluation:
             ],
         }
 
+    def list_classes(self) -> list[dict[str, Any]]:
+        """One row per class: label, name, photos, recall, precision, f1; None for no figure."""
+        return [
+            {
+                "label": score.car.label,
+                "name": score.car.name,
+                "photos": score.num_photos,
+                "recall": score.recall.value if score.recall else None,
+                "precision": score.precision.value if score.precision else None,
+                "f1": score.f1,
+            }
+            for score in self.class_scores
+        ]
+
     def to_frame(self) -> pd.DataFrame:
-        """One row per class: label, name, photos, recall, precision, f1."""
-        return pd.DataFrame(
-            [
-                {
-                    "label": score.car.label,
-                    "name": score.car.name,
-                    "photos": score.num_photos,
-                    "recall": score.recall.value if score.recall else None,
-                    "precision": score.precision.value if score.precision else None,
-                    "f1": score.f1,
-                }
-                for score in self.class_scores
-            ]
-        )
+        """The rows of `list_classes` as a table.
+
+        Raises:
+            MissingExtra: lotlens[notebook] is not installed.
+        """
+        frame: pd.DataFrame = import_extra("pandas", "notebook").DataFrame(self.list_classes())
+        return frame
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ the JSON nothing can end the element that it stands in, and the script sets all 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +114,10 @@ def write_answers_page(
         ],
         "names": [_fit(one) for one in names],
     }
-    script = resources.files("lotlens.report").joinpath("answers.js").read_text("utf-8")
     num_pictures = sum(picture is not None for picture in pictures)
     page = render_page(
         "answers.html.jinja",
+        "answers.js",
         language=language,
         title=show(language.say("Answers of %(run)s", run=name), in_one_line=True),
         synthetic=synthetic,
@@ -129,8 +127,6 @@ def write_answers_page(
         num_readable=sum(row["status"] == OK for row in shown),
         num_to_check=sum(map(_is_doubtful, answers)),
         kinds=[(kind, language.say(told), counts[kind]) for kind, told in _KINDS.items()],
-        script=Markup(script),  # noqa: S704 - it is this module's own
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=Markup(_dump(data)),  # noqa: S704 - no sign in it means anything in HTML
     )
     write_text_atomically(path, page)

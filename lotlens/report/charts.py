@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lotlens.extras import import_extra
 from lotlens.judge.confidence import AnsweredShare, ReliabilityBin
 from lotlens.refusal.curve import CurvePoint
 from lotlens.report.language import Language, mark
@@ -276,9 +277,13 @@ def _dress(axes: Any) -> None:
 
 @contextmanager
 def draw_figure(width: float, height: float) -> Iterator[tuple[Any, io.BytesIO]]:
-    """An empty figure of so many inches, which becomes SVG in the buffer when the block ends."""
+    """An empty figure of so many inches, which becomes SVG in the buffer when the block ends.
+
+    Raises:
+        MissingExtra: lotlens[notebook] is not installed.
+    """
     # Matplotlib takes a while to load, which pages without curves need not wait for.
-    import matplotlib as mpl
+    mpl = import_extra("matplotlib", "notebook")
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 

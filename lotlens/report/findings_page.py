@@ -118,6 +118,7 @@ def write_findings_page(
     by_area = sorted(audit.sizes, key=lambda size: (size[0] * size[1], size))
     page = render_page(
         "findings.html.jinja",
+        "tables.js",
         language=language,
         title=language.say("Audit of %(data)s", data=lot.source.absolute().name or str(lot.source)),
         synthetic=synthetic,

@@ -71,7 +71,8 @@ class Language:
         quotes: before and after a name.
         texts: English sentence -> translation or forms; empty for English.
         months: as they stand in a date.
-        rewordings: of what other rooms say in English, see `reword`.
+        rewordings: of what other rooms say in English, see `reword`; those with values.
+        wholes: and those without.
     """
 
     code: str
@@ -81,6 +82,7 @@ class Language:
     texts: Texts = field(default_factory=dict, repr=False)
     months: Sequence[str] = ()
     rewordings: Rewordings = field(default=(), repr=False)
+    wholes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def say(self, text: str, **values: Any) -> str:
         """A sentence in this language, with `values` put in at %(name)s; "%%" stands for "%"."""
@@ -100,12 +102,14 @@ class Language:
         """A whole English sentence with its values in this language; None if it is not known.
 
         Values stay as they are, but that those whose name begins with "n_" are written as numbers
-        are here, and those with "say_" are sentences themselves.
+        are here, those with "say_" are sentences themselves, and those with "word_" words of pages.
         """
         if self.code == ENGLISH.code:
             return sentence
         if len(sentence) > _MOST_REWORDED or depth > _DEEPEST:
             return None
+        if sentence in self.wholes:
+            return _bind(self.wholes[sentence]) % {}
         for pattern, own in self.rewordings:
             found = pattern.fullmatch(sentence)
             if found is None:
@@ -116,6 +120,8 @@ class Language:
                     values[name] = self._rewrite_number(value)
                 elif name.startswith("say_"):
                     values[name] = self.reword(value, depth + 1) or value
+                elif name.startswith("word_"):
+                    values[name] = self.translate(value)
                 else:
                     values[name] = value
             return _bind(own) % values
@@ -193,7 +199,12 @@ def load_language(code: str) -> Language:
         tuple(values["quotes"]),
         values["texts"],
         values["months"].split(),
-        [(_compile(english), own) for english, own in sentences.items()],
+        [(_compile(english), own) for english, own in sentences.items() if "%(" in english],
+        {
+            english.replace("%%", "%"): own
+            for english, own in sentences.items()
+            if "%(" not in english
+        },
     )
 
 

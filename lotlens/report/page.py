@@ -1,19 +1,22 @@
 """Figures, confusions and pictures become one HTML file; it computes none of the figures.
 
 The file stands alone: styles and pictures lie within it, and a content security policy forbids it
-to fetch or run anything. What can be clicked are links to places within the page. Class names and
+to fetch anything, or to run more than its own script, which sorts tables. What else can be clicked
+are links to places within the page. Class names and
 photo ids are strangers' text: always escaped, and cut where they are endless.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lotlens.errors import MissingExtra, tell_install
 from lotlens.files import write_text_atomically
 from lotlens.judge.judged import Judged, Subject
 from lotlens.judge.metrics import (
@@ -176,6 +179,7 @@ def write_report(
     """
     page = render_page(
         "page.html.jinja",
+        "tables.js",
         language=language,
         title=language.say(_TITLES[subject.kind], run=subject.run, data=subject.data),
         subject=subject,
@@ -221,12 +225,14 @@ def _fill_figures(judged: Judged, language: Language) -> dict[str, Any]:
         "shared_names": {name for name, count in names.items() if count > 1},
         "most_doubted": _MOST_DOUBTED,
         "reliability": [
-            (one, make_svg_uri(draw_reliability(one.bins, language))) for one in judged.reliability
+            (one, _draw(partial(draw_reliability, one.bins, language)))
+            for one in judged.reliability
         ],
         "refusals": picked,
-        "refusal_curve": make_svg_uri(draw_refusals(judged.refusals, picked, language))
+        "refusal_curve": _draw(partial(draw_refusals, judged.refusals, picked, language))
         if judged.refusals
         else None,
+        "plots_need": tell_install("notebook"),
         "unreadable": judged.unreadable[:_MOST_UNREADABLE],
         "num_unreadable": len(judged.unreadable),
         "judged_extremes": _find_extremes(
@@ -373,13 +379,22 @@ def _list_details(card: ModelCard, language: Language) -> list[tuple[str, str]]:
     return [(name, value) for name, value in details if value]
 
 
+def _draw(draw: Callable[[], bytes | None]) -> str | None:
+    """A plot as a data URI; None if there is nothing to draw, or nothing to draw it with."""
+    try:
+        picture = draw()
+    except MissingExtra:
+        return None
+    return None if picture is None else make_svg_uri(picture)
+
+
 def _draw_curves(
     history: Sequence[Mapping[str, Any]], language: Language, stages: Sequence[str]
 ) -> list[dict[str, str]]:
     """One picture each for accuracies and losses, as data URIs; none without two epochs."""
     curves = []
     for word, caption in _CURVES:
-        picture = draw_curve(word, history, language, stages)  # type: ignore[arg-type]
-        if picture is not None:
-            curves.append({"caption": language.say(caption), "image": make_svg_uri(picture)})
+        image = _draw(partial(draw_curve, word, history, language, stages))  # type: ignore[arg-type]
+        if image is not None:
+            curves.append({"caption": language.say(caption), "image": image})
     return curves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from lotlens.extras import import_vision
 from lotlens.judge.judged import Evaluation, Judged, Subject, judge
 from lotlens.records import OK, Catalog, Finding, FloatArray, HeatMaps, Lot, Predictions
 from lotlens.refusal.curve import CurvePoint, measure_curve
-from lotlens.report.language import ENGLISH, Language
+from lotlens.report.language import ENGLISH, LANGUAGES, Language, load_language
 from lotlens.report.page import MOST_PAIRS, Background, Origin, write_report
+from lotlens.run import RunFolder
 
+_HEAD_BYTES = 300
+"""Of a report, within which its language is named."""
 _MOST_COMPARED = 200
 """Photos whose features are computed, to find those that look most like a confused one."""
 
@@ -61,10 +65,28 @@ def report_own(
     return judged.evaluate(own.about, synthetic=synthetic)
 
 
-def write_anew(own: OwnData, predictions: Predictions) -> None:
+def write_anew(own: OwnData, predictions: Predictions, *, language: Language) -> None:
     """Write report and metrics of a run whose answers on validation are new."""
-    evaluation = report_own(own, predictions, find_told(own.model, own.lot))
+    told = find_told(own.model, own.lot)
+    evaluation = report_own(own, predictions, told, language=language)
     own.model.run.write_metrics(evaluation.to_dict())
+
+
+def choose_language(lang: str | None, run: RunFolder) -> Language:
+    """The language that was asked for; without one that of a run's report, or English.
+
+    Raises:
+        InputError: lotlens does not write in it.
+    """
+    if lang is not None:
+        return load_language(lang)
+    head = ""
+    if run.report_path.is_file():
+        with run.report_path.open("rb") as file:
+            head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
+    found = re.search('<html lang="([a-z]+)">', head)
+    is_known = found is not None and found[1] in LANGUAGES
+    return load_language(found[1]) if found and is_known else ENGLISH
 
 
 def find_told(model: Model, lot: Lot) -> tuple[Finding, ...]:

@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from functools import cache
+from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from lotlens.report.language import ENGLISH, THIN, Language, install
 
 _MOST_LETTERS = 100
 
 
-def render_page(template_name: str, *, language: Language = ENGLISH, **values: Any) -> str:
+def render_page(
+    template_name: str,
+    script_name: str | None = None,
+    *,
+    language: Language = ENGLISH,
+    **values: Any,
+) -> str:
     """A template of this folder, filled in; every value is escaped.
 
     Args:
         template_name: such as "page.html.jinja"; it extends "frame.html.jinja".
+        script_name: the one script that may run there, known by its hash, such as "tables.js";
+            None for a template that has none.
         language: of the sentences that the template marks with `trans`.
         values: what the template names, all of it; the frame names `title` and `synthetic`.
     """
     environment = build_environment(language)
-    return environment.get_template(template_name).render(values, language=language)
+    script = ""
+    if script_name is not None:
+        script = resources.files("lotlens.report").joinpath(script_name).read_text("utf-8")
+    return environment.get_template(template_name).render(
+        values,
+        language=language,
+        script=Markup(script),  # noqa: S704 - it is this room's own
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
 
 
 @cache  # compiling the templates takes longer than filling them in

@@ -22,7 +22,8 @@ from lotlens.judge.metrics import align_targets
 from lotlens.photos.tables import list_some
 from lotlens.records import MOST_FOLDS, ModelCard, Predictions, Split
 from lotlens.refusal.gates import learn_refusal
-from lotlens.report.run_report import write_anew
+from lotlens.report.language import Language
+from lotlens.report.run_report import choose_language, write_anew
 from lotlens.run import RunFolder
 from lotlens.texts import describe
 from lotlens.version import __version__
@@ -71,7 +72,9 @@ class EnsembleTrial:
         }
 
 
-def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) -> EnsembleTrial:
+def build_ensemble(
+    runs: Sequence[Path | str], out: Path | str | None = None, *, lang: str | None = None
+) -> EnsembleTrial:
     """Let several runs answer together, if that helps on the validation photos they share.
 
     They may differ in all but the photos, labels and split that they were trained with: each
@@ -87,6 +90,7 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
         runs: two or more finished run folders.
         out: the folder for the ensemble, a run folder like any other; None for the next free one
             in runs/.
+        lang: the language of its report, "en" or "ru"; None for that of the first run's.
 
     Raises:
         InputError: the runs cannot answer together: other classes, photos or labels, folds,
@@ -100,6 +104,7 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
         check_writable(RunFolder(Path(out)).card_path)
     models = [load(run) for run in runs]
     _check_joinable(models)
+    language = choose_language(lang, models[0].run)
     stem = f"{models[0].data_path.stem}-ensemble"
     claimed = (
         RunFolder.claim_next(Path("runs"), stem, "ensemble")
@@ -108,10 +113,10 @@ def build_ensemble(runs: Sequence[Path | str], out: Path | str | None = None) ->
     )
     with claimed as folder:
         folder.check_free()
-        return _build(models, folder)
+        return _build(models, folder, language)
 
 
-def _build(models: Sequence[Model], folder: RunFolder) -> EnsembleTrial:
+def _build(models: Sequence[Model], folder: RunFolder, language: Language) -> EnsembleTrial:
     """As `build_ensemble`, in a folder to which nobody else writes."""
     own = open_own_data(models[0])
     own = replace(own, split=_join_splits(models))
@@ -137,7 +142,7 @@ def _build(models: Sequence[Model], folder: RunFolder) -> EnsembleTrial:
     refusal = replace(refusal, vehicle=None if own_rule is None else own_rule.vehicle)
     run.write_card(replace(card, refusal=refusal, answers_sha256=sha256))
     model = Model(run)
-    write_anew(replace(own, model=model), predictions)
+    write_anew(replace(own, model=model), predictions, language=language)
     return EnsembleTrial(paths, blend, num_photos, model)
 
 

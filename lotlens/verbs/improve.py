@@ -64,6 +64,7 @@ from lotlens.records import Begun, Catalog, Lot, Split, Tell, Watcher, watch_par
 from lotlens.refusal.strangers import meet_others
 from lotlens.refusal.verdicts import decide
 from lotlens.report.round_plot import draw_rounds
+from lotlens.report.run_report import choose_language
 from lotlens.run import PATIENCE_S, RunFolder
 from lotlens.texts import describe
 from lotlens.training.begin import begin_run
@@ -182,6 +183,7 @@ def improve(
     num_workers: int = 0,
     show: Callable[[RoundPlan], None] | None = None,
     tell: Tell | None = None,
+    lang: str | None = None,
     watch: Watcher | None = None,
 ) -> Round:
     """Train a candidate that learns more than a run did, and let the gate judge it.
@@ -208,6 +210,7 @@ def improve(
         show: told of the plan before training begins.
         tell: told what was understood of the run's data, then of the outside photos, and then the
             run folder of the candidate.
+        lang: the language of the report, "en" or "ru"; None for that of the run's.
         watch: told of the work as it goes on.
 
     Raises:
@@ -231,13 +234,15 @@ def improve(
             folder.check_free()
         for path in (folder.card_path, RunFolder(Path(run)).rounds_path):
             check_writable(path)
+        language = choose_language(lang, RunFolder(Path(run)))
         own, plan, lot = _open_round(run, wishes, folder if is_begun else None, watch)
         if show is not None:
             show(plan)
         training = _begin(own, plan, lot, folder, is_new=not is_begun, watch=watch)
         if tell is not None:
             tell(Begun(folder.path))
-        done = complete_training(replace(training, num_workers=num_workers), watch=watch)
+        training = replace(training, num_workers=num_workers)
+        done = complete_training(training, language=language, watch=watch)
         judgement = _ask_gate(done, own, training, plan, watch)
         rows = _write_round(done.run, own.model.run, plan, judgement)
     return Round(done, own.model.run.path, plan.number, judgement, rows)

@@ -23,6 +23,7 @@ from lotlens.deliver.submission import (
     write_submission,
 )
 from lotlens.errors import InputError
+from lotlens.extras import import_extra
 from lotlens.files import check_writable, remove_unfinished_of, write_rows_atomically
 from lotlens.locks import hold
 from lotlens.photos.fingerprint import fingerprint
@@ -101,7 +102,9 @@ def predict(
             an answer, unless `fill`.
         BundleError: the run is missing or damaged.
         OutputError: a file cannot be written.
+        MissingExtra: lotlens[notebook] is not installed; `write_answers` does without.
     """
+    import_extra("pandas", "notebook")
     rows: list[dict[str, Any]] = []
     write_answers(
         run,

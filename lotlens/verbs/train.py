@@ -141,7 +141,8 @@ def find_better(model: Model, *, watch: Watcher | None = None) -> Better | None:
     num_held_out = round(num_photos * (1 / recipe.folds if recipe.folds else recipe.validation))
     with _tell_once(watch, f"timing the recipe {name}"):
         stages: tuple[StagePlan, ...] = planning.plan_stages(
-            recipe, len(model.card.classes), num_photos - num_held_out, num_held_out
+            *(recipe, len(model.card.classes), num_photos - num_held_out, num_held_out),
+            roughly=True,
         )
     return Better(name, max(recipe.folds, 1) * sum(stage.seconds for stage in stages))
 

@@ -17,7 +17,7 @@ from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Trial
 from lotlens.records import Watcher
-from lotlens.report.run_report import write_anew
+from lotlens.report.run_report import choose_language, write_anew
 from lotlens.run import RunFolder
 from lotlens.texts import describe
 from lotlens.training.others import read_others
@@ -58,7 +58,11 @@ class ViewChoice:
 
 
 def adopt_views(
-    run: Path | str, views: Sequence[str] | None = None, *, watch: Watcher | None = None
+    run: Path | str,
+    views: Sequence[str] | None = None,
+    *,
+    lang: str | None = None,
+    watch: Watcher | None = None,
 ) -> ViewChoice:
     """Let validation choose the test-time views of a finished run anew (see `choose_views`).
 
@@ -71,6 +75,7 @@ def adopt_views(
         run: the run folder.
         views: names in `answering.views.VIEWS` that may be adopted beside "whole"; None for all.
             The more are tried, the more each must show.
+        lang: the language of the report, "en" or "ru"; None for the one that it is written in.
         watch: told of the work as it goes on.
 
     Raises:
@@ -86,6 +91,7 @@ def adopt_views(
                 f"{run} is an ensemble of runs: choose the views of each run, then make it anew"
             )
         check_writable(model.run.card_path)
+        language = choose_language(lang, model.run)
         tried = list(VIEWS) if views is None else list(views)
         names = check_views([WHOLE, *(name for name in tried if name != WHOLE)])
         own = open_own_data(model)
@@ -105,7 +111,7 @@ def adopt_views(
         sha256 = save_predictions(model.run.validation_path, predictions)
         model.run.write_card(replace(card, answers_sha256=sha256))
         done = replace(own, model=Model(model.run))
-        write_anew(done, predictions)
+        write_anew(done, predictions, language=language)
         targets = align_targets(predictions, own.validation)
         num_photos = int(((targets >= 0) & predictions.answered).sum())
         return ViewChoice(done.model, model.card.views, choice.trials, num_photos)

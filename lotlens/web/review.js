@@ -649,9 +649,10 @@ async function start() {
   } catch (error) {
     $("trouble").hidden = false;
     $("retry").hidden = true;
-    // The translations come with the doubts.
-    $("trouble-head").textContent = "The doubts could not be loaded";
-    $("trouble-text").textContent = `${error.message}. Mend that, then reload the page.`;
+    // Other translations come with the doubts.
+    const { head, text } = $("trouble").dataset;
+    $("trouble-head").textContent = head;
+    $("trouble-text").textContent = text.replace("%(reason)s", () => error.message);
     return;
   }
   ({ doubts, reasons, path, texts } = values);

@@ -253,7 +253,7 @@ def build_review(
         guests: who may come by other addresses than this machine's own loopback; None for nobody.
             Names other than this machine's are refused even so.
         synthetic: whether the photos were drawn; the page then says so.
-        language: of the page. Why a photo or a file cannot be read is said in English.
+        language: of the page.
 
     Raises:
         InputError: the file of decisions is damaged, or there is nothing to review.
@@ -274,7 +274,8 @@ def build_review(
     @app.exception_handler(LotlensError)
     def explain(request: Request, error: Exception) -> Response:
         del request
-        return make_json({"detail": str(error)}, 422 if isinstance(error, Unfit) else 500)
+        told = language.reword(str(error)) or str(error)
+        return make_json({"detail": told}, 422 if isinstance(error, Unfit) else 500)
 
     @app.get("/")
     def get_page() -> Response:
@@ -306,14 +307,14 @@ def build_review(
         """A photo as JPEG, or in plain text why there is none."""
         photo = review.find_photo(key)
         if photo is None:
-            return PlainTextResponse("no longer in the data", 404)
+            return PlainTextResponse(language.reword("no longer in the data"), 404)
         if photo.locator is None:
-            return PlainTextResponse(NO_FILE, 404)
+            return PlainTextResponse(language.reword(NO_FILE), 404)
         try:
             with decoding(reader.read(photo.locator), min_size=size) as (pixels, _):
                 data = draw_thumbnail(pixels, size)
         except UnreadablePhoto as error:
-            return PlainTextResponse(error.reason, 422)
+            return PlainTextResponse(language.reword(error.reason) or error.reason, 422)
         return Response(data, media_type="image/jpeg", headers=_KEPT)
 
     @app.post("/decisions")

@@ -228,7 +228,7 @@ def guard(
         language: in which a device is told that it is not let in.
         most_body_bytes: of one request.
     """
-    app.add_middleware(_BodyGuard, most_bytes=most_body_bytes)
+    app.add_middleware(_BodyGuard, most_bytes=most_body_bytes, language=language)
 
     @app.middleware("http")
     async def check(
@@ -285,9 +285,10 @@ class _Impatient(H11Protocol):
 class _BodyGuard:
     """Reads the body of each request, within bounds, before the application sees the request."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int, language: Language) -> None:
         self._app = app
         self._most_bytes = most_bytes
+        self._language = language
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -297,15 +298,20 @@ class _BodyGuard:
             body = await asyncio.wait_for(self._read(scope, receive), BODY_PATIENCE_S)
         except _TooBig:
             text = f"the request is too big: {self._most_bytes:,} bytes at most"
-            await _refuse_body(text, 413)(scope, receive, send)
+            await self._refuse(text, 413)(scope, receive, send)
         except TimeoutError:
             text = f"the request did not come within {BODY_PATIENCE_S:.0f} seconds"
-            await _refuse_body(text, 408)(scope, receive, send)
+            await self._refuse(text, 408)(scope, receive, send)
         else:
             if body is None:  # whoever asked has left, and hears nothing of this
-                await _refuse_body("the request ended early", 400)(scope, receive, send)
+                await self._refuse("the request ended early", 400)(scope, receive, send)
             else:
                 await self._app(scope, _give_back(body, receive), send)
+
+    def _refuse(self, text: str, status: int) -> Response:
+        response = make_json({"detail": self._language.reword(text) or text}, status)
+        response.headers["Connection"] = "close"  # the rest of it is not read
+        return response
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """All of a body; None if the connection ended before it did.
@@ -330,12 +336,6 @@ class _BodyGuard:
 
 class _TooBig(Exception):
     """A request has a bigger body than is taken."""
-
-
-def _refuse_body(text: str, status: int) -> Response:
-    response = make_json({"detail": text}, status)
-    response.headers["Connection"] = "close"  # the rest of it is not read
-    return response
 
 
 def _give_back(body: bytes, receive: Receive) -> Receive:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import lotlens
 from lotlens.judge.judged import Judged, Subject
 from lotlens.judge.metrics import (
     find_worst_errors,
@@ -196,21 +197,82 @@ def test_on_a_phone_a_finger_hits_a_cell_and_heat_maps_are_folded(open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("code", "width"), LOOKS)
 def test_axe_finds_no_serious_fault(open_page, code, width, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
     # The page forbids scripts, axe's too; only here it may not.
     page = open_page(code, width, bypass_csp=True, color_scheme=scheme)
     page.locator(".matrix td:not(.right) a").first.click()
     for fold in page.locator("details:not(.zoom) > summary:visible").all():
         fold.click()
+    assert find_grave_faults(page) == []
+
+
+def find_grave_faults(page):
+    """What axe takes for serious; it must have looked at the page."""
+    from axe_playwright_python.sync_playwright import Axe
+
     found = Axe().run(page).response
-    grave = [
+    assert len(found["passes"]) > 10
+    return [
         (rule["id"], rule["nodes"][0]["html"][:200], rule["nodes"][0]["failureSummary"])
         for rule in found["violations"]
         if rule["impact"] in ("serious", "critical")
     ]
-    assert grave == []
-    assert len(found["passes"]) > 10
+
+
+def read_column(page, column):
+    cells = f".classes tbody tr > :nth-child({column})"
+    return [text.split()[0] for text in page.locator(cells).all_inner_texts()]
+
+
+@pytest.mark.parametrize("code", ["en", "ru"])
+def test_a_table_is_sorted_by_its_heads_from_the_keyboard_too(open_page, code):
+    page = open_page(code, 1280)
+    heads = page.locator(".classes thead th")
+    assert heads.locator("button").count() == 5
+    before = read_column(page, 1)
+    heads.nth(1).locator("button").focus()
+    page.keyboard.press("Enter")
+    assert heads.nth(1).get_attribute("aria-sort") == "descending"  # the most photos first
+    counts = list(map(int, read_column(page, 2)))
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) > 1
+    page.keyboard.press("Space")
+    assert heads.nth(1).get_attribute("aria-sort") == "ascending"
+    assert list(map(int, read_column(page, 2))) == sorted(counts)
+    heads.nth(0).locator("button").click()
+    assert [one.get_attribute("aria-sort") for one in heads.all()] == ["ascending"] + 4 * [None]
+    assert sorted(before) == sorted(read_column(page, 1))
+    heads.nth(3).locator("button").click()
+    shares = [float(text.strip("%\u202f").replace(",", ".")) for text in read_column(page, 4)]
+    assert shares == sorted(shares)
+
+
+def test_without_scripts_tables_are_plain(open_page):
+    page = open_page("en", 1280, java_script_enabled=False)
+    assert page.locator(".classes tbody tr").count() == len(NAMES)
+    assert page.locator(".classes button").count() == 0
+
+
+@pytest.fixture(scope="module")
+def audits(tmp_path_factory, small_lot):
+    """Language -> the page of an audit of the sample lot, with all its faults."""
+    folder = tmp_path_factory.mktemp("audits")
+    for code in ("en", "ru"):
+        lotlens.run_audit(small_lot, out=folder / code, lang=code)
+    return {code: folder / code / "findings.html" for code in ("en", "ru")}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("code", "width"), LOOKS)
+def test_an_audit_fits_its_screen_and_axe_finds_no_serious_fault(
+    chromium, audits, code, width, scheme
+):
+    screen = {"width": width, "height": 800}
+    context = chromium.new_context(viewport=screen, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto(audits[code].as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert find_grave_faults(page) == []
+    context.close()
 
 
 def test_cells_are_not_printed(open_page):

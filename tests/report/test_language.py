@@ -26,8 +26,8 @@ from lotlens.report.templates import build_environment
 ROOMS = [Path(room.__file__).parent for room in (lotlens.report, lotlens.web)]
 OTHERS = [code for code in LANGUAGES if code != "en"]
 LATIN = (
-    r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|lotlens( review)?|log loss"
-    r"|(findings)?\.csv"
+    r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|matplotlib"
+    r"|lotlens( review)?|log loss|(findings)?\.csv"
 )
 NO_BREAK = "\u00a0"
 
@@ -274,10 +274,15 @@ def test_what_is_not_known_or_endless_is_not_reworded():
 
 @pytest.mark.parametrize("code", OTHERS)
 def test_rewordings_keep_their_fields(code):
-    for pattern, own in load_language(code).rewordings:
+    language = load_language(code)
+    assert all(list_fields(own) == [] for own in language.wholes.values())
+    for pattern, own in language.rewordings:
         assert set(list_fields(own)) <= set(pattern.groupindex), own
+    for own in (*language.wholes.values(), *(own for _, own in language.rewordings)):
         latin = re.sub(r"%\(\w+\)s|JPEG|JPEG 2000|TIFF|PNG|[A-Z]{3,}|Photoshop|Windows", "", own)
         latin = re.sub("PostScript|7-Zip|gzip|log loss|CR3|XL|p =", "", latin)
+        latin = re.sub(r"lotlens( train)?|torch|«model»|Ctrl-C|\[/?bold\]", "", latin)
+        latin = re.sub(r"--[a-z]+( \w+=[\d.]*)?|\S*\.(csv|md|json|safetensors)", "", latin)
         assert not set(string.ascii_letters) & set(latin), own
 
 
