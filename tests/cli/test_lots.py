@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from lotlens.cli.lots import _print_demonstration
+from lotlens.cli.screen import VOICE
 from lotlens.records import Metric
 from lotlens.verbs.demo import Caught
 from tests.cli.conftest import run
@@ -32,7 +33,7 @@ def read_parts(path):
 
 
 def test_the_demo_ends_in_a_verdict_places_and_commands(capsys):
-    _print_demonstration(DEMONSTRATED, "en")
+    _print_demonstration(DEMONSTRATED)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "35 of 38 planted faults were found."
     assert "correctly on 90.0 % of 154 test photos (95 % interval: 85.0 % to 94.5 %)" in lines[1]
@@ -45,8 +46,9 @@ def test_the_demo_ends_in_a_verdict_places_and_commands(capsys):
     assert [line.split()[1] for line in lines[-3:]] == ["audit", "train", "predict"]
 
 
-def test_the_demo_speaks_russian(capsys):
-    _print_demonstration(DEMONSTRATED, "ru")
+def test_the_demo_speaks_russian(capsys, monkeypatch):
+    monkeypatch.setattr(VOICE, "lang", "ru")
+    _print_demonstration(DEMONSTRATED)
     said = capsys.readouterr().out
     assert said.startswith("Найдено подложенных ошибок: 35 из 38.\n")
     assert "от 85,0" in said
