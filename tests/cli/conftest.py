@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from lotlens.cli.app import main
+from lotlens.cli.screen import VOICE
 
 
 @dataclass
@@ -47,3 +48,10 @@ def recipe_path(tiny_backbone, tmp_path):
         "validation: 0.25\nstages:\n  - {kind: probe, penalties: [0.3]}\n"
     )
     return path
+
+
+@pytest.fixture(autouse=True)
+def _speak_english():
+    """A command that spoke another language leaves nothing of it to the next test."""
+    yield
+    VOICE.lang = None

@@ -60,7 +60,7 @@ def test_a_page_to_look_through_the_answers_in(run_path, photos, tmp_path, monke
     page = tmp_path / "answers.html"
     done = run("predict", run_path, photos, "--out", tmp_path / "a.csv", "--page", page)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"page          {page}"
+    assert done.stdout.splitlines()[-1] == f"страница      {page}"
     assert '<html lang="ru">' in page.read_text("utf-8")
 
 

@@ -24,7 +24,7 @@ def test_evaluate_in_words_and_json(run_path, small_lot, tmp_path):
     done = run("evaluate", run_path, *options, "--lang", "ru")
     assert done.returncode == 0, done.stderr
     assert '<html lang="ru">' in (run_path / "report-answers.html").read_text("utf-8")
-    for words in ("accuracy", "95 % interval", "Волна", "recall", "report-answers.html"):
+    for words in ("точность", "95-процентные", "Волна", "распознано", "report-answers.html"):
         assert words in done.stdout
 
 
@@ -87,7 +87,7 @@ def test_an_ensemble_says_whether_it_is_adopted(helps, run_path, tmp_path, monke
     model = lotlens.load(run_path) if helps else None
     asked = []
 
-    def build(runs, out):
+    def build(runs, out, lang):
         asked.append((runs, out))
         return EnsembleTrial(paths, blend, 400, model)
 

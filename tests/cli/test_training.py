@@ -37,10 +37,10 @@ def test_a_training_says_what_came_of_it_and_what_is_next(asked, run_path, small
     arguments = ("--recipe", "quick", "--set", "lr=1e-3", "--out", tmp_path / "run", "--workers", 2)
     done = run("train", small_lot, *arguments, "--split", tmp_path / "split.csv", "--lang", "ru")
     assert done.returncode == 0, done.stderr
-    assert "95 % interval" in done.stdout
-    assert f"submit        lotlens predict {run_path}\n" in done.stdout
-    assert re.search(r"\n  accuracy +\d+\.\d %  \(\d+\.\d\u2013\d+\.\d\)\n", done.stdout)
-    for words in ("chosen ", "test views "):
+    assert "95-процентные интервалы" in done.stdout
+    assert f"сдать         lotlens predict {run_path}\n" in done.stdout
+    assert re.search(r"\n  точность +\d+,\d %  \(\d+,\d\u2013\d+,\d\)\n", done.stdout)
+    for words in ("chosen ", "выбрано ", "кадры "):
         assert words not in done.stdout
     (((data, recipe), options),) = asked
     assert (data, recipe, options["overrides"]) == (small_lot, "quick", ["lr=1e-3"])
