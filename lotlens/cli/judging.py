@@ -176,7 +176,7 @@ def refusal(
     ] = None,
     cost: Annotated[
         float | None,
-        typer.Option(help="Of a wrong name, in any unit; default 1, or 4 without other cars."),
+        typer.Option(help="Of a wrong name, in any unit; default 2, or 4 without other cars."),
     ] = None,
     gain: Annotated[
         float | None, typer.Option(help="Of a right answer, in the same unit; default 1.")

@@ -28,7 +28,7 @@ DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "neighbours", "unknown": "m
 
 ANSWERED = 0.95
 COVERAGE = 0.95
-COST, CAREFUL_COST = 1.0, 4.0
+COST, CAREFUL_COST = 2.0, 4.0
 """Of a wrong name beside a right one: with other cars known, and without."""
 _STRANGERS_SHARE = 0.5  # of the known photos given up, how many go to the gate against non-cars
 _FEWEST_STRANGERS = 30  # from which they may choose the method

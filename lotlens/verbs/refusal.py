@@ -92,7 +92,7 @@ def set_refusal(
         unknown: photos of car models that the model does not know.
         answered: share of known photos that are to pass both gates.
         wrong: instead, the share of strangers that may pass a gate, where there are strangers.
-        cost: of a wrong answer, in any unit; None for 1 where other cars are known, and 4 where
+        cost: of a wrong answer, in any unit; None for 2 where other cars are known, and 4 where
             they are not.
         gain: of a right one. One model is named only if p * gain > (1 - p) * cost.
         coverage: with which the candidates of a photo hold its model.
