@@ -52,7 +52,7 @@ def measure_curve(
     temperature: float,
     shares: Sequence[float] = PICKED,
 ) -> tuple[CurvePoint, ...]:
-    """One point for each share, and one for the threshold that the model has, by share.
+    """One point for each share, and one for the threshold that the model has.
 
     Args:
         known: answers to photos of the classes, with `familiarity`.
@@ -62,7 +62,8 @@ def measure_curve(
         shares: of known photos that are to pass.
 
     Returns:
-        nothing where there is no gate against other cars, or no score.
+        those that answer fewest known cars first; nothing where there is no gate against other
+        cars, or no score.
     """
     gate = next((gate for gate in refusal.gates if gate.refuses == "unknown"), None)
     if gate is None or not others.answered.any():
@@ -93,4 +94,4 @@ def measure_curve(
                 is_own,
             )
         )
-    return tuple(points)
+    return tuple(sorted(points, key=lambda point: (point.answered.value, point.passing)))

@@ -169,6 +169,8 @@ def draw_refusals(
 def draw_other_cars(curve: Sequence[CurvePoint], language: Language) -> bytes:
     """Wrong names for other cars against known cars answered, with 95 % intervals."""
     with draw_figure(4.8, 3.4) as (figure, buffer):
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.add_subplot()
         answered = [point.answered.value for point in curve]
         axes.fill_between(
@@ -189,6 +191,7 @@ def draw_other_cars(curve: Sequence[CurvePoint], language: Language) -> bytes:
             markersize=6,
         )
         axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.set_xlabel(language.say("share of known cars answered"))
         axes.set_ylabel(language.say("other cars given one name"))
         axes.xaxis.set_major_formatter(lambda x, _: language.percent(x))

@@ -195,7 +195,7 @@ def write_report(
             for item in judged.advice
         ],
         other_cars=background.other_cars,
-        other_cars_curve=make_svg_uri(draw_other_cars(background.other_cars, language))
+        other_cars_curve=_draw(partial(draw_other_cars, background.other_cars, language))
         if background.other_cars
         else None,
         findings=show_odd(background.findings, background.lot, background.catalog),
