@@ -8,6 +8,10 @@ are other cars that may be given (photos of their training half), and of the res
 seen in training. Judged are test photos of the twenty and of the rest, at the gates that 95 % and
 at those that 90 % of known photos pass.
 
+With --ten TEN, a lot of a few models such as stanford10, a run on that lot is trained instead, with
+others from the training half of DATA whose classes' names begin with none of the lot's; its folder
+is printed, for `refusal.py TEN --run RUN --cars NAME=PHOTOS`.
+
 Rows go into others.csv beside this file; what is there already is not measured again. Without DATA
 it prints the tables of that file. Nothing is to be chosen by these figures.
 """
@@ -146,6 +150,24 @@ def measure(data: Path, recipe: str, num_others: int, seed: int, out: Path) -> N
     write_rows_atomically(RESULTS, COLUMNS, [[r.get(c, "") for c in COLUMNS] for r in rows])
 
 
+def train_ten(data: Path, ten: Path, recipe: str, num_others: int, seed: int, out: Path) -> None:
+    """Train on a lot of a few models, with others from elsewhere in DATA."""
+    lot = open_lot(data)
+    known = tuple(car.name.casefold() for car in open_lot(ten).train.classes)
+    classes = {car.label: car.name for car in lot.train.classes}
+    labels = [one for one, name in classes.items() if not name.casefold().startswith(known)]
+    others = None
+    if num_others:
+        place = out / f"others-ten-{seed}-{num_others}"
+        others = lay_others(data, labels, classes, num_others, seed, place)
+    run = out / f"ten-{recipe}-{seed}-{num_others}"
+    if not (run / "card.json").exists():
+        lotlens.train(
+            ten, recipe, overrides=[f"seed={seed}"], others=others, out=run, resume=run.exists()
+        )
+    print(run, lotlens.load(run).card.metrics[0])
+
+
 def print_tables() -> None:
     """Known and never seen cars, by recipe, others given and gate: the mean of the seeds."""
     groups: dict[tuple[str, int, str, str], list[dict[str, str]]] = defaultdict(list)
@@ -189,13 +211,19 @@ def main() -> None:
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--num-others", type=int, nargs="+", default=[0, 2000])
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--ten", type=Path)
     parser.add_argument("--out", type=Path, default=Path("others-runs"))
     options = parser.parse_args()
     if options.data is not None:
         for seed in options.seed:
             for num_others in options.num_others:
-                measure(options.data, options.recipe, num_others, seed, options.out)
-    print_tables()
+                how = (options.recipe, num_others, seed, options.out)
+                if options.ten is None:
+                    measure(options.data, *how)
+                else:
+                    train_ten(options.data, options.ten, *how)
+    if options.ten is None:
+        print_tables()
 
 
 if __name__ == "__main__":
