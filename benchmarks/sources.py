@@ -25,7 +25,7 @@ import numpy as np
 from lotlens.audit.traces import Difference, compare_sources
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.sources import open_lot
-from lotlens.photos.style import Style, find_common, measure_style, restyle_bytes
+from lotlens.photos.style import Style, measure_style, restyle_bytes
 from lotlens.records import Catalog, ImageSpec, Locator, Photo
 
 NUM_KNOWN = 20
@@ -33,6 +33,21 @@ FRAME = ImageSpec(192, 288, fit="stretch")
 ANOTHER_SITE = Style(160, 60)
 
 Photos = Sequence[Photo]
+
+
+def find_common(one: Style, other: Style) -> Style:
+    """What photos of both styles can be brought to: smaller than either, compressed as the poorer.
+
+    What is lost in one set cannot be put back, only taken from the other too. And a photo that
+    keeps its size keeps the blocks of its last compression, by which it is told from one that was
+    made smaller (measured: docs/LOG.md): so both are made smaller, by an eighth at least.
+    """
+    qualities = [style.quality for style in (one, other) if style.quality is not None]
+    return Style(
+        max(int(min(one.side, other.side) * 7 / 8), 1),
+        min(qualities, default=None),
+        max(one.subsampling, other.subsampling),
+    )
 
 
 def deal(catalog: Catalog, seed: int) -> tuple[Photos, Photos]:

@@ -33,7 +33,6 @@ SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
 _LOSSLESS: tuple[Format, ...] = ("PNG", "GIF", "BMP", "TIFF", "PNM", "TGA")
 _UNCOMPRESSED = 101  # above every quality
-_SMALLER = 7 / 8
 _NUM_THREADS = 4
 
 
@@ -123,21 +122,6 @@ def summarise(stored: Sequence[StoredAs]) -> Style | None:
         max(samplings, key=lambda kind: (samplings[kind], kind)) if samplings else 2,
         {name: count / len(stored) for name, count in formats.most_common()},
         len(stored),
-    )
-
-
-def find_common(one: Style, other: Style) -> Style:
-    """What photos of both styles can be brought to: smaller than either, compressed as the poorer.
-
-    What is lost in one set cannot be put back, only taken from the other too. And a photo that
-    keeps its size keeps the blocks of its last compression, by which it is told from one that was
-    made smaller (measured: docs/LOG.md): so both are made smaller, by an eighth at least.
-    """
-    qualities = [style.quality for style in (one, other) if style.quality is not None]
-    return Style(
-        max(int(min(one.side, other.side) * _SMALLER), 1),
-        min(qualities, default=None),
-        max(one.subsampling, other.subsampling),
     )
 
 

@@ -20,7 +20,7 @@ from lotlens.audit.traces import compare_sources
 from lotlens.errors import BundleError, InputError, shorten
 from lotlens.files import write_rows_atomically
 from lotlens.photos.sources import open_lot
-from lotlens.photos.style import Style, find_common, measure_style
+from lotlens.photos.style import Style, measure_style
 from lotlens.photos.tables import read_own_table, read_place, require_columns, write_place
 from lotlens.records import (
     OK,
@@ -63,8 +63,8 @@ class Others:
         held_out: likewise, never learnt: they tell how well other cars are told.
         turned_away: one of REASONS -> how many.
         signs: id of one -> what was seen of it.
-        style: what the data and these are read as if they were stored in, while training; None as
-            they are.
+        style: as if stored so these are read while training, lest they are known by how they are
+            stored; None as they are.
         source: whether they can be told from the data by how they are stored, a sentence; "" where
             that was not looked at.
     """
@@ -168,10 +168,11 @@ def take_others(
 def find_style(
     known: Sequence[Photo], others: Sequence[Photo], frame: ImageSpec
 ) -> tuple[Style | None, str]:
-    """What both are to be read as, lest a network tells them apart by how they are stored.
+    """What the others are to be read as, lest a network knows them by how they are stored.
 
-    Both as they are, where it could not; else both smaller and poorer, as neither can be made
-    better (see `style.find_common`).
+    As they are, where it could not; else as the data are stored. What is poorer than the data
+    cannot be made better: then they can be told apart all the same. To make the data as poor hides
+    it, and costs the classes several points (measured: docs/LOG.md).
 
     Args:
         known: photos of the data.
@@ -182,12 +183,11 @@ def find_style(
         the style, and a sentence on whether they can be told apart all the same.
     """
     told = compare_sources(known, others, spec=frame)
-    ours, theirs = measure_style(known), measure_style(others)
-    if not told.is_told or ours is None or theirs is None:
+    style = measure_style(known) if told.is_told else None
+    if style is None:
         return None, told.sentence
-    style = find_common(ours, theirs)
-    told = compare_sources(known, others, known_style=style, other_style=style, spec=frame)
-    return style, f"All are learnt as {style}, since they differ in that. {told.sentence}"
+    told = compare_sources(known, others, other_style=style, spec=frame)
+    return style, f"They are learnt as yours are stored ({style}). {told.sentence}"
 
 
 def _leave_out_named(

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def decode_photos(
     scratch_path: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     style: Style | None = None,
+    styled_from: int = 0,
 ) -> DecodedPhotos:
     """Decode every photo of a catalog once, so that epochs need not.
 
@@ -72,7 +74,8 @@ def decode_photos(
         scratch_path: a folder for a nameless file that holds the pixels when they are more than
             3 GiB; it vanishes with the process.
         progress: called with (photos done, photos in all).
-        style: read them as if they were stored so; None as they are.
+        style: read some as if they were stored so; None as they are.
+        styled_from: the row from which on that is done.
 
     Returns:
         the readable ones; a photo that is not readable is left out and its reason kept.
@@ -91,7 +94,9 @@ def decode_photos(
     status: dict[str, str] = {}
     ids: list[str] = []
     kept: list[int] = []
-    for row, loaded in enumerate(read_ahead(catalog.photos, spec, style=style)):
+    plain, styled = catalog.photos[:styled_from], catalog.photos[styled_from:]
+    loads = chain(read_ahead(plain, spec), read_ahead(styled, spec, style=style))
+    for row, loaded in enumerate(loads):
         id_ = catalog.photos[row].id
         status[id_] = loaded.status
         if loaded.pixels is not None:

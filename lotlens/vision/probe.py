@@ -12,7 +12,7 @@ from lotlens.records import FloatArray, Watcher
 from lotlens.vision.batches import DecodedPhotos
 from lotlens.vision.classifier import Classifier
 from lotlens.vision.engine import build_engine
-from lotlens.vision.regression import choose_penalty, fit_regression
+from lotlens.vision.regression import add_others, choose_penalty, fit_regression
 
 
 def fit_probe(
@@ -27,6 +27,9 @@ def fit_probe(
 ) -> None:
     """Put a logistic regression on frozen features into the classifier's head.
 
+    Photos of other cars change nothing of what tells the classes apart: that is fitted without
+    them, and then one more output against all of it.
+
     `photo_weights` [N] weigh the photos' losses, if they are given.
     """
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
@@ -36,8 +39,16 @@ def fit_probe(
     if photo_weights is not None:
         weights = np.tile(photo_weights / photo_weights.mean(), len(targets) // len(photos.ids))
     report_progress(watch, "fitting the probe", 0, 1)
-    penalty = choose_penalty(features, targets, stage.penalties, groups, seed=seed)
-    found = fit_regression(features, targets, classifier.num_outputs, penalty, weights)
+    own = photos.targets < classifier.num_classes
+    rows = np.tile(own, len(targets) // len(own))
+    known, truth = features[rows], targets[rows]
+    of_known = None if weights is None else weights[rows] / weights[rows].mean()
+    if of_known is not None and (of_known == 1).all():
+        of_known = None  # as if there were no others
+    penalty = choose_penalty(known, truth, stage.penalties, groups[own], seed=seed)
+    found = fit_regression(known, truth, classifier.num_classes, penalty, of_known)
+    if classifier.has_others:
+        found = add_others(found, features, rows, penalty, weights)
     classifier.set_head(found.weight, found.bias)
     report_progress(watch, "fitting the probe", 1, 1)
 

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, make_scorer
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
+
+from lotlens.answering.logits import log_sum_exp
 
 _MOST_PHOTOS_FOR_PENALTY = 3000
 _NUM_PENALTY_FOLDS = 3
@@ -68,6 +72,50 @@ def fit_regression(
     weight[model.classes_] = own_weight / scale
     bias[model.classes_] = own_bias - weight[model.classes_] @ centre
     return Regression(weight, bias)
+
+
+def add_others(
+    found: Regression,
+    features: Matrix,
+    is_known: NDArray[np.bool_],
+    penalty: float,
+    weights: Matrix | None = None,
+) -> Regression:
+    """A regression with one more row, for photos that show none of its classes.
+
+    The rows that there are stay as they are, so that the classes are told apart as before; the new
+    one is fitted against the sum of them (log loss of "one of the classes" against "none", with the
+    same penalty as theirs).
+
+    Args:
+        found: of the classes.
+        features: [N, F], raw.
+        is_known: [N] whether each photo shows one of the classes.
+        penalty: scikit-learn's inverse penalty C.
+        weights: [N] of the photos' losses.
+    """
+    features = np.asarray(features, np.float64)
+    centre, scale = _measure_scale(features)
+    scaled = (features - centre) / scale
+    told = log_sum_exp(features @ found.weight.T + found.bias)
+    shares = np.ones(len(features)) if weights is None else np.asarray(weights, np.float64)
+    sign = np.where(is_known, 1.0, -1.0)
+
+    def lose(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weight, bias = values[:-1], values[-1]
+        margin = sign * (told - scaled @ weight - bias)
+        slope = shares * sign * expit(-margin)  # of the loss, by the new row's logit
+        loss = shares @ np.logaddexp(0.0, -margin) + weight @ weight / (2 * penalty)
+        return float(loss), np.append(scaled.T @ slope + weight / penalty, slope.sum())
+
+    start = np.append(np.zeros(features.shape[1]), told.mean())
+    with threadpool_limits(1, user_api="blas"):
+        values = minimize(lose, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000}).x
+    weight = values[:-1] / scale
+    return Regression(
+        np.concatenate([found.weight, weight[None]]),
+        np.append(found.bias, values[-1] - weight @ centre),
+    )
 
 
 def fit_regressions(

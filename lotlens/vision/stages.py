@@ -103,8 +103,8 @@ def run_stages(
         others: photos that show none of the classes, with ids of their own. They are learnt as
             one more class, which together counts as much as all others at most: however many there
             are, an epoch shows no more of them than training photos.
-        style: what training photos and others are read as if they were stored in, lest they are
-            told apart by how they are.
+        style: how the training photos are stored: the others are read as if they were stored so,
+            lest they are known by that.
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
@@ -350,6 +350,7 @@ def _open_training(
         Catalog((*train.photos, *none), (*train.classes, NONE_OF_THESE)),
         spec,
         style=style,
+        styled_from=len(train.photos),
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading training photos"),
     )

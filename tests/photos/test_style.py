@@ -12,7 +12,6 @@ from lotlens.photos.style import (
     StoredAs,
     Style,
     estimate_quality,
-    find_common,
     look_at,
     measure_style,
     restyle,
@@ -153,16 +152,6 @@ def test_many_photos_are_looked_at_from_first_to_last(tmp_path):
     kept = [Photo(str(n), small if n < 400 else large) for n in range(1200)]
     style = measure_style(kept)
     assert (style.side, style.num_photos) == (60, 300)
-
-
-@given(styles, styles)
-def test_what_two_have_in_common_is_within_reach_of_both(one, other):
-    both = find_common(one, other)
-    assert both == find_common(other, one)
-    for style in (one, other):
-        assert both.side < max(style.side, 2)
-        assert both.subsampling >= style.subsampling
-        assert style.quality is None or both.quality <= style.quality
 
 
 def test_broken_files_are_refused():
