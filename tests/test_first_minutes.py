@@ -145,7 +145,7 @@ class Walk:
                 printed = ""
                 for line in served.stdout:
                     printed += line
-                    if line.startswith("Ctrl-C"):
+                    if "Ctrl-C" in line:
                         break
                 address = re.search("http://.*", printed)
                 assert address, printed

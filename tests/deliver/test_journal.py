@@ -14,7 +14,7 @@ def make_piece(number, count=3):
     ids = tuple(f"фото {number}-{k}.jpg" for k in range(count))
     logits = np.arange(2 * count, dtype=np.float32).reshape(count, 2) + number
     flaws = ("blurred: sharpness 0.10",) + ("",) * (count - 1)
-    return Predictions(ids, logits, None, (OK,) * count, CLASSES, flaws, logits[:, [0, 0, 1]])
+    return Predictions(ids, logits, None, (OK,) * count, CLASSES, flaws, logits[:, [0, 0, 1, 1]])
 
 
 def is_same(one, other):

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 from contextlib import suppress
@@ -511,7 +512,11 @@ def test_a_decoder_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPa
     with pytest.raises(UnreadablePhoto) as caught, decoding(data, limit_s=0.01, room=room):
         pass
     assert "too much work" in caught.value.reason
-    assert room.num_held > 0  # it is still at work
+    for _ in range(1000):  # it is still at work, or has not even begun
+        if room.num_held:
+            break
+        time.sleep(0.01)
+    assert room.num_held > 0
     release.set()
     for thread in threading.enumerate():
         if thread.name == "decoder":

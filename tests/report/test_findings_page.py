@@ -47,7 +47,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.texts.append(data)
         if "figure" in self.open:
             self._figures[-1][1] += data + " "
@@ -135,7 +135,7 @@ def test_the_verdict_and_the_table_count_by_kind(tmp_path):
     ]
     page = write(tmp_path, make_lot(tmp_path), findings)
     assert "4 errors: unreadable (3), leak (1)." in page.text
-    table = page.source.split('<table class="checks">')[1].split("</table>")[0]
+    table = page.source.split('<table class="checks sortable">')[1].split("</table>")[0]
     rows = [re.sub(r"<[^>]*>|\s+", " ", row).split("  ") for row in table.split("<tr>")[2:]]
     for row, name, count, action in zip(
         rows,
@@ -338,7 +338,7 @@ def test_classes_and_sizes_are_counted(tmp_path):
         "The smallest is 30 × 40, the largest 640 × 480.",
     ):
         assert words in page.text
-    tables = page.source.split('<table class="balance">')[1:]
+    tables = page.source.split('<table class="balance sortable">')[1:]
     rows = [
         [
             (name.split(" <")[0], count, width)

@@ -63,7 +63,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.texts.append(data)
 
     @property
@@ -511,7 +511,7 @@ def test_classes_stand_weakest_first(tmp_path):
     result = make_result(6, 200)
     page = write(tmp_path / "r.html", result)
     scores = sorted(measure_classes(*result), key=lambda score: score.recall.value)
-    table = page.source.split('<table class="classes">')[1]
+    table = page.source.split('<table class="classes sortable">')[1]
     places = [table.index(score.car.name) for score in scores]
     assert places == sorted(places)
 
