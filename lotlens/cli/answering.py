@@ -117,7 +117,9 @@ def _print_written(written: Any, *, has_details: bool) -> None:
     noun = "photo" if total == 1 else "photos"
     OUT.say(f"{answered} {noun} answered, written to {written.path}")
     told = ", ".join(
-        f"{translate_word(_TOLD[kind])} {count:,}" for kind, count in written.verdicts.items()
+        f"{translate_word(told)} {written.verdicts[kind]:,}"
+        for kind, told in _TOLD.items()
+        if written.verdicts.get(kind)
     )
     is_told = has_details or written.form == "table"
     OUT.say(f"verdicts: {told}" + ("" if is_told else "  (--details FILE has one for each)"))
@@ -132,7 +134,7 @@ def _print_written(written: Any, *, has_details: bool) -> None:
         )
     num_open = total - written.verdicts.get("model", 0)
     if written.form == "table" and num_open:
-        print_next(f'look by hand at the {num_open:,} whose verdict is not "model"')
+        print_next(f"look by hand at the {num_open:,} that have no single name")
     elif written.form == "submission":
         print_next("hand the file in")
 

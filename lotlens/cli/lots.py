@@ -118,7 +118,8 @@ def audit(
         _print_audit(found)
         OUT.print(f"\nfindings      {escape(out / 'findings.csv')}", soft_wrap=True)
         OUT.print(f"pictures      {escape(out / 'findings.html')}", soft_wrap=True)
-        print_next(f"lotlens train {quote(data)} --recipe quick")
+        if sum(count > 0 for count in found.class_counts.values()) > 1:
+            print_next(f"lotlens train {quote(data)} --recipe quick")
     if open_:
         open_page(out / "findings.html")
     if strict and found.num_errors:

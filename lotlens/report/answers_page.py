@@ -47,8 +47,8 @@ _SURE = 0.5
 """An answer of less is to be checked, whatever its verdict."""
 
 _KINDS = {
-    "unsure": mark("unsure between two"),
-    "unknown": mark("none of the known models"),
+    "unsure": mark("one of two"),
+    "unknown": mark("a car not learnt"),
     "poor photo": mark("poor photo"),
     "no answer": mark("no answer"),
     "not a car": mark("not a car"),

@@ -98,7 +98,7 @@ def test_what_to_check_comes_first_and_no_car_is_named_where_the_verdict_names_n
         "",
     ]
     assert by_id["two.jpg"][6] == "Волна (32\u202f%)"
-    assert by_id["far.jpg"][1] == "none of the known models"
+    assert by_id["far.jpg"][1] == "a car not learnt"
     assert by_id["far.jpg"][3:7] == ["", "", 0, ""]
     assert by_id["bad.jpg"][7] == "There is no answer: truncated JPEG."
     assert data["names"] == ["Heron 4", "Нива"]
@@ -113,7 +113,7 @@ def test_the_page_speaks_russian(tmp_path, photo_path):
     catalog = make_catalog([row["id"] for row in ROWS], photo_path)
     source, data, _ = write(tmp_path, ROWS, catalog, language=load_language("ru"), synthetic=True)
     texts = {text for row in data["rows"] for text in (row[1], row[3], row[7])}
-    assert "не из известных моделей" in texts
+    assert "незнакомая машина" in texts
     assert "Ответа нет: обрезанный JPEG (скачан не до конца?)." in texts
     seen = re.sub("<style>.*?</style>|<script.*?</script>", "", source, flags=re.DOTALL)
     attributes = " ".join(re.findall(r'(?:aria-label|data-\w+|placeholder)="([^"]*)"', seen))
