@@ -125,12 +125,20 @@ def _write_address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until Ctrl-C.
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    *,
+    most_connections: int = MOST_CONNECTIONS,
+    grace_s: int = 5,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
         app: as `build_review` makes it.
         listener: as `open_socket` makes it; closed at the end.
+        most_connections: at one time.
+        grace_s: how long requests that were begun may take to be answered at the end.
 
     Raises:
         KeyboardInterrupt: once all that was being saved is saved.
@@ -143,9 +151,9 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         use_colors=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=most_connections,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=grace_s,
         server_header=False,
     )
     with listener:
@@ -236,10 +244,10 @@ def guard(
     ) -> Response:
         cookie = None
         refused = refuse_name(request, guests is not None)
-        if refused is None and guests is not None and not _is_known(request, guests):
-            cookie = _let_in(request, guests)
+        if refused is None and guests is not None and not is_known(request, guests):
+            cookie = let_in(request, guests)
             if cookie is None:
-                refused = _turn_away(request, language)
+                refused = turn_away(request, language)
         if refused is None:
             refused = refuse_origin(request)
         response = await call_next(request) if refused is None else refused
@@ -354,8 +362,8 @@ def _give_back(body: bytes, receive: Receive) -> Receive:
 
 def refuse_name(request: Request, is_open_to_network: bool) -> Response | None:
     """The answer to a request under a name that is not ours, or None."""
-    name = _read_name(request)
-    if is_loopback(name) or (is_open_to_network and _is_own_name(name)):
+    name = read_name(request)
+    if is_loopback(name) or (is_open_to_network and is_own_name(name)):
         return None
     return PlainTextResponse("refused: open this page at the address that was printed", 421)
 
@@ -368,18 +376,18 @@ def refuse_origin(request: Request) -> Response | None:
     return PlainTextResponse("refused: decisions are taken on this server's own page", 403)
 
 
-def _is_known(request: Request, guests: Guests) -> bool:
+def is_known(request: Request, guests: Guests) -> bool:
     """Whether it comes from this machine, or from a device that was let in.
 
     A Host is what whoever asks has written; where the connection comes from is not.
     """
     peer = request.client.host if request.client is not None else ""
-    if is_loopback(peer) and is_loopback(_read_name(request)):
+    if is_loopback(peer) and is_loopback(read_name(request)):
         return True
     return guests.knows(request.cookies.get(guests.cookie_name, ""))
 
 
-def _let_in(request: Request, guests: Guests) -> str | None:
+def let_in(request: Request, guests: Guests) -> str | None:
     """The cookie for a device that opens the page by the link of the hour, or None."""
     if request.method != "GET" or request.url.path != "/":
         return None
@@ -387,7 +395,7 @@ def _let_in(request: Request, guests: Guests) -> str | None:
     return guests.admit(request.query_params.get("token", ""), device)
 
 
-def _turn_away(request: Request, language: Language) -> Response:
+def turn_away(request: Request, language: Language) -> Response:
     """What a device hears that is not let in: a page if it asked for one, else a line of text."""
     text = language.say(NOT_VALID if "token" in request.query_params else NOT_INVITED)
     headers = {"WWW-Authenticate": 'Link realm="lotlens"'}  # which no browser asks a password for
@@ -401,7 +409,7 @@ def _turn_away(request: Request, language: Language) -> Response:
     return Response(page, 401, headers, media_type="text/html")
 
 
-def _read_name(request: Request) -> str:
+def read_name(request: Request) -> str:
     """The name of its Host, without the port."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
@@ -409,7 +417,7 @@ def _read_name(request: Request) -> str:
         return ""
 
 
-def _is_own_name(name: str) -> bool:
+def is_own_name(name: str) -> bool:
     """Whether a Host is an address, which no stranger's domain can pass for, or our own name."""
     try:
         ipaddress.ip_address(name)

@@ -57,16 +57,14 @@ def test_groups_keep_their_order_and_silent_photos_do_not_count():
     fused = fuse(found, ["b", "b", "a", "c", "c"], 1.0, dependence=0.0)
     assert fused.ids == ("b", "a", "c")
     assert fused.status == ("ok", "ok", "empty file")
-    np.testing.assert_allclose(
-        probabilities(fused)[:2], probabilities(found)[[0, 2]], atol=1e-6
-    )
+    np.testing.assert_allclose(probabilities(fused)[:2], probabilities(found)[[0, 2]], atol=1e-6)
     assert np.isnan(fused.logits[2]).all()
 
 
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="1 groups of 2 photos"):
         fuse(predict([[0] * 4] * 2), ["a"], 1.0)
-    with pytest.raises(ValueError, match="dependence 1.5"):
+    with pytest.raises(ValueError, match=r"dependence 1\.5"):
         fuse(predict([[0] * 4]), ["a"], 1.0, dependence=1.5)
 
 
