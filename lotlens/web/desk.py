@@ -15,6 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
+from lotlens.records import CarClass
+from lotlens.refusal.verdicts import Verdict
 from lotlens.report.language import ENGLISH, LANGUAGES, Language, install, load_language
 from lotlens.report.templates import format_chance
 from lotlens.version import __version__
@@ -25,6 +27,7 @@ from lotlens.web.rest import Desk, Meters, build_routes
 from lotlens.web.server import make_json
 from lotlens.web.store import NONE_OF_THESE, Check, Store
 from lotlens.web.uploads import FormBounds
+from lotlens.web.wording import tell_claim, tell_verdict
 
 _STATIC = {"desk.js": "text/javascript", "desk.css": "text/css", "icon.svg": "image/svg+xml"}
 _CODES = {404: "not_found", 405: "wrong_method"}
@@ -170,20 +173,27 @@ def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str, synthetic: bo
 
 
 def _describe(check: Check, language: Language) -> Mapping[str, Any]:
-    """A check as the history shows it; what was said stays in the language it was said in."""
+    """A check as the history shows it, in words of the reader's language."""
     at = datetime.fromisoformat(check.at).astimezone()
     corrected = None
     if check.correction is not None:
         label, name = check.correction
         corrected = language.say("none of the models") if label == NONE_OF_THESE else name
-    chance = check.answer.get("probability")
-    claim = check.answer.get("claim")
+    answer = check.answer
+    cars = tuple(CarClass(car["label"], car["name"]) for car in answer["cars"])
+    verdict = Verdict(answer["verdict"], cars, answer["probability"], (), answer["said"])
+    pair_chance = sum(car["probability"] or 0.0 for car in answer["cars"])
+    claim = answer["claim"]
+    if claim is not None:
+        label = claim["label"]
+        claimed = None if label is None else CarClass(label, claim["name"])
+        claim = tell_claim(claim["text"], claimed, claim["result"], verdict, language)
     return {
         "at": f"{language.day(at.date())}, {at:%H:%M}",
-        "sentence": check.answer["sentence"],
-        "chance": "" if chance is None else format_chance(chance, language),
-        "verdict": check.answer["verdict"],
-        "claim": "" if claim is None else claim["sentence"],
+        "sentence": tell_verdict(verdict, language, pair_chance=pair_chance),
+        "chance": format_chance(answer["probability"], language) if verdict.kind == "model" else "",
+        "verdict": verdict.kind,
+        "claim": claim,
         "num_photos": len(check.photos_sha256),
         "corrected": corrected,
     }

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from lotlens.errors import InputError
 from lotlens.records import OK, CarClass
 from lotlens.refusal.cars import decide_car, find_class, judge_claim
+from lotlens.refusal.verdicts import Verdict
 from lotlens.report.language import Language
 from lotlens.web.batching import Answered, Batching, Busy, Ending
 from lotlens.web.problems import Problem
@@ -122,9 +123,10 @@ class Desk:
                 raise _tell_busy(busy) from None
             answered = await _wait(request, future)
             self.meters.answer_s.observe(time.perf_counter() - began_s)
-        answer = self._describe(answered, form, language)
+        answer, verdict = self._describe(answered, form, language)
         if form.fields.get("remember") == "1":
-            said = answer.model_dump(exclude={"check_id"})
+            # The history is read in any language, so what was decided is kept beside the words.
+            said = answer.model_dump(exclude={"check_id"}) | {"said": verdict.sentence}
             answer.check_id = await asyncio.to_thread(
                 self.store.remember, answered.served.id, said, form.photos
             )
@@ -137,7 +139,9 @@ class Desk:
             raise Problem("no_photo")
         return form
 
-    def _describe(self, answered: Answered, form: Form, language: Language) -> CarAnswer:
+    def _describe(
+        self, answered: Answered, form: Form, language: Language
+    ) -> tuple[CarAnswer, Verdict]:
         card = answered.served.model.card
         predictions = answered.predictions
         if not predictions.answered.any():
@@ -154,6 +158,7 @@ class Desk:
             claim = ClaimAnswer(
                 text=text,
                 label=None if claimed is None else claimed.label,
+                name=None if claimed is None else claimed.name,
                 result=result,
                 sentence=tell_claim(text, claimed, result, car.verdict, language),
             )
@@ -161,7 +166,7 @@ class Desk:
         def show(one: CarClass) -> Car:
             return Car(label=one.label, name=one.name, probability=by_label.get(one.label))
 
-        return CarAnswer(
+        answer = CarAnswer(
             model_id=answered.served.id,
             check_id=None,
             listing=form.fields.get("listing") or None,
@@ -186,6 +191,7 @@ class Desk:
             ],
             claim=claim,
         )
+        return answer, car.verdict
 
     async def correct(self, request: Request) -> Corrected:
         """Keep what a car is in fact.

@@ -37,6 +37,7 @@ class ClaimAnswer(Shape):
 
     text: str = Field(examples=["Lada Kalina"])
     label: str | None = Field(description="Of the class that it means; null if it means none.")
+    name: str | None = Field(description="Likewise.")
     result: Literal["confirmed", "contradicted", "open"]
     sentence: str
 

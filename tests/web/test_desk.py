@@ -239,6 +239,22 @@ def test_a_check_that_is_not_to_be_remembered_leaves_nothing(client):
     assert "Nothing was checked yet." in client.get("/history").text
 
 
+def test_the_history_is_in_the_readers_language(client):
+    send(client, "blue", remember="1", claim="0", headers={"Accept-Language": "ru"})
+    send(client, "yellow", remember="1", headers={"Accept-Language": "ru"})
+    send(client, "white", remember="1", claim="Granta")
+    english, russian = (client.get(f"/history?lang={code}").text for code in ("en", "ru"))
+    for text in (
+        "This is Lada Kalina.</b> &gt;",
+        "Claimed: ВАЗ 2109. The photos show another car, Lada Kalina.",
+        "ВАЗ 2109 or ВАЗ 21099: which",
+        "It looks like none of the models",
+    ):
+        assert text in english
+    for text in ("Это Lada Kalina.", "На фото другая машина", "Не похоже ни на одну из известных"):
+        assert text in russian
+
+
 def test_old_checks_go_but_not_those_that_were_corrected(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "MOST_CHECKS", 2)
     store = Store(f"sqlite:///{tmp_path / 'a.sqlite'}")
