@@ -11,7 +11,7 @@ import typer
 
 from lotlens.cli.improving import print_links
 from lotlens.cli.options import Lang
-from lotlens.cli.screen import ERR, OUT, VOICE, escape, has_screen
+from lotlens.cli.screen import ERR, OUT, VOICE, escape, has_screen, print_next, quote
 from lotlens.errors import InputError
 
 
@@ -41,6 +41,10 @@ def serve(
     remove_key: Annotated[
         str | None, typer.Option(help="Let the API key of this name open nothing, and end.")
     ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(help="Write what was corrected as labelled photos to this folder, and end."),
+    ] = None,
     lang: Lang = "en",
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address, open nothing.")
@@ -51,8 +55,14 @@ def serve(
 
     from lotlens.verbs import serve as verb
 
-    if new_key is not None and remove_key is not None:
-        raise InputError("--new-key and --remove-key: give one of them")
+    if sum(one is not None for one in (new_key, remove_key, corrections)) > 1:
+        raise InputError("--new-key, --remove-key and --corrections: give one of them")
+    if corrections is not None:
+        count = verb.save_corrections(run, corrections, database=database)
+        OUT.say(f"{count} corrected {'photo' if count == 1 else 'photos'} written")
+        OUT.print(f"folder        {escape(corrections)}", soft_wrap=True)
+        print_next(f"lotlens improve {quote(run)} --outside {quote(corrections)} --trust-labels")
+        return
     if new_key is not None:
         key = verb.make_key(run, new_key, database=database)
         ERR.say("This is the only time it is shown:")

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lotlens.answering.answers import take_rows
+from lotlens.answering.fusing import DEPENDENCE, fit_dependence
 from lotlens.answering.temperature import fit_temperature
 from lotlens.doors import draw_html
 from lotlens.judge.advice import Advice, advise
@@ -283,5 +285,10 @@ def calibrate(card: ModelCard, predictions: Predictions, catalog: Catalog) -> Mo
     targets = align_targets(predictions, catalog)
     usable = (targets >= 0) & predictions.answered
     temperature = fit_temperature(predictions.logits[usable], targets[usable])
-    card = replace(card, temperature=temperature)
+    rows = np.flatnonzero(usable).tolist()
+    listings = {photo.id: photo.listing for photo in catalog.photos}
+    groups = [listings[predictions.ids[row]] or f"photo {row}" for row in rows]
+    found = fit_dependence(take_rows(predictions, rows), groups, targets[usable], temperature)
+    dependence = DEPENDENCE if found is None else found
+    card = replace(card, temperature=temperature, dependence=dependence)
     return replace(card, metrics=Judged(card, predictions, targets).metrics)

@@ -170,6 +170,27 @@ def remove_key(run: Path | str, name: str, *, database: str | None = None) -> No
         store.close()
 
 
+def save_corrections(run: Path | str, out: Path | str, *, database: str | None = None) -> int:
+    """Write the desk's corrections as labelled photos, for `lotlens improve RUN --outside OUT`.
+
+    Returns:
+        how many photos.
+
+    Raises:
+        BundleError: as `serve`.
+        InputError: the folder exists, or no correction names a class.
+        OutputError: it cannot be written.
+    """
+    stores = import_extra("lotlens.web.store", "web")
+    model = load(run)
+    store = open_store(database or default_database(model.run))
+    try:
+        num: int = stores.save_corrections(store, model.card.classes, Path(out))
+        return num
+    finally:
+        store.close()
+
+
 def open_served(model: Model) -> Any:
     """A model with all that it answers by loaded, which has answered once.
 

@@ -97,7 +97,7 @@ class Bounds:
         most_bytes: of bodies.
     """
 
-    most_photos: int = 128
+    most_photos: int = 32
     most_pixels: int = 1_000_000_000
     most_bytes: int = 256_000_000
 

@@ -40,7 +40,6 @@ def build_desk(
     *,
     name: str,
     policy: Policy | None = None,
-    dependence: float = 1.0,
     language: Language = ENGLISH,
     synthetic: bool = False,
     bounds: FormBounds | None = None,
@@ -53,7 +52,6 @@ def build_desk(
         store: keys, history and corrections; likewise.
         name: of the run, for the page.
         policy: who is let in; None for this machine alone.
-        dependence: of photos of one car, see `answering.fusing`.
         language: for whoever asks for none that is known.
         synthetic: whether the model was trained on drawn photos; the page then says so.
         bounds: of each request.
@@ -92,7 +90,7 @@ def build_desk(
         redoc_url=None,
         lifespan=live,
     )
-    desk = Desk(batching, store, choose, dependence, bounds or FormBounds(), meters or Meters())
+    desk = Desk(batching, store, choose, bounds or FormBounds(), meters or Meters())
     app.include_router(build_routes(desk))
     app.add_middleware(Gate, policy=policy, store=store, choose=choose, refuse=refuse)
     _add_page(app, desk, policy, name, synthetic)

@@ -86,7 +86,6 @@ class Desk:
         batching: answers.
         store: remembers.
         choose: the language of a request.
-        dependence: of photos of one car (see `answering.fusing`).
         bounds: of each request.
         meters: what is counted.
     """
@@ -94,7 +93,6 @@ class Desk:
     batching: Batching
     store: Store
     choose: Callable[[Request], Language]
-    dependence: float
     bounds: FormBounds = field(default_factory=FormBounds)
     meters: Meters = field(default_factory=Meters)
 
@@ -147,7 +145,7 @@ class Desk:
         if not predictions.answered.any():
             reason = next(status for status in predictions.status if status != OK)
             raise Problem("unreadable", reason=reason)
-        car = decide_car(predictions, card.refusal, card.temperature, dependence=self.dependence)
+        car = decide_car(predictions, card.refusal, card.temperature, dependence=card.dependence)
         by_label = dict(zip(card.labels, car.chances, strict=False))
         ranked = sorted(card.classes, key=lambda one: -by_label.get(one.label, 0.0))
         text = form.fields.get("claim", "")

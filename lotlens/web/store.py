@@ -10,10 +10,12 @@ import hashlib
 import io
 import json
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +24,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lotlens.errors import InputError, OutputError, UnreadablePhoto
 from lotlens.photos.decode import decode
+from lotlens.records import CarClass
 from lotlens.texts import protect_cell
 
 NONE_OF_THESE = ""
@@ -274,6 +277,58 @@ class Store:
             cells = [check.id, check.at, check.model_id, said, label, name]
             writer.writerow([*map(protect_cell, cells), len(check.photos_sha256)])
         return stream.getvalue()
+
+
+def save_corrections(store: Store, classes: Sequence[CarClass], path: Path) -> int:
+    """Write all corrections that name a class as labelled photos, which `lotlens improve` takes.
+
+    A folder with photos/, labels.csv (path, category, listing: the check) and classes.csv, whole or
+    not at all.
+
+    Args:
+        store: that has them.
+        classes: of the model.
+        path: a folder that does not exist yet.
+
+    Returns:
+        how many photos were written.
+
+    Raises:
+        InputError: the folder exists, or no correction names a class.
+        OutputError: it cannot be written.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists already: name another folder")
+    labels = {car.label for car in classes}
+    rows = []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as name:
+            whole = Path(name) / "whole"
+            (whole / "photos").mkdir(parents=True)
+            for check in store.list_corrected():
+                label = check.correction[0] if check.correction else NONE_OF_THESE
+                if label not in labels:
+                    continue
+                for position, jpeg in enumerate(store.read_photos(check.id)):
+                    place = f"photos/{check.id}-{position}.jpg"
+                    (whole / place).write_bytes(jpeg)
+                    rows.append((place, label, check.id))
+            if not rows:
+                raise InputError("no correction names one of the model's classes")
+            names = [(car.label, car.name) for car in classes]
+            for table, header, values in (
+                ("labels.csv", ("path", "category", "listing"), rows),
+                ("classes.csv", ("Category", "Name"), names),
+            ):
+                with (whole / table).open("w", encoding="utf-8", newline="") as file:
+                    writer = csv.writer(file)
+                    writer.writerow(header)
+                    writer.writerows([map(protect_cell, row) for row in values])
+            whole.rename(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    return len(rows)
 
 
 def strip(photo: bytes) -> bytes | None:

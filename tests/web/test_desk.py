@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -21,12 +22,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lotlens.errors import InputError
+from lotlens.photos.sources import open_lot
 from lotlens.web import store as memory
 from lotlens.web.batching import Bounds
 from lotlens.web.gate import TOKEN_HEADER, Policy, Rate
 from lotlens.web.problems import PROBLEMS
 from lotlens.web.server import Guests, open_socket
-from lotlens.web.store import Store, strip
+from lotlens.web.store import Store, save_corrections, strip
 from lotlens.web.uploads import FormBounds
 from tests.web.conftest import CLASSES, draw
 
@@ -92,8 +94,11 @@ def test_one_photo_has_a_sentence_and_a_number(client):
         (["red", "blue"], "unsure", "Not sure: perhaps"),
     ],
 )
-def test_each_verdict_has_its_sentence_and_what_to_do(build, colours, verdict, sentence):
-    with connect(build(dependence=0.5)) as client:
+def test_each_verdict_has_its_sentence_and_what_to_do(
+    build, colour_model, colours, verdict, sentence
+):
+    colour_model.card = replace(colour_model.card, dependence=0.5)
+    with connect(build()) as client:
         found = send(client, *colours).json()
     if colours == ["red", "blue"]:  # a tie of two that are as sure
         sentence = "ВАЗ 2109 or Lada Kalina: which"
@@ -284,6 +289,24 @@ def test_a_database_that_cannot_be_is_one_error(tmp_path):
     for url in (f"sqlite:///{tmp_path}/no/such/folder.sqlite", "nonsense", "nosuch://x"):
         with pytest.raises(InputError, match="the database cannot be used"):
             Store(url)
+
+
+def test_corrections_become_labelled_photos(client, tmp_path):
+    store, out = client.app.state.store, tmp_path / "new" / "corrected"
+    with pytest.raises(InputError, match="no correction"):
+        save_corrections(store, CLASSES, out)
+    assert not out.exists()
+    for colours, label in ((["blue", "red"], "1"), (["green"], ""), (["red"], "4")):
+        id_ = send(client, *colours, remember="1").json()["check_id"]
+        send(client, *colours, path="/api/v1/corrections", check_id=id_, label=label)
+    assert save_corrections(store, CLASSES, out) == 3
+    lot = open_lot(out)
+    assert sorted(photo.label for photo in lot.train.photos) == ["1", "1", "4"]
+    assert len({photo.listing for photo in lot.train.photos}) == 2
+    assert {car.label: car.name for car in lot.train.classes}["4"] == "Lada Kalina"
+    with pytest.raises(InputError, match="exists already"):
+        save_corrections(store, CLASSES, out)
+    assert [path.name for path in out.parent.iterdir()] == ["corrected"]
 
 
 def test_what_is_no_photo_is_not_kept():

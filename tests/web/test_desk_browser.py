@@ -180,7 +180,8 @@ def test_photos_are_dropped_and_pasted_on_a_desktop(serve, open_page):
         page.evaluate_handle(
             """([kind, bytes]) => {
               const transfer = new DataTransfer();
-              transfer.items.add(new File([new Uint8Array(bytes)], "a.jpg", { type: "image/jpeg" }));
+              const file = new File([new Uint8Array(bytes)], "a.jpg", { type: "image/jpeg" });
+              transfer.items.add(file);
               document.dispatchEvent(kind === "drop"
                 ? new DragEvent("drop", { dataTransfer: transfer })
                 : new ClipboardEvent("paste", { clipboardData: transfer }));
