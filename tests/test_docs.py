@@ -215,6 +215,7 @@ def test_the_review_page_names_every_verdict_column_and_key():
 
 def test_the_page_on_serving_names_every_verdict_code_and_bound():
     from lotlens.web.batching import MOST_IN_BATCH, Bounds
+    from lotlens.web.gate import Rate
     from lotlens.web.problems import PROBLEMS
     from lotlens.web.store import MOST_CHECKS
     from lotlens.web.uploads import FormBounds
@@ -233,6 +234,7 @@ def test_the_page_on_serving_names_every_verdict_code_and_bound():
     assert f"A photo has {megabytes[0]} MB at most, a request {megabytes[1]} MB," in text
     assert f"{form.most_photos} photos and two minutes" in text
     assert f"the last {MOST_CHECKS} are remembered" in text
+    assert f"{Rate().burst:g} requests at once and {Rate().per_minute:g} a minute" in text
 
 
 def test_make_targets_in_the_docs_exist():

@@ -26,7 +26,6 @@ from lotlens.web.server import (
     HEADERS,
     TOKEN_BYTES,
     Guests,
-    is_known,
     is_loopback,
     let_in,
     read_name,
@@ -76,7 +75,7 @@ class Policy:
         guests: devices that may come over the network; None for this machine alone.
         public_name: under which a proxy is asked, over TLS; then nobody is let in for coming from
             this machine, for all come from there.
-        rate: of requests that send something.
+        rate: of requests that send something, but for this machine's own.
         token: of the page that is served now.
     """
 
@@ -97,14 +96,15 @@ class Policy:
             return read_name(request) == self.public_name.lower()
         return refuse_name(request, self.guests is not None) is None
 
-    def is_let_in(self, request: Request) -> bool:
-        """Whether it comes from this machine, or from a device that was let in."""
-        if self.guests is None:
-            peer = request.client.host if request.client is not None else ""
-            return self.public_name is None and is_loopback(peer)
-        if self.public_name is not None:
-            return self.guests.knows(request.cookies.get(self.guests.cookie_name, ""))
-        return is_known(request, self.guests)
+    def is_local(self, request: Request) -> bool:
+        """Whether it comes from this machine, as far as that says anything."""
+        peer = request.client.host if request.client is not None else ""
+        return self.public_name is None and is_loopback(peer) and is_loopback(read_name(request))
+
+    def has_cookie(self, request: Request) -> bool:
+        """Whether it comes from a device that was let in."""
+        guests = self.guests
+        return guests is not None and guests.knows(request.cookies.get(guests.cookie_name, ""))
 
     def check_page(self, request: Request) -> None:
         """Refuse what another website's page may have sent; programs send no origin.
@@ -188,9 +188,10 @@ class Gate:
             raise Problem("wrong_name")
         caller = await self._find_caller(request)
         if caller is None:
-            if policy.is_let_in(request):
-                caller = f"device {request.client.host if request.client else ''}"
-            else:
+            device = f"device {request.client.host if request.client else ''}"
+            if policy.has_cookie(request):
+                caller = device
+            elif not policy.is_local(request):
                 secret = None if policy.guests is None else let_in(request, policy.guests)
                 if secret is None or policy.guests is None:
                     if path.startswith("/api/") or path == "/metrics":
@@ -201,9 +202,9 @@ class Gate:
                     f"{policy.guests.cookie_name}={secret}; HttpOnly; SameSite=strict; Path=/"
                     + secure
                 )
-                caller = "device"
+                caller = device
             policy.check_page(request)
-        if request.method not in ("GET", "HEAD"):
+        if caller is not None and request.method not in ("GET", "HEAD"):
             wait_s = policy.rate.take(caller, time.monotonic())
             if wait_s:
                 raise Problem("too_often", retry_after_s=wait_s, seconds=str(wait_s))

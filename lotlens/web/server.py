@@ -129,7 +129,7 @@ def serve(
     app: FastAPI,
     listener: socket.socket,
     *,
-    most_connections: int = MOST_CONNECTIONS,
+    most_connections: int | None = None,
     grace_s: int = 5,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM.
@@ -137,7 +137,7 @@ def serve(
     Args:
         app: as `build_review` makes it.
         listener: as `open_socket` makes it; closed at the end.
-        most_connections: at one time.
+        most_connections: at one time; None for `MOST_CONNECTIONS`.
         grace_s: how long requests that were begun may take to be answered at the end.
 
     Raises:
@@ -151,7 +151,7 @@ def serve(
         log_level="warning",
         access_log=False,
         use_colors=False,
-        limit_concurrency=most_connections,
+        limit_concurrency=most_connections or MOST_CONNECTIONS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=grace_s,
         server_header=False,
@@ -244,7 +244,7 @@ def guard(
     ) -> Response:
         cookie = None
         refused = refuse_name(request, guests is not None)
-        if refused is None and guests is not None and not is_known(request, guests):
+        if refused is None and guests is not None and not _is_known(request, guests):
             cookie = let_in(request, guests)
             if cookie is None:
                 refused = turn_away(request, language)
@@ -363,7 +363,7 @@ def _give_back(body: bytes, receive: Receive) -> Receive:
 def refuse_name(request: Request, is_open_to_network: bool) -> Response | None:
     """The answer to a request under a name that is not ours, or None."""
     name = read_name(request)
-    if is_loopback(name) or (is_open_to_network and is_own_name(name)):
+    if is_loopback(name) or (is_open_to_network and _is_own_name(name)):
         return None
     return PlainTextResponse("refused: open this page at the address that was printed", 421)
 
@@ -376,7 +376,7 @@ def refuse_origin(request: Request) -> Response | None:
     return PlainTextResponse("refused: decisions are taken on this server's own page", 403)
 
 
-def is_known(request: Request, guests: Guests) -> bool:
+def _is_known(request: Request, guests: Guests) -> bool:
     """Whether it comes from this machine, or from a device that was let in.
 
     A Host is what whoever asks has written; where the connection comes from is not.
@@ -417,7 +417,7 @@ def read_name(request: Request) -> str:
         return ""
 
 
-def is_own_name(name: str) -> bool:
+def _is_own_name(name: str) -> bool:
     """Whether a Host is an address, which no stranger's domain can pass for, or our own name."""
     try:
         ipaddress.ip_address(name)

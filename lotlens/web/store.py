@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from PIL import Image
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from lotlens.errors import InputError, OutputError, UnreadablePhoto
+from lotlens.errors import InputError, MissingExtra, OutputError, UnreadablePhoto
 from lotlens.photos.decode import decode
 from lotlens.records import CarClass
 from lotlens.texts import protect_cell
@@ -99,6 +99,7 @@ class Store:
 
     Raises:
         InputError: there is no such database, or it cannot be written.
+        MissingExtra: what speaks with it is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -107,7 +108,9 @@ class Store:
             if self._engine.dialect.name == "sqlite":
                 sa.event.listen(self._engine, "connect", _set_up_sqlite)
             _metadata.create_all(self._engine)
-        except (SQLAlchemyError, ModuleNotFoundError) as error:
+        except ModuleNotFoundError as error:
+            raise MissingExtra("postgres", error.name or url.partition(":")[0]) from error
+        except SQLAlchemyError as error:
             told = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise InputError(f"the database cannot be used: {told}") from error
 

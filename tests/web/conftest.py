@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy
 from PIL import Image, ImageColor
 
 from lotlens.errors import UnreadablePhoto
@@ -154,6 +156,24 @@ class ColourModel:
 @pytest.fixture
 def colour_model():
     return ColourModel()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """The URL of an empty database; PostgreSQL's where LOTLENS_TEST_POSTGRES_URL names a server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'own.sqlite'}"
+        return
+    url = os.environ.get("LOTLENS_TEST_POSTGRES_URL")
+    if not url:
+        pytest.skip("LOTLENS_TEST_POSTGRES_URL names no server")
+    from lotlens.web.store import _metadata
+
+    engine = sqlalchemy.create_engine(url)
+    _metadata.drop_all(engine)
+    yield url
+    _metadata.drop_all(engine)
+    engine.dispose()
 
 
 @pytest.fixture
