@@ -801,6 +801,8 @@ class ModelCard:
         temperature: logits are divided by it before softmax; fitted on validation. That of an
             ensemble of folds is its members', since each photo is answered by one of them there:
             all of them together are right more often than they then say.
+        dependence: of photos of one car, 1 if wholly (see `answering.fusing`); fitted on validation
+            where it has adverts with several photos.
         commonest_label: of the training photos, for filling gaps in a submission.
         chosen: which weights validation chose ("probe", "finetuned", "wise-ft 0.6") and why.
         num_candidates: sets of weights that it was chosen among, of folds the most; the more, the
@@ -844,6 +846,7 @@ class ModelCard:
     checked: Mapping[str, Any] = field(default_factory=dict)
     split_sha256: str = ""
     answers_sha256: str = ""
+    dependence: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -901,6 +904,7 @@ _CARD_READERS: Mapping[str, Callable[[Any], Any]] = {
     "num_others": read_count,
     "views": partial(read_list, read=read_name, least=1, most=_MOST_VIEWS),
     "temperature": partial(read_number, least=_TEMPERATURES[0], most=_TEMPERATURES[1]),
+    "dependence": partial(read_number, least=0.0, most=1.0),
     "commonest_label": read_text,
     "chosen": read_text,
     "metrics": partial(read_list, read=Metric.from_dict, least=0, most=_MOST_METRICS),

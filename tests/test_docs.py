@@ -55,6 +55,7 @@ REPORT = (ROOT / "docs" / "guide" / "report.md").read_text("utf-8")
 OUTSIDE = (ROOT / "docs" / "guide" / "outside.md").read_text("utf-8")
 DOUBTS = (ROOT / "docs" / "guide" / "doubts.md").read_text("utf-8")
 REVIEW = (ROOT / "docs" / "guide" / "review.md").read_text("utf-8")
+SERVE = (ROOT / "docs" / "guide" / "serve.md").read_text("utf-8")
 EXPORT = (ROOT / "docs" / "guide" / "export.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
 DATA = (ROOT / "docs" / "guide" / "data.md").read_text("utf-8")
@@ -248,6 +249,30 @@ def test_the_review_page_names_every_verdict_column_and_key():
     letters = re.search(r"const LETTERS = {(.*)}", script).group(1)
     for letter in re.findall(r"(\w): ", letters):
         assert f"| `{letter.upper()}`" in REVIEW, letter
+
+
+def test_the_page_on_serving_names_every_verdict_code_and_bound():
+    from lotlens.web.batching import MOST_IN_BATCH, Bounds
+    from lotlens.web.gate import Rate
+    from lotlens.web.problems import PROBLEMS
+    from lotlens.web.store import MOST_CHECKS
+    from lotlens.web.uploads import FormBounds
+
+    rows = [line for line in SERVE.splitlines() if line.startswith("| `")]
+    for kind in KINDS:
+        assert any(row.startswith(f"| `{kind}` |") for row in rows), kind
+    for code, problem in PROBLEMS.items():
+        assert str(problem.status) in next(row for row in rows if f"`{code}`" in row), code
+    text = " ".join(SERVE.split())
+    bounds, form = Bounds(), FormBounds()
+    assert (bounds.most_pixels, MOST_IN_BATCH, form.patience_s) == (10**9, 8, 120)
+    megabytes = [size // 10**6 for size in (form.most_photo_bytes, form.most_body_bytes)]
+    assert f"{bounds.most_photos} photos, a billion pixels and" in text
+    assert f"pixels and {bounds.most_bytes // 10**6} MB of bodies" in text
+    assert f"A photo has {megabytes[0]} MB at most, a request {megabytes[1]} MB," in text
+    assert f"{form.most_photos} photos and two minutes" in text
+    assert f"the last {MOST_CHECKS} are remembered" in text
+    assert f"{Rate().burst:g} requests at once and {Rate().per_minute:g} a minute" in text
 
 
 def test_make_targets_in_the_docs_exist():

@@ -14,7 +14,7 @@ from lotlens.answering.views import VIEWS, average_views, check_views
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.prepare import normalise
-from lotlens.photos.reading import LoadedPhoto, read_ahead, read_photo
+from lotlens.photos.reading import LoadedPhoto, load_photo, read_ahead, read_photo
 from lotlens.records import OK, Catalog, FloatArray, ModelCard, Photo, Predictions, Predictor
 from lotlens.threads import map_ahead
 
@@ -130,6 +130,33 @@ def predict_views(
             if progress is not None:
                 progress(piece.start + len(piece.status), len(catalog))
     return join_pieces(collected, catalog.ids, predictor.card, names, keep_features=keep_features)
+
+
+def answer_bytes(
+    predictor: Predictor,
+    photos: Sequence[bytes],
+    ids: Sequence[str],
+    *,
+    keep_features: bool = False,
+) -> Predictions:
+    """As `predict`, of photos whose bytes are at hand, in the caller's thread and as one batch.
+
+    As many threads as the predictor has streams may ask at the same time.
+
+    Args:
+        predictor: the model.
+        photos: the files' bytes.
+        ids: one for each of them.
+        keep_features: also keep the features of the first view.
+
+    Raises:
+        BundleError: as `predict`.
+    """
+    views = read_views(predictor.card)
+    loaded = [load_photo(data, predictor.card.image, find_flaws=True) for data in photos]
+    piece = _Asking(predictor, views, keep_features)(0, loaded)
+    by_view = join_pieces([piece], ids, predictor.card, views, keep_features=keep_features)
+    return replace(by_view[views[0]], logits=average_views([by_view[v].logits for v in views]))
 
 
 def answer_pieces(
@@ -291,14 +318,15 @@ class _BlasLimit:
                 self._limit.restore_original_limits()
 
 
-_ONE_BLAS_THREAD = _BlasLimit()
+ONE_BLAS_THREAD = _BlasLimit()
+"""To be held while several threads answer."""
 
 
 def _answer_in_threads(
     ask: _Asking, photos: Sequence[Photo], size: int, num_threads: int
 ) -> Generator[Piece, None, None]:
     image = ask.predictor.card.image
-    with PhotoReader() as reader, _ONE_BLAS_THREAD:
+    with PhotoReader() as reader, ONE_BLAS_THREAD:
 
         def answer(start: int) -> Piece:
             own = photos[start : start + size]

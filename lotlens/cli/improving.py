@@ -340,7 +340,7 @@ def review(
         if page.address is not None:
             OUT.print(f"page          {escape(page.address)}", soft_wrap=True)
         if page.is_open_to_network:
-            _print_links(page.links)
+            print_links(page.links)
         OUT.print("Ctrl-C ends it; every decision is saved as it is taken.")
         sys.stdout.flush()  # a program that waits for the address reads it through a pipe
         if page.address is not None and not no_browser and has_screen():
@@ -348,7 +348,7 @@ def review(
 
     def tell_visit(visit: Visited) -> None:
         OUT.print(f"let in        {escape(visit.device)}; for another device there is a new link:")
-        _print_links(visit.links)
+        print_links(visit.links)
         sys.stdout.flush()
 
     path = serve_review(
@@ -358,7 +358,7 @@ def review(
     print_next(f"lotlens improve {quote(run)}")
 
 
-def _print_links(links: tuple[str, ...]) -> None:
+def print_links(links: tuple[str, ...]) -> None:
     """Links for one other device, and a code for its camera where that can be drawn."""
     if not links:
         OUT.print("phone         this machine is in no network that a phone could be in")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lotlens.answering.answers import COLUMNS, to_rows
-from lotlens.answering.predict import Piece, answer_pieces, join_pieces, read_views
+from lotlens.answering.predict import Piece, answer_bytes, answer_pieces, join_pieces, read_views
 from lotlens.answering.shown import OpenShown, open_exported_shown
 from lotlens.answering.views import average_views
 from lotlens.doors import call_verb, show_photos
@@ -344,6 +344,33 @@ class OpenModel:
         """As `Model.answer`; `what` names the work for `watch`."""
         (whole,) = self.answer_in_turn(catalog, len(catalog), what=what, watch=watch)
         return whole
+
+    @property
+    def num_streams(self) -> int:
+        """How many threads may call `answer_bytes` at the same time."""
+        if self.predictor is not None:
+            return self.predictor.num_streams
+        return min(member.num_streams for member in self.members)
+
+    def answer_bytes(self, photos: Sequence[bytes], ids: Sequence[str]) -> Predictions:
+        """As `answer`, of photos whose bytes are at hand, in the caller's thread, as one batch.
+
+        Args:
+            photos: the files' bytes.
+            ids: one for each of them.
+
+        Raises:
+            BundleError: the model's outputs do not match its card.
+        """
+        if self.predictor is None:
+            from lotlens.judge.blend import blend_predictions
+
+            parts = [member.answer_bytes(photos, ids) for member in self.members]
+            return blend_predictions(parts, self.card.shares)
+        if not self.references:
+            return answer_bytes(self.predictor, photos, ids)
+        familiar = FamiliarPredictor(self.predictor, self.references)
+        return take_familiarity(answer_bytes(familiar, photos, ids, keep_features=True))
 
     def answer_in_turn(
         self,

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lotlens.answering.answers import take_rows
+from lotlens.answering.fusing import DEPENDENCE, fit_dependence
 from lotlens.answering.temperature import fit_temperature
 from lotlens.doors import draw_html
 from lotlens.extras import import_extra
@@ -297,5 +299,10 @@ def calibrate(card: ModelCard, predictions: Predictions, catalog: Catalog) -> Mo
     targets = align_targets(predictions, catalog)
     usable = (targets >= 0) & predictions.answered
     temperature = fit_temperature(predictions.logits[usable], targets[usable])
-    card = replace(card, temperature=temperature)
+    rows = np.flatnonzero(usable).tolist()
+    listings = {photo.id: photo.listing for photo in catalog.photos}
+    groups = [listings[predictions.ids[row]] or f"photo {row}" for row in rows]
+    found = fit_dependence(take_rows(predictions, rows), groups, targets[usable], temperature)
+    dependence = DEPENDENCE if found is None else found
+    card = replace(card, temperature=temperature, dependence=dependence)
     return replace(card, metrics=Judged(card, predictions, targets).metrics)

@@ -12,7 +12,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 
 import numpy as np
@@ -94,6 +94,30 @@ def decode_sized(
     """As `decode`, and the (width, height) of the upright photo in full, whatever was decoded."""
     with decoding(data, max_pixels=max_pixels, min_size=min_size) as found:
         return found
+
+
+def read_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """The (width, height) that a photo's header claims, as it lies in the file; cheap.
+
+    Raises:
+        UnreadablePhoto: `decode` would refuse it before it decoded anything.
+    """
+    name = _recognise(data)
+    try:
+        num_opening = check_unopened(name, data, max_pixels)
+        _hush_pillow()
+        with (
+            _ROOM.hold(num_opening) if num_opening else nullcontext(),
+            _open(name, io.BytesIO(data)) as image,
+        ):
+            check_opened(name, data, image, max_pixels)
+            return image.size
+    except UnreadablePhoto:
+        raise
+    except MemoryError:
+        raise UnreadablePhoto(f"not enough memory to decode this {name}") from None
+    except Exception as error:
+        raise UnreadablePhoto(_explain(error, name)) from error
 
 
 @contextmanager

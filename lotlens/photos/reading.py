@@ -97,6 +97,14 @@ def read_photo(
         data = reader.read(photo.locator)
         if style is not None:
             data = restyle_bytes(data, style)
+    except UnreadablePhoto as error:
+        return LoadedPhoto(error.reason)
+    return load_photo(data, spec, find_flaws=find_flaws)
+
+
+def load_photo(data: bytes, spec: ImageSpec, *, find_flaws: bool = False) -> LoadedPhoto:
+    """The bytes of one photo, decoded and fitted, or the reason why not; safe in threads."""
+    try:
         with decoding(data, min_size=decode_size(spec)) as (pixels, size):
             flaw = find_flaw(measure_quality(frame_photo(pixels), size)) if find_flaws else ""
             return LoadedPhoto(OK, fit_photo(pixels, spec), flaw)

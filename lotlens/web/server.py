@@ -125,12 +125,20 @@ def _write_address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until Ctrl-C.
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    *,
+    most_connections: int | None = None,
+    grace_s: int = 5,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
         app: as `build_review` makes it.
         listener: as `open_socket` makes it; closed at the end.
+        most_connections: at one time; None for `MOST_CONNECTIONS`.
+        grace_s: how long requests that were begun may take to be answered at the end.
 
     Raises:
         KeyboardInterrupt: once all that was being saved is saved.
@@ -143,9 +151,9 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         use_colors=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=most_connections or MOST_CONNECTIONS,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=grace_s,
         server_header=False,
     )
     with listener:
@@ -237,9 +245,9 @@ def guard(
         cookie = None
         refused = refuse_name(request, guests is not None)
         if refused is None and guests is not None and not _is_known(request, guests):
-            cookie = _let_in(request, guests)
+            cookie = let_in(request, guests)
             if cookie is None:
-                refused = _turn_away(request, language)
+                refused = turn_away(request, language)
         if refused is None:
             refused = refuse_origin(request)
         response = await call_next(request) if refused is None else refused
@@ -354,7 +362,7 @@ def _give_back(body: bytes, receive: Receive) -> Receive:
 
 def refuse_name(request: Request, is_open_to_network: bool) -> Response | None:
     """The answer to a request under a name that is not ours, or None."""
-    name = _read_name(request)
+    name = read_name(request)
     if is_loopback(name) or (is_open_to_network and _is_own_name(name)):
         return None
     return PlainTextResponse("refused: open this page at the address that was printed", 421)
@@ -374,12 +382,12 @@ def _is_known(request: Request, guests: Guests) -> bool:
     A Host is what whoever asks has written; where the connection comes from is not.
     """
     peer = request.client.host if request.client is not None else ""
-    if is_loopback(peer) and is_loopback(_read_name(request)):
+    if is_loopback(peer) and is_loopback(read_name(request)):
         return True
     return guests.knows(request.cookies.get(guests.cookie_name, ""))
 
 
-def _let_in(request: Request, guests: Guests) -> str | None:
+def let_in(request: Request, guests: Guests) -> str | None:
     """The cookie for a device that opens the page by the link of the hour, or None."""
     if request.method != "GET" or request.url.path != "/":
         return None
@@ -387,7 +395,7 @@ def _let_in(request: Request, guests: Guests) -> str | None:
     return guests.admit(request.query_params.get("token", ""), device)
 
 
-def _turn_away(request: Request, language: Language) -> Response:
+def turn_away(request: Request, language: Language) -> Response:
     """What a device hears that is not let in: a page if it asked for one, else a line of text."""
     text = language.say(NOT_VALID if "token" in request.query_params else NOT_INVITED)
     headers = {"WWW-Authenticate": 'Link realm="lotlens"'}  # which no browser asks a password for
@@ -401,7 +409,7 @@ def _turn_away(request: Request, language: Language) -> Response:
     return Response(page, 401, headers, media_type="text/html")
 
 
-def _read_name(request: Request) -> str:
+def read_name(request: Request) -> str:
     """The name of its Host, without the port."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""

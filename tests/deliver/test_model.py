@@ -4,13 +4,17 @@ import csv
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lotlens
 from lotlens.deliver.model import ANSWER_COLUMNS
 from lotlens.errors import BundleError, InputError
+from lotlens.photos.archives import PhotoReader
+from lotlens.photos.sources import open_lot
 from lotlens.verbs import predict as predicting
 from lotlens.verbs.predict import write_answers
 from tests.forks import fork
@@ -183,3 +187,26 @@ def test_no_answer_replaces_what_it_is_read_from(run_path, small_lot, tmp_path):
         with pytest.raises(InputError, match="is read, and would be replaced"):
             lotlens.predict(run_path, photos, **{"out": tmp_path / "a.csv", **given})
     assert Path(photos).read_bytes() == (small_lot / "test.zip").read_bytes()
+
+
+def test_bytes_at_hand_are_answered_as_files_are(trained, spoilt_lot):
+    catalog = open_lot(spoilt_lot).test
+    expected = trained.answer(catalog)
+    with PhotoReader() as reader:
+        photos = [reader.read(photo.locator) for photo in catalog.photos]
+    opened = trained.open(1)
+    assert opened.num_streams == 1
+    found = opened.answer_bytes(photos, catalog.ids)
+    assert (found.ids, found.status, found.flaws) == (
+        *(expected.ids, expected.status, expected.flaws),
+    )
+    assert sum(status != "ok" for status in found.status) == 1
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-3)
+    np.testing.assert_allclose(found.familiarity, expected.familiarity, atol=1e-3)
+    together = lotlens.deliver.model.OpenModel(
+        replace(trained.card, shares=(0.25, 0.75)), None, (), (opened, opened)
+    )
+    both = together.answer_bytes(photos, catalog.ids)
+    assert (together.num_streams, both.status) == (1, found.status)
+    order = np.argsort(found.logits[0])
+    assert (np.argsort(both.logits[0]) == order).all()

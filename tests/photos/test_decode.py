@@ -22,7 +22,7 @@ from pillow_heif import from_pillow
 
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos import decode as decoding_module
-from lotlens.photos.decode import decode, decode_sized, decoding
+from lotlens.photos.decode import decode, decode_sized, decoding, read_size
 from lotlens.threads import ByteBudget
 
 RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 200, 20), (20, 20, 220), (128, 128, 128)
@@ -570,3 +570,26 @@ def test_too_little_memory_is_a_reason(where: str, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UnreadablePhoto) as caught, decoding(save(draw(), "PNG")):
         fail()
     assert "not enough memory" in caught.value.reason
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
+def test_a_size_is_read_without_decoding(kind: str) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (60, 40), (9, 99, 199)).save(stream, kind)
+    assert read_size(stream.getvalue()) == (60, 40)
+
+
+@pytest.mark.parametrize("data", [b"", b"%PDF-1.4", b"\xff\xd8\xff\xe0 and no more"])
+def test_what_has_no_size_is_refused_as_decoding_does(data: bytes) -> None:
+    with pytest.raises(UnreadablePhoto) as caught:
+        read_size(data)
+    with pytest.raises(UnreadablePhoto) as decoded:
+        decode(data)
+    assert caught.value.reason == decoded.value.reason
+
+
+def test_too_large_a_photo_is_refused_by_its_size() -> None:
+    stream = io.BytesIO()
+    Image.new("1", (60, 40)).save(stream, "PNG")
+    with pytest.raises(UnreadablePhoto, match="too large: 60 x 40 pixels"):
+        read_size(stream.getvalue(), max_pixels=2399)

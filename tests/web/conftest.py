@@ -1,15 +1,33 @@
 """A small lot with doubts, and a run folder that knows both; no model is needed to review."""
 
+import io
 import json
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sqlalchemy
+from PIL import Image, ImageColor
 
+from lotlens.errors import UnreadablePhoto
 from lotlens.improve.doubts import write_doubts
 from lotlens.photos.decisions import decisions_path, read_decisions
+from lotlens.photos.decode import decode
 from lotlens.photos.sources import open_lot
-from lotlens.records import Catalog, Doubt
+from lotlens.records import (
+    CarClass,
+    Catalog,
+    Doubt,
+    Gate,
+    ImageSpec,
+    Metric,
+    ModelCard,
+    Predictions,
+    Refusal,
+)
 from lotlens.run import RunFolder
 
 NUM_DOUBTS = 10
@@ -70,3 +88,119 @@ def reviewed(tmp_path, photo_drawer):
     run.source_path.write_text(json.dumps({"data": str(data)}))
     write_doubts(run.doubts_path, doubts, catalog.classes)
     return Reviewed(run, data, catalog, tuple(doubts))
+
+
+CLASSES = (CarClass("0", "ВАЗ 2109"), CarClass("1", "ВАЗ 21099"), CarClass("4", "Lada Kalina"))
+COLOURS = {  # of a photo -> what the model of these tests says of it: logits, and how familiar
+    "red": ((9, 0, 0), 1.0),
+    "green": ((0, 9, 0), 1.0),
+    "blue": ((0, 0, 9), 1.0),
+    "yellow": ((4, 3.9, -4), 1.0),  # one of a pair
+    "white": ((9, 0, 0), 0.15),  # no model that it knows
+    "black": ((9, 0, 0), 0.0),  # no car
+}
+
+
+class ColourModel:
+    """Answers by the colour of a photo's middle; can be held up."""
+
+    num_streams = 1
+
+    def __init__(self):
+        gates = tuple(
+            Gate(refuses, "neighbours", threshold, Metric("known", 0.95, 0.9, 1.0, 100))
+            for refuses, threshold in (("not a car", 0.1), ("unknown", 0.2))
+        )
+        self.card = ModelCard(
+            1,
+            "0.1.0",
+            CLASSES,
+            ImageSpec(48, 64),
+            "tiny",
+            {},
+            "0" * 64,
+            metrics=(Metric("accuracy", 0.9, 0.85, 0.94, 200),),
+            refusal=Refusal(gates, sure=0.6, candidate=0.1, num_photos=100),
+        )
+        self.may_go = threading.Event()
+        self.may_go.set()
+        self.begun = threading.Semaphore(0)
+        self.num_asked = 0
+        self.fails = False
+
+    def answer_bytes(self, photos, ids):
+        self.begun.release()
+        assert self.may_go.wait(60)
+        if self.fails:
+            raise RuntimeError("out of order")
+        self.num_asked += len(photos)
+        logits = np.full((len(photos), 3), np.nan, np.float32)
+        familiarity = np.full((len(photos), 3), np.nan, np.float32)
+        status = []
+        for row, photo in enumerate(photos):
+            try:
+                pixels = decode(photo)
+            except UnreadablePhoto as error:
+                status.append(error.reason)
+                continue
+            middle = pixels[pixels.shape[0] // 2, pixels.shape[1] // 2].astype(int)
+            logits[row], familiarity[row] = min(
+                COLOURS.items(),
+                key=lambda one: np.abs(middle - ImageColor.getrgb(one[0])).sum(),
+            )[1]
+            status.append("ok")
+        flaws = ("",) * len(photos)
+        return Predictions(tuple(ids), logits, None, tuple(status), CLASSES, flaws, familiarity)
+
+
+@pytest.fixture
+def colour_model():
+    return ColourModel()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """The URL of an empty database; PostgreSQL's where LOTLENS_TEST_POSTGRES_URL names a server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'own.sqlite'}"
+        return
+    url = os.environ.get("LOTLENS_TEST_POSTGRES_URL")
+    if not url:
+        pytest.skip("LOTLENS_TEST_POSTGRES_URL names no server")
+    from lotlens.web.store import _metadata
+
+    engine = sqlalchemy.create_engine(url)
+    _metadata.drop_all(engine)
+    yield url
+    _metadata.drop_all(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def build(tmp_path, colour_model):
+    """Builds the desk of that model, with a database of its own."""
+    from lotlens.web.batching import Batching, Served
+    from lotlens.web.desk import build_desk
+    from lotlens.web.store import Store
+
+    opened = []
+
+    def build(*, limits=None, **options):
+        store = Store(f"sqlite:///{tmp_path / 'desk.sqlite'}")
+        batching = Batching(Served("abc", colour_model), limits)
+        opened.append((batching, store))
+        app = build_desk(batching, store, name="run-1", **options)
+        app.state.batching, app.state.store = batching, store
+        return app
+
+    yield build
+    colour_model.may_go.set()
+    for batching, store in opened:
+        batching.close()
+        store.close()
+
+
+def draw(colour, kind="JPEG", **options):
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 48), colour).save(stream, kind, **options)
+    return stream.getvalue()

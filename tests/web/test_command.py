@@ -122,7 +122,7 @@ def draw_on_terminal(monkeypatch, **options):
     options = {"force_terminal": True, "width": 80, "color_system": None, **options}
     terminal = options.setdefault("file", Terminal())
     monkeypatch.setitem(OUT.__dict__, "console", Console(highlight=False, **options))
-    improving._print_links(("http://192.168.0.5:8000/?token=" + 32 * "x",))
+    improving.print_links(("http://192.168.0.5:8000/?token=" + 32 * "x",))
     return terminal.getvalue().splitlines()
 
 

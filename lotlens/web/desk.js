@@ -1,0 +1,205 @@
+// The desk's page: photos are chosen, sent, answered and corrected. It loads nothing from elsewhere.
+"use strict";
+
+const page = document.body.dataset;
+const texts = JSON.parse(page.texts);
+const mostPhotos = Number(page.mostPhotos);
+const mostBytes = Number(page.mostBytes);
+const byId = (id) => document.getElementById(id);
+const percent = (share) => {
+  const sign = page.lang === "en" ? "%" : "\u202f%";
+  if (share > 0.995) return `>\u202f99${sign}`;
+  if (share < 0.005) return `<\u202f1${sign}`;
+  return `${Math.round(100 * share)}${sign}`;
+};
+
+function say(text, values = {}) {
+  const own = texts[text] || text;
+  return own.replace(/%\((\w+)\)s/g, (_, name) => values[name]).replaceAll("%%", "%");
+}
+
+let chosen = []; // {file, url, item}
+let answer = null; // of the photos that are chosen now
+let asking = null; // what ends the request that is under way
+let again = null; // what to do when the person tries again
+
+function add(files) {
+  const fit = [...files].filter((file) => file.size > 0 && file.size <= mostBytes);
+  const taken = fit.slice(0, mostPhotos - chosen.length);
+  if (fit.length < files.length) tell(say("A photo is too large and was left out."));
+  else if (taken.length < fit.length) tell(say("%(num)s photos of one car at most.", { num: mostPhotos }));
+  else tell("");
+  for (const file of taken) chosen.push({ file, url: URL.createObjectURL(file) });
+  if (taken.length) forget();
+  draw();
+}
+
+function remove(one) {
+  URL.revokeObjectURL(one.url);
+  chosen = chosen.filter((other) => other !== one);
+  forget();
+  draw();
+}
+
+function forget() {
+  if (asking) asking.abort();
+  answer = null;
+  byId("answer").hidden = true;
+  byId("trouble").hidden = true;
+}
+
+function draw() {
+  const list = byId("photos");
+  list.replaceChildren(
+    ...chosen.map((one, number) => {
+      const item = document.createElement("li");
+      const picture = document.createElement("img");
+      picture.src = one.url;
+      picture.alt = say("photo %(num)s", { num: number + 1 });
+      picture.addEventListener("error", () => item.classList.add("unseen"));
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = "×";
+      button.setAttribute("aria-label", say("remove photo %(num)s", { num: number + 1 }));
+      button.addEventListener("click", () => remove(one));
+      item.append(picture, button);
+      const told = answer && answer.photos[number];
+      if (told && (told.odd || !told.used)) {
+        item.classList.add(told.odd ? "odd" : "unused");
+        const note = document.createElement("span");
+        note.textContent = told.odd ? say("another car?") : told.sentence;
+        item.append(note);
+      }
+      return item;
+    }),
+  );
+  byId("more").hidden = chosen.length === 0;
+}
+
+function tell(text) {
+  byId("status").textContent = text;
+}
+
+function complain(text, retry) {
+  tell("");
+  again = retry;
+  byId("trouble-text").textContent = text;
+  byId("retry").hidden = retry === null;
+  byId("trouble").hidden = false;
+}
+
+async function post(path, fields, signal) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  // Names of files are nobody's business.
+  for (const one of chosen) form.append("photos", one.file, "photo");
+  const response = await fetch(path, {
+    method: "POST",
+    body: form,
+    signal,
+    headers: { "X-Lotlens-Token": page.token, "Accept-Language": page.lang },
+  });
+  const found = await response.json();
+  if (!response.ok) throw Object.assign(new Error(found.error.message), { found: found.error });
+  return found;
+}
+
+async function check() {
+  if (!chosen.length) return;
+  forget();
+  const own = (asking = new AbortController());
+  byId("send").disabled = true;
+  tell(say("Looking…"));
+  try {
+    const found = await post(
+      "/api/v1/predict",
+      { claim: byId("claim").value.trim(), remember: "1" },
+      own.signal,
+    );
+    answer = found;
+    tell("");
+    show();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (error.found) {
+      const hopeless = ["unreadable", "no_photo", "photo_too_large", "not_let_in"];
+      complain(error.found.message, hopeless.includes(error.found.code) ? null : check);
+    } else complain(say("No connection to lotlens. The photos are still here."), check);
+  } finally {
+    if (asking === own) {
+      asking = null;
+      byId("send").disabled = false;
+    }
+  }
+}
+
+function show() {
+  byId("answer").className = answer.verdict.replaceAll(" ", "-");
+  byId("sentence").textContent = answer.sentence;
+  byId("chance").textContent =
+    answer.verdict === "model" ? say("Probability %(share)s", { share: percent(answer.probability) }) : "";
+  const claim = byId("claimed");
+  claim.hidden = !answer.claim;
+  claim.className = answer.claim ? answer.claim.result : "";
+  claim.textContent = answer.claim ? answer.claim.sentence : "";
+  byId("advice").hidden = !answer.advice;
+  byId("advice").textContent = answer.advice;
+  const shown = answer.verdict === "unsure" ? answer.candidates : [];
+  byId("others").hidden = !shown.length;
+  byId("candidates").replaceChildren(
+    ...shown.map((car) => {
+      const item = document.createElement("li");
+      item.textContent = `${car.name} — ${percent(car.probability)}`;
+      return item;
+    }),
+  );
+  byId("correct").open = false;
+  byId("correct").hidden = !answer.check_id;
+  byId("label").value = "?";
+  byId("save").disabled = true;
+  byId("saved").textContent = "";
+  byId("answer").hidden = false;
+  draw();
+  byId("answer").focus({ preventScroll: true });
+  byId("answer").scrollIntoView({ block: "nearest" });
+}
+
+async function save() {
+  const label = byId("label").value;
+  byId("save").disabled = true;
+  byId("saved").textContent = say("Saving…");
+  try {
+    await post("/api/v1/corrections", { check_id: answer.check_id, label });
+    byId("saved").textContent = say("Saved. Thank you.");
+  } catch (error) {
+    byId("saved").textContent = error.found ? error.found.message : say("Not saved: no connection to lotlens.");
+    byId("save").disabled = false;
+  }
+}
+
+for (const id of ["camera", "gallery"]) {
+  byId(id).addEventListener("change", (event) => {
+    add(event.target.files);
+    event.target.value = "";
+  });
+}
+byId("send").addEventListener("click", check);
+byId("retry").addEventListener("click", () => again && again());
+byId("clear").addEventListener("click", () => {
+  for (const one of [...chosen]) remove(one);
+  byId("claim").value = "";
+  tell("");
+});
+byId("claim").addEventListener("keydown", (event) => event.key === "Enter" && check());
+byId("label").addEventListener("change", (event) => (byId("save").disabled = event.target.value === "?"));
+byId("save").addEventListener("click", save);
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  add(event.dataTransfer.files);
+});
+document.addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) add(event.clipboardData.files);
+});
+// The token of a link lets one device in once: it is of no use in the address bar any more.
+if (location.search.includes("token=")) history.replaceState(null, "", `/?lang=${page.lang}`);

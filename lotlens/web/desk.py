@@ -1,0 +1,209 @@
+"""The manager's desk: the page, its history, and the application with the REST behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+
+from lotlens.records import CarClass
+from lotlens.refusal.verdicts import Verdict
+from lotlens.report.language import ENGLISH, LANGUAGES, Language, install, load_language
+from lotlens.report.templates import format_chance
+from lotlens.version import __version__
+from lotlens.web.batching import Batching
+from lotlens.web.gate import Gate, Policy
+from lotlens.web.problems import Problem
+from lotlens.web.rest import Desk, Meters, build_routes
+from lotlens.web.server import make_json
+from lotlens.web.store import NONE_OF_THESE, Check, Store
+from lotlens.web.uploads import FormBounds
+from lotlens.web.wording import tell_claim, tell_verdict
+
+_STATIC = {"desk.js": "text/javascript", "desk.css": "text/css", "icon.svg": "image/svg+xml"}
+_CODES = {404: "not_found", 405: "wrong_method"}
+_LANGUAGE = re.compile(r"\s*([a-z]{2})(?:-[a-z0-9-]+)?\s*(?:;\s*q=(0(?:\.\d+)?|1(?:\.0+)?))?\s*")
+
+
+def build_desk(
+    batching: Batching,
+    store: Store,
+    *,
+    name: str,
+    policy: Policy | None = None,
+    language: Language = ENGLISH,
+    synthetic: bool = False,
+    bounds: FormBounds | None = None,
+    meters: Meters | None = None,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        batching: answers; it is closed when the application ends.
+        store: keys, history and corrections; likewise.
+        name: of the run, for the page.
+        policy: who is let in; None for this machine alone.
+        language: for whoever asks for none that is known.
+        synthetic: whether the model was trained on drawn photos; the page then says so.
+        bounds: of each request.
+        meters: what is counted, if `batching` tells of its batches there.
+    """
+    policy = policy or Policy()
+
+    def choose(request: Request) -> Language:
+        return choose_language(request, language)
+
+    def refuse(request: Request, problem: Problem) -> Response:
+        response = make_json(problem.to_dict(choose(request)), problem.status)
+        if problem.retry_after_s is not None:
+            response.headers["Retry-After"] = str(problem.retry_after_s)
+        if problem.code == "not_let_in":
+            response.headers["WWW-Authenticate"] = "Bearer"
+        if request.method not in ("GET", "HEAD"):
+            response.headers["Connection"] = "close"  # the rest of a body is not read
+        return response
+
+    @asynccontextmanager
+    async def live(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        yield
+        await asyncio.to_thread(batching.close)
+        store.close()
+
+    app = FastAPI(
+        title="lotlens desk",
+        version=__version__,
+        summary="Which model is this car?",
+        description="Programs send an API key as `Authorization: Bearer KEY`; on the machine itself"
+        " they need none. Every error has the shape `{error: {code, message}}`.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=live,
+    )
+    desk = Desk(batching, store, choose, bounds or FormBounds(), meters or Meters())
+    app.include_router(build_routes(desk))
+    app.add_middleware(Gate, policy=policy, store=store, choose=choose, refuse=refuse)
+    _add_page(app, desk, policy, name, synthetic)
+
+    @app.exception_handler(Problem)
+    async def tell(request: Request, problem: Problem) -> Response:
+        return refuse(request, problem)
+
+    @app.exception_handler(HTTPException)
+    async def tell_status(request: Request, error: HTTPException) -> Response:
+        response = refuse(request, Problem(_CODES.get(error.status_code, "bad_request")))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def tell_invalid(request: Request, error: RequestValidationError) -> Response:
+        del error
+        return refuse(request, Problem("bad_request"))
+
+    @app.exception_handler(Exception)
+    async def tell_failure(request: Request, error: Exception) -> Response:
+        del error  # the server logs it
+        return refuse(request, Problem("failed"))
+
+    return app
+
+
+def choose_language(request: Request, usual: Language) -> Language:
+    """What a request asks for: `?lang=`, else the best of Accept-Language, else the usual one."""
+    asked = request.query_params.get("lang", "")
+    if asked in LANGUAGES:
+        return load_language(asked)
+    accepted = request.headers.get("accept-language", "")[:500].lower()
+    found = [match for part in accepted.split(",") if (match := _LANGUAGE.fullmatch(part))]
+    wanted = [(float(one[2] or 1), one[1]) for one in found if one[1] in LANGUAGES]
+    best = max(wanted, key=lambda pair: pair[0], default=None)
+    return usual if best is None or not best[0] else load_language(best[1])
+
+
+def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str, synthetic: bool) -> None:
+    static = {one: resources.files("lotlens.web").joinpath(one).read_bytes() for one in _STATIC}
+    script = static["desk.js"].decode()
+    said = set(re.findall(r'\bsay\(\s*"([^"\\]+)"', script))
+    pages = {code: _build_environment(load_language(code)) for code in LANGUAGES}
+
+    def render(request: Request, template: str, **values: Any) -> Response:
+        language = desk.choose(request)
+        page = pages[language.code].get_template(template)
+        text = page.render(
+            language=language, name=name, synthetic=synthetic, token=policy.token, **values
+        )
+        return Response(text, media_type="text/html")
+
+    @app.get("/", include_in_schema=False)
+    async def get_page(request: Request) -> Response:
+        classes = sorted(desk.batching.served.model.card.classes, key=lambda car: car.name)
+        texts = desk.choose(request).texts
+        return render(
+            request,
+            "desk.html.jinja",
+            classes=classes,
+            bounds=desk.bounds,
+            texts={english: texts[english] for english in sorted(said & texts.keys())},
+        )
+
+    @app.get("/history", include_in_schema=False)
+    async def get_history(request: Request) -> Response:
+        checks = await asyncio.to_thread(desk.list_checks)
+        language = desk.choose(request)
+        rows = [_describe(check, language) for check in checks]
+        return render(request, "history.html.jinja", rows=rows)
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def get_static(name: str) -> Response:
+        if name not in static:
+            raise Problem("not_found")
+        return Response(static[name], media_type=_STATIC[name])
+
+
+def _describe(check: Check, language: Language) -> Mapping[str, Any]:
+    """A check as the history shows it, in words of the reader's language."""
+    at = datetime.fromisoformat(check.at).astimezone()
+    corrected = None
+    if check.correction is not None:
+        label, name = check.correction
+        corrected = language.say("none of the models") if label == NONE_OF_THESE else name
+    answer = check.answer
+    cars = tuple(CarClass(car["label"], car["name"]) for car in answer["cars"])
+    verdict = Verdict(answer["verdict"], cars, answer["probability"], (), answer["said"])
+    pair_chance = sum(car["probability"] or 0.0 for car in answer["cars"])
+    claim = answer["claim"]
+    if claim is not None:
+        label = claim["label"]
+        claimed = None if label is None else CarClass(label, claim["name"])
+        claim = tell_claim(claim["text"], claimed, claim["result"], verdict, language)
+    return {
+        "at": f"{language.day(at.date())}, {at:%H:%M}",
+        "sentence": tell_verdict(verdict, language, pair_chance=pair_chance),
+        "chance": format_chance(answer["probability"], language) if verdict.kind == "model" else "",
+        "verdict": verdict.kind,
+        "claim": claim,
+        "num_photos": len(check.photos_sha256),
+        "corrected": corrected,
+    }
+
+
+def _build_environment(language: Language) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lotlens", "web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    install(language, environment)
+    return environment

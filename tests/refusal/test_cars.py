@@ -1,0 +1,121 @@
+"""One verdict on a car by several photos, and whether it is what it is said to be."""
+
+import numpy as np
+import pytest
+
+from lotlens.records import FAMILIARITIES, CarClass, Gate, Metric, Predictions, Refusal
+from lotlens.refusal.cars import decide_car, find_class, judge_claim
+from lotlens.refusal.verdicts import decide
+
+CLASSES = (CarClass("0", "ВАЗ 2109"), CarClass("1", "ВАЗ 21099"), CarClass("4", "Lada Kalina"))
+KALINA, OTHER, PAIR = (0, 0, 6), (6, 0, 0), (2, 1.9, -3)
+
+
+@pytest.fixture
+def refusal():
+    gates = tuple(
+        Gate(refuses, "neighbours", threshold, Metric("known", 0.95, 0.9, 1.0, 100))
+        for refuses, threshold in (("not a car", 0.1), ("unknown", 0.2))
+    )
+    return Refusal(gates, sure=0.6, candidate=0.1, num_photos=100)
+
+
+def predict(*photos):
+    """(logits, flaw, "not a car" | "unknown" | "") of each photo."""
+    count = len(photos)
+    familiarity = np.ones((count, len(FAMILIARITIES)), np.float32)
+    for row, (_, _, refused) in enumerate(photos):
+        if refused == "not a car":
+            familiarity[row] = 0
+        elif refused == "unknown":
+            familiarity[row] = 0.15
+    return Predictions(
+        tuple(map(str, range(count))),
+        np.array([logits for logits, _, _ in photos], np.float32),
+        None,
+        ("ok",) * count,
+        CLASSES,
+        tuple(flaw for _, flaw, _ in photos),
+        familiarity,
+    )
+
+
+def ask(refusal, *photos, dependence=0.5):
+    full = [photo if isinstance(photo[0], tuple) else (photo, "", "") for photo in photos]
+    return decide_car(predict(*full), refusal, 1.0, dependence=dependence)
+
+
+def test_one_photo_is_told_as_it_is_alone(refusal):
+    for photo in ((KALINA, "", ""), (PAIR, "", ""), (OTHER, "", "unknown"), (OTHER, "dark: x", "")):
+        found = predict(photo)
+        car = decide_car(found, refusal, 1.0)
+        assert (car.verdict,) == decide(found, refusal, 1.0) == car.photos
+        assert (car.used, car.odd) == ((0,), ())
+        assert len(car.chances) == (3 if car.verdict.named else 0)
+
+
+def test_photos_that_agree_make_it_surer_and_a_pair_is_resolved(refusal):
+    assert ask(refusal, PAIR).verdict.kind == "unsure"
+    both = ask(refusal, PAIR, (3, 0, 0), (3, 0, 0))
+    assert both.verdict.kind == "model"
+    assert both.verdict.named == (CLASSES[0],)
+    assert both.used == (0, 1, 2)
+    assert sum(both.chances) == pytest.approx(1)
+
+
+def test_seats_and_blurred_photos_say_nothing_against_the_others(refusal):
+    car = ask(refusal, (OTHER, "", "not a car"), (OTHER, "too dark: x", ""), KALINA)
+    assert car.verdict.named == (CLASSES[2],)
+    assert car.used == (2,)
+    assert [photo.kind for photo in car.photos] == ["not a car", "poor photo", "model"]
+
+
+def test_an_unknown_car_is_unknown_if_more_photos_say_so(refusal):
+    unknown = (OTHER, "", "unknown")
+    assert ask(refusal, unknown, unknown, KALINA).verdict.kind == "unknown"
+    assert ask(refusal, unknown, KALINA).verdict.kind == "model"
+
+
+def test_where_no_photo_passes_it_is_what_most_are(refusal):
+    poor, seat = (OTHER, "too dark: x", ""), (OTHER, "", "not a car")
+    car = ask(refusal, seat, poor, poor)
+    assert (car.verdict.kind, car.used, car.chances) == ("poor photo", (1, 2), ())
+    assert ask(refusal, seat, poor).verdict.kind == "not a car"
+
+
+def test_the_odd_photo_is_pointed_out_at_its_place(refusal):
+    seat = (OTHER, "", "not a car")
+    car = ask(refusal, seat, (0, 0, 9), (9, 0, 0), (0, 0, 9), (0, 0, 9))
+    assert (car.used, car.odd) == ((1, 2, 3, 4), (2,))
+
+
+@pytest.mark.parametrize(
+    ("claim", "label"),
+    [
+        ("Lada Kalina", "4"),
+        ("  lada   KALINA ", "4"),
+        ("4", "4"),
+        ("ваз 2109", "0"),
+        ("2109", None),
+        ("Granta", None),
+        ("", None),
+    ],
+)
+def test_a_claim_is_found_by_name_or_label(claim, label):
+    found = find_class(claim, CLASSES)
+    assert (found and found.label) == label
+
+
+def test_a_claim_that_could_be_two_is_none():
+    assert find_class("1", (CarClass("0", "1"), CarClass("1", "Niva"))) is None
+
+
+def test_a_claim_is_contradicted_by_a_sure_answer_alone(refusal):
+    kalina, other = CLASSES[2], CLASSES[0]
+    sure, pair = ask(refusal, KALINA).verdict, ask(refusal, PAIR).verdict
+    assert judge_claim(kalina, sure) == "confirmed"
+    assert judge_claim(other, sure) == "contradicted"
+    assert judge_claim(None, sure) == "open"
+    assert judge_claim(kalina, pair) == judge_claim(other, pair) == "open"
+    unknown = ask(refusal, (OTHER, "", "unknown")).verdict
+    assert judge_claim(other, unknown) == "open"

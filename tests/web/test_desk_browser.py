@@ -1,0 +1,193 @@
+"""The desk in a real browser, phone and desktop, both languages: from photos to the history."""
+
+import threading
+
+import pytest
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
+
+from lotlens.web.batching import Bounds
+from lotlens.web.server import name_address, open_socket
+from tests.web.conftest import draw
+
+SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
+
+
+@pytest.fixture
+def serve(build):
+    """Serves the desk of a model that answers by colour, and gives its address."""
+    running = []
+
+    def serve(**options):
+        listener = open_socket("127.0.0.1", 0)
+        address = name_address(listener)
+        server = uvicorn.Server(uvicorn.Config(build(**options), log_level="critical"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        running.append((server, thread, listener))
+        return address
+
+    yield serve
+    for server, thread, listener in running:
+        server.should_exit = True
+        thread.join(60)
+        listener.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Opens pages as a phone or a desktop in a language; fails if the console said anything."""
+    said = []
+    contexts = []
+
+    def open_page(address, size="phone", lang="en"):
+        width, height = SIZES[size]
+        context = chromium.new_context(
+            locale=lang,
+            viewport={"width": width, "height": height},
+            has_touch=size == "phone",
+            is_mobile=size == "phone",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: _check_own(request, address, said))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [text for text in said if "status of 4" not in text] == []
+
+
+def _check_own(request, address, said):
+    if not request.url.startswith((address, "blob:", "data:")):
+        said.append(f"asked elsewhere: {request.url}")
+
+
+def choose(page, *colours):
+    photos = [colour if isinstance(colour, bytes) else draw(colour) for colour in colours]
+    files = [
+        {"name": f"{number}.jpg", "mimeType": "image/jpeg", "buffer": photo}
+        for number, photo in enumerate(photos)
+    ]
+    page.set_input_files("#gallery", files)
+
+
+def check_looks(page):
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+WORDS = {
+    "en": ("This is Lada Kalina.", "Saved.", "It is what is claimed", "Corrected: ВАЗ 2109"),
+    "ru": ("Это Lada Kalina.", "Сохранено", "Модель указана верно", "Исправлено: ВАЗ 2109"),
+}
+
+
+@pytest.mark.parametrize("lang", ["en", "ru"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_photos_answer_correction_and_history(serve, open_page, size, lang):
+    sentence, saved, claimed, corrected = WORDS[lang]
+    page = open_page(serve(), size, lang)
+    assert page.locator(".phone").is_visible() == (size == "phone")
+    check_looks(page)
+    choose(page, "blue", "blue", "red", "blue")
+    assert page.locator("#photos li").count() == 4
+    page.fill("#claim", "lada kalina")
+    page.click("#send")
+    page.locator("#sentence", has_text=sentence).wait_for()
+    assert "%" in page.locator("#chance").inner_text()
+    assert claimed in page.locator("#claimed").inner_text()
+    assert page.locator("#photos li.odd").count() == 1
+    check_looks(page)
+    page.click("summary")
+    page.select_option("#label", "0")
+    check_looks(page)
+    page.click("#save")
+    page.locator("#saved", has_text=saved).wait_for()
+    page.click("header nav a >> nth=0")
+    page.locator("#history li", has_text=corrected).wait_for()
+    assert sentence in page.locator("#history").inner_text()
+    check_looks(page)
+
+
+@pytest.mark.parametrize(
+    ("colours", "kind"),
+    [(["yellow"], "unsure"), (["white"], "unknown"), (["black"], "not-a-car")],
+)
+def test_other_verdicts_say_what_to_do(serve, open_page, colours, kind):
+    page = open_page(serve())
+    choose(page, *colours)
+    page.click("#send")
+    page.locator(f"#answer.{kind}").wait_for()
+    assert page.locator("#advice").inner_text()
+    assert page.locator("#chance").inner_text() == ""
+    assert page.locator("#candidates li").count() == (3 if kind == "unsure" else 0)
+    check_looks(page)
+
+
+def test_what_is_no_photo_is_refused_in_words_without_a_retry(serve, open_page):
+    page = open_page(serve(), lang="ru")
+    choose(page, b"no photo")
+    page.click("#send")
+    page.locator("#trouble-text", has_text="Ни одно фото не читается").wait_for()
+    assert page.locator("#retry").is_hidden()
+    check_looks(page)
+
+
+def test_a_busy_desk_says_so_and_the_photos_stay(serve, open_page, colour_model):
+    colour_model.may_go.clear()
+    address = serve(limits=Bounds(most_photos=1))
+    first, second = open_page(address), open_page(address)
+    choose(first, "blue")
+    first.click("#send")
+    assert colour_model.begun.acquire(timeout=60)
+    # Never a refusal while it is still working.
+    assert first.locator("#status").inner_text() == "Looking…"
+    assert first.locator("#answer").is_hidden()
+    choose(second, "red")
+    second.click("#send")
+    second.locator("#trouble-text", has_text="Too many photos are waiting").wait_for()
+    assert second.locator("#photos li").count() == 1
+    colour_model.may_go.set()
+    first.locator("#sentence", has_text="Lada Kalina").wait_for()
+    second.click("#retry")
+    second.locator("#sentence", has_text="ВАЗ 2109").wait_for()
+
+
+def test_a_photo_that_is_removed_takes_its_answer_with_it(serve, open_page):
+    page = open_page(serve(), "desktop")
+    choose(page, "blue", "red")
+    page.click("#send")
+    page.locator("#answer").wait_for()
+    page.click("#photos li >> nth=1 >> button")
+    assert page.locator("#answer").is_hidden()
+    page.click("#send")
+    page.locator("#sentence", has_text="Lada Kalina").wait_for()
+    page.click("#clear")
+    assert page.locator("#more").is_hidden()
+
+
+def test_photos_are_dropped_and_pasted_on_a_desktop(serve, open_page):
+    page = open_page(serve(), "desktop")
+    data = list(draw("blue"))
+    for event in ("drop", "paste"):
+        page.evaluate_handle(
+            """([kind, bytes]) => {
+              const transfer = new DataTransfer();
+              const file = new File([new Uint8Array(bytes)], "a.jpg", { type: "image/jpeg" });
+              transfer.items.add(file);
+              document.dispatchEvent(kind === "drop"
+                ? new DragEvent("drop", { dataTransfer: transfer })
+                : new ClipboardEvent("paste", { clipboardData: transfer }));
+            }""",
+            [event, data],
+        )
+    assert page.locator("#photos li").count() == 2
+    page.click("#send")
+    page.locator("#sentence", has_text="Lada Kalina").wait_for()
