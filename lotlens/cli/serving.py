@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from lotlens.cli.improving import print_links
-from lotlens.cli.options import Lang
 from lotlens.cli.screen import ERR, OUT, VOICE, escape, has_screen, print_next, quote
 from lotlens.errors import InputError
 
@@ -45,7 +44,6 @@ def serve(
         Path | None,
         typer.Option(help="Write what was corrected as labelled photos to this folder, and end."),
     ] = None,
-    lang: Lang = "en",
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Only print the address, open nothing.")
     ] = False,
@@ -104,7 +102,7 @@ def serve(
         port=port,
         behind=behind,
         database=database,
-        lang=lang,
+        lang=VOICE.lang or "en",
         ready=tell,
         visited=tell_visit,
     )
