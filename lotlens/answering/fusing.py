@@ -70,6 +70,8 @@ def fuse(
     rows_of = _list_rows(groups)
     num_classes = len(predictions.classes)
     logits = np.full((len(rows_of), num_classes), np.nan, np.float32)
+    scores = predictions.familiarity
+    familiar = None if scores is None else np.full((len(rows_of), scores.shape[1]), np.nan)
     status, answered = [], predictions.answered
     chances = log_softmax(predictions.logits.astype(np.float64) / temperature)
     for number, rows in enumerate(rows_of.values()):
@@ -78,6 +80,8 @@ def fuse(
         if counted:
             worth = count_independent(np.array([len(counted)]), dependence)[0]
             logits[number] = temperature * worth * chances[counted].mean(axis=0)
+            if familiar is not None and scores is not None:
+                familiar[number] = scores[counted].mean(axis=0)
     return replace(
         predictions,
         ids=tuple(rows_of),
@@ -85,7 +89,8 @@ def fuse(
         features=None,
         status=tuple(status),
         flaws=None,
-        familiarity=None,
+        familiarity=None if familiar is None else familiar.astype(np.float32),
+        shows=None,
     )
 
 

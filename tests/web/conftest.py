@@ -18,6 +18,7 @@ from lotlens.photos.decisions import decisions_path, read_decisions
 from lotlens.photos.decode import decode
 from lotlens.photos.sources import open_lot
 from lotlens.records import (
+    FAMILIARITIES,
     CarClass,
     Catalog,
     Doubt,
@@ -135,7 +136,7 @@ class ColourModel:
             raise RuntimeError("out of order")
         self.num_asked += len(photos)
         logits = np.full((len(photos), 3), np.nan, np.float32)
-        familiarity = np.full((len(photos), 3), np.nan, np.float32)
+        familiarity = np.full((len(photos), len(FAMILIARITIES)), np.nan, np.float32)
         status = []
         for row, photo in enumerate(photos):
             try:
