@@ -53,7 +53,18 @@ def client(build):
 def send(client, *colours, path="/api/v1/predict", headers=None, **fields):
     photos = [colour if isinstance(colour, bytes) else draw(colour) for colour in colours]
     files = [("photos", ("../../etc/passwd", photo, "image/jpeg")) for photo in photos]
-    return client.post(path, files=files, data=fields, headers=headers)
+    return check_described(client, client.post(path, files=files, data=fields, headers=headers))
+
+
+def check_described(client, response):
+    """Its description knows each answer of a path: the status, and of an error the code."""
+    path = client.app.openapi()["paths"][response.url.path]
+    told = path[response.request.method.lower()]["responses"].get(str(response.status_code))
+    assert told is not None, response.text
+    if response.status_code >= 400:
+        code = response.json()["error"]["code"]
+        assert code in told["content"]["application/json"]["examples"]
+    return response
 
 
 def read_code(response):
@@ -472,7 +483,7 @@ def test_hostile_bodies_are_refused_with_a_code(build, body, headers, code):
         bounds = FormBounds()
     with connect(build(bounds=bounds)) as client:
         answer = client.post("/api/v1/predict", content=body, headers=headers)
-        assert read_code(answer) == code
+        assert read_code(check_described(client, answer)) == code
         assert client.app.state.batching.num_held == 0
         assert send(client, "blue").status_code == 200
 
@@ -549,6 +560,7 @@ def test_hostile_photos_are_answered_or_refused_with_a_code(client, name, photo)
 def test_any_body_is_answered_or_refused_with_a_code(client, parts, boundary):
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}".encode("latin-1")}
     answer = client.post("/api/v1/predict", content=b"".join(parts), headers=headers)
+    check_described(client, answer)
     if answer.status_code != 200:
         assert 400 <= answer.status_code < 500
         read_code(answer)
