@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -623,8 +623,3 @@ def _sort_of(problem: str) -> str:
     """A problem without what is quoted in it, to count by."""
     plain = re.sub(r"(['\"]).*\1", "…", problem)
     return re.sub(r"\d[\d.]*", "N", plain)
-
-
-def list_priced(rows: Iterable[Listing]) -> list[Listing]:
-    """Those with a price, a model and a year, from which prices can be learnt."""
-    return [row for row in rows if row.price is not None and row.model and row.year is not None]
