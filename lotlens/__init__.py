@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lotlens.verbs.review import review
     from lotlens.verbs.rounds import list_rounds as rounds
     from lotlens.verbs.sample import draw_sample as sample
+    from lotlens.verbs.scan import scan
     from lotlens.verbs.split import split
     from lotlens.verbs.sweep import run_sweep
     from lotlens.verbs.sweep import run_sweep as sweep
@@ -95,6 +96,7 @@ __all__ = [
     "run_audit",
     "run_sweep",
     "sample",
+    "scan",
     "set_refusal",
     "show_batch",
     "split",
@@ -136,6 +138,7 @@ _HOMES = {
     "review": "verbs.review.review",
     "rounds": "verbs.rounds.list_rounds",
     "sample": "verbs.sample.draw_sample",
+    "scan": "verbs.scan.scan",
     "show_batch": "verbs.batch.show_batch",
     "split": "verbs.split.split",
     "sweep": "verbs.sweep.run_sweep",

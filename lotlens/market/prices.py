@@ -100,46 +100,56 @@ def can_teach(row: Listing) -> bool:
 def estimate_prices(
     asked: Sequence[Listing], history: Sequence[Listing] | None = None, *, seed: int = 0
 ) -> list[Fair]:
-    """A fair asking price for each advert.
+    """A fair asking price for each advert, learnt from all the others.
 
-    Each advert's own price, and those of its reposts, have no say in its estimate.
+    An advert's own price, and those of its reposts, have no say in its estimate.
 
     Args:
         asked: the adverts.
-        history: others to learn from; None to learn from those asked about, out of fold.
+        history: others to learn from as well.
         seed: of folds and of gradient boosting.
 
     Returns:
-        one each, in order; positions of analogues are those in `history`, or in `asked`.
+        one each, in order; positions of analogues are those in history and asked, one after the
+        other.
 
     Raises:
         InputError: no advert has a price, a model and a year.
     """
-    rows = [*asked] if history is None else [*history, *asked]
-    offset = 0 if history is None else len(history)
-    teaching = np.array([can_teach(row) for row in rows], bool)
-    teaching[len(rows) if history is None else offset :] = False
-    if not teaching.any():
+    rows = _complete_makes([*(history or ()), *asked])
+    start = len(rows) - len(asked)
+    teaching = np.flatnonzero([can_teach(row) for row in rows])
+    if not len(teaching):
         raise InputError("no advert to learn prices from has a price, a model and a year")
     groups = np.array(group_reposts(rows), np.int64)
-    pool = _Pool(rows, np.flatnonzero(teaching), groups)
+    pool = _Pool(rows, teaching, groups)
+    wanted = [at for at in range(start, len(rows)) if rows[at].model and rows[at].year is not None]
     fair: dict[int, Fair] = {}
-    wanted = [at for at in range(offset, len(rows)) if rows[at].model and rows[at].year is not None]
-    if teaching.sum() >= FEWEST_TO_FIT:
-        market = _Market(rows, np.flatnonzero(teaching), groups, seed)
+    if len(teaching) >= FEWEST_TO_FIT:
         known = [at for at in wanted if pool.knows_make(at)]
-        fair = market.estimate(np.array(known, np.int64), is_own=history is None)
+        fair = _Market(rows, teaching, groups, seed).estimate(np.array(known, np.int64))
         for at, one in fair.items():
             num_like = len(pool.list_like(at))
             method: Method = "model" if num_like >= FEWEST_OF_CAR else "make"
             fair[at] = replace(one, method=method, num_like=num_like)
-    result = []
-    for at in range(offset, len(rows)):
-        own = fair.get(at)
-        if own is None and rows[at].model and rows[at].year is not None:
-            own = pool.estimate_alone(at)
-        result.append(pool.add_analogues(at, own or Fair()))
-    return result
+    for at in wanted:
+        fair[at] = pool.add_analogues(at, fair.get(at) or pool.estimate_alone(at))
+    return [fair.get(at, Fair()) for at in range(start, len(rows))]
+
+
+def _complete_makes(rows: Sequence[Listing]) -> list[Listing]:
+    """With the make apart from the model where other adverts show which word it is."""
+    makes = {fold_name(row.make): row.make for row in rows if row.make}
+    completed = []
+    for row in rows:
+        words = row.model.split()
+        lengths = range(1, len(words)) if not row.make else ()
+        found = next((n for n in lengths if fold_name(" ".join(words[:n])) in makes), 0)
+        if found:
+            make = makes[fold_name(" ".join(words[:found]))]
+            row = replace(row, make=make, model=" ".join(words[found:]))  # noqa: PLW2901
+        completed.append(row)
+    return completed
 
 
 def make_folds(groups: IntArray, num_folds: int, seed: int) -> IntArray:
@@ -165,8 +175,8 @@ class _Market:
         self.teaching, self.groups, self.seed = teaching, groups, seed
         self.log_price = np.array([math.log(row.price) if row.price else np.nan for row in rows])
 
-    def estimate(self, wanted: IntArray, *, is_own: bool) -> dict[int, Fair]:
-        """A price for each of these rows; if `is_own`, they are among those to learn from."""
+    def estimate(self, wanted: IntArray) -> dict[int, Fair]:
+        """A price for each of these rows, out of fold."""
         table, teaching = self.table, self.teaching
         num_rows = len(self.log_price)
         middle = np.full(num_rows, np.nan)
@@ -179,18 +189,11 @@ class _Market:
         folds[strange] = [fold_of.get(group, 0) for group in self.groups[strange].tolist()]
         for fold in range(NUM_FOLDS):
             learnt = teaching[folds[teaching] != fold]
-            asked = teaching[folds[teaching] == fold]
-            if is_own:
-                asked = np.concatenate([asked, strange[folds[strange] == fold]])
+            asked = np.flatnonzero(folds == fold)
             middle[asked] = estimate_middle(
                 table, self.log_price, learnt, asked, self.groups, seed=self.seed
             )
         residuals = self.log_price - middle
-        if not is_own and len(strange):
-            middle[strange] = estimate_middle(
-                table, self.log_price, teaching, strange, self.groups, seed=self.seed
-            )
-            folds[strange] = -1
         bounds = self._bound(residuals, middle, folds, wanted)
         fair = {}
         for at in wanted.tolist():
@@ -217,13 +220,9 @@ class _Market:
         ends = [(1 - LEVELS[0]) / 2, (1 + LEVELS[0]) / 2, (1 - LEVELS[1]) / 2, (1 + LEVELS[1]) / 2]
         no_category = np.zeros(inputs.shape[1], bool)
         quantiles = np.full((len(residuals), 4), np.nan)
-        for fold in sorted({-1, *range(NUM_FOLDS)}):
+        for fold in range(NUM_FOLDS):
             learnt = teaching[folds[teaching] != fold]
-            asked = np.union1d(
-                teaching[folds[teaching] == fold], wanted[folds[wanted] == fold]
-            ).astype(np.int64)
-            if not len(asked):
-                continue
+            asked = np.flatnonzero(folds == fold)
             for column, end in enumerate(ends):
                 quantiles[asked, column] = _learn(
                     inputs[learnt], residuals[learnt], inputs[asked], no_category,

@@ -165,9 +165,17 @@ _METHODS: Mapping[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-def say_money(amount: float, currency: str, code: Code) -> str:
-    """An amount of money to three significant digits or more: "1,240,000 ₽"."""
-    digits = f"{round(amount, -3 if abs(amount) >= 100_000 else 0):,.0f}"
+def say_money(amount: float, currency: str, code: Code, *, exact: bool = False) -> str:
+    """An amount of money: "1,240,000 ₽"; estimates have no figures that say nothing.
+
+    Args:
+        amount: any.
+        currency: ISO 4217, or "".
+        code: the language.
+        exact: it is no estimate.
+    """
+    places = 0 if exact or abs(amount) < 10_000 else -3
+    digits = f"{round(amount, places):,.0f}"
     digits = digits.replace("-", "\u2212")
     if code == "ru":
         digits = digits.replace(",", "\u00a0")

@@ -88,9 +88,16 @@ def test_prices_from_a_history(market):
     assert np.abs(np.log(middles / truths)).mean() < 0.6 * NOISE
     held = np.mean([one.low <= row.price <= one.high for one, row in zip(fair, new, strict=True)])
     assert 0.68 < held < 0.92
-    nearest = rows[fair[0].analogues[0]]
+    nearest = [*rows, *new][fair[0].analogues[0]]
     assert nearest.model == new[0].model
     assert abs(nearest.year - new[0].year) <= 2
+
+
+def test_makes_are_told_apart_by_other_adverts(market):
+    rows, _, before = market
+    joined = replace(rows[3], make="", model=f"{rows[3].make} {rows[3].model}")
+    after = estimate_prices([*rows[:3], joined, *rows[4:]])
+    assert after[3] == before[3]
 
 
 def test_where_adverts_are_few_the_method_says_so():
