@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from lotlens.verbs.review import review
     from lotlens.verbs.rounds import list_rounds as rounds
     from lotlens.verbs.sample import draw_sample as sample
+    from lotlens.verbs.scan import scan
     from lotlens.verbs.serve import serve
     from lotlens.verbs.split import split
     from lotlens.verbs.sweep import run_sweep
@@ -96,6 +97,7 @@ __all__ = [
     "run_audit",
     "run_sweep",
     "sample",
+    "scan",
     "serve",
     "set_refusal",
     "show_batch",
@@ -139,6 +141,7 @@ _HOMES = {
     "rounds": "verbs.rounds.list_rounds",
     "sample": "verbs.sample.draw_sample",
     "serve": "verbs.serve.serve",
+    "scan": "verbs.scan.scan",
     "show_batch": "verbs.batch.show_batch",
     "split": "verbs.split.split",
     "sweep": "verbs.sweep.run_sweep",

@@ -29,6 +29,10 @@ from lotlens.judge import metrics
 from lotlens.judge.blend import SMALLEST_SHARE
 from lotlens.judge.compare import Comparison
 from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
+from lotlens.market.claims import EXCLUDED, SURE
+from lotlens.market.copies import FEWEST_FOR_STOCK
+from lotlens.market.prices import FEWEST_TO_FIT, LEVELS, Method
+from lotlens.market.ranking import Terms
 from lotlens.photos.decisions import VERDICTS
 from lotlens.photos.formats import Format
 from lotlens.photos.quality import FLAWS
@@ -58,6 +62,7 @@ REVIEW = (ROOT / "docs" / "guide" / "review.md").read_text("utf-8")
 SERVE = (ROOT / "docs" / "guide" / "serve.md").read_text("utf-8")
 EXPORT = (ROOT / "docs" / "guide" / "export.md").read_text("utf-8")
 RECIPES = (ROOT / "docs" / "guide" / "recipes.md").read_text("utf-8")
+SCAN = (ROOT / "docs" / "guide" / "scan.md").read_text("utf-8")
 DATA = (ROOT / "docs" / "guide" / "data.md").read_text("utf-8")
 
 
@@ -113,6 +118,23 @@ def test_the_page_on_data_names_every_column_word_and_format():
     )
     for name in get_args(Format):
         assert {"PNM": "PPM"}.get(name, name) in DATA, name
+
+
+def test_the_page_on_scans_states_what_the_code_does():
+    terms = Terms()
+    assert f"`--haggle` is {terms.haggle:g} and `--costs` {terms.costs:g}" in SCAN
+    assert f"below {100 * terms.too_cheap:.0f} % of the usual price" in SCAN
+    assert f"upper end is {terms.widest:g} times its lower one" in SCAN
+    assert terms.fewest_like == 5
+    assert "fewer than five others" in SCAN
+    told = " ".join(SCAN.split())
+    assert f"sure by {100 * SURE:.0f} %, and give the claimed model {100 * EXCLUDED:.0f} %" in told
+    assert f"from {FEWEST_TO_FIT} adverts on" in SCAN
+    assert FEWEST_FOR_STOCK == 4
+    assert "from four cars on" in SCAN
+    assert LEVELS == (0.8, 0.9)
+    for method in get_args(Method):
+        assert method == "none" or f"`{method}`" in SCAN, method
 
 
 def test_the_readmes_python_uses_the_real_verbs():

@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, Command] = {
         _DELIVER, "answering.predict", "Answer for photos: a table, or a submission"
     ),
     "serve": Command(_DELIVER, "serving.serve", "Serve a page and REST that answer for photos"),
+    "scan": Command(_DELIVER, "market.scan", "Find offers worth a call among adverts"),
     "refusal": Command(_DELIVER, "judging.refusal", "Show or set when a model gives no name"),
     "export": Command(_DELIVER, "answering.export", "Write a model that answers without torch"),
 }

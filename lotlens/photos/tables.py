@@ -55,7 +55,11 @@ class Table:
 
 
 def read_table(
-    source: Path | bytes, name: str | None = None, *, may_lack_rows: bool = False
+    source: Path | bytes,
+    name: str | None = None,
+    *,
+    may_lack_rows: bool = False,
+    too_long: list[int] | None = None,
 ) -> Table:
     """Reads a CSV: UTF-8 with or without BOM, else cp1251; comma, semicolon or tab.
 
@@ -67,6 +71,8 @@ def read_table(
         source: the file, or its bytes.
         name: how messages call it; the path's by default.
         may_lack_rows: a header alone will do.
+        too_long: filled with the numbers, from 1, of rows with more cells than the header, which
+            are cut then instead of refused.
 
     Raises:
         InputError: missing, empty, no text, no rows, or a row with more cells than the header.
@@ -97,6 +103,10 @@ def read_table(
             elif not columns:
                 columns = tuple(cell.strip() for cell in cells)
             elif any(cell.strip() for cell in cells[len(columns) :]):
+                if too_long is not None:
+                    rows.append(tuple(cells[: len(columns)]))
+                    too_long.append(len(rows))
+                    continue
                 raise InputError(
                     f"{name}, line {reader.line_num}: {len(cells)} cells, but the header has"
                     f" {len(columns)} ({list_some(columns, _MOST_SHOWN)}): quote cells that hold"

@@ -250,8 +250,8 @@ def _write(
     catalog = asked.catalog
     journal = None
     if len(catalog) > _PIECE:
-        journal = Journal(path, _describe_task(model, catalog), catalog.ids)
-    predictions = _answer_all(model, catalog, journal, watch)
+        journal = Journal(path, describe_task(model, catalog), catalog.ids)
+    predictions = answer_all(model, catalog, journal, watch)
     tables: dict[Path, _Table] = {}
     if details is not None:
         tables[Path(details)] = _DETAILS
@@ -425,14 +425,14 @@ def _list_answers(
         yield model.list_answers(take_rows(predictions, piece))
 
 
-def _describe_task(model: Model, catalog: Catalog) -> str:
+def describe_task(model: Model, catalog: Catalog) -> str:
     """All that the answers depend on: the model with its views, and the photos in their order."""
     card = hashlib.sha256(model.run.card_path.read_bytes()).hexdigest()
     ids = hashlib.sha256("\0".join(catalog.ids).encode()).hexdigest()
     return f"{card} {fingerprint(catalog, by_time=True)} {ids}"
 
 
-def _answer_all(
+def answer_all(
     model: Model, catalog: Catalog, journal: Journal | None, watch: Watcher | None
 ) -> Predictions:
     """Answers to all photos: those in the journal, and then new ones, which are added to it."""

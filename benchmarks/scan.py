@@ -1,0 +1,85 @@
+"""How a scan does on adverts of which the truth is known.
+
+    lotlens scan RUN listings.csv --photos photos.zip --history history.csv --out DEALS
+    python benchmarks/scan.py DEALS/deals.csv truth.csv listings.csv
+
+truth.csv has id and planted: "bargain", "wrong-claim", "stolen" or nothing. All intervals are
+Wilson's, 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from pathlib import Path
+
+from lotlens.intervals import compute_wilson_interval
+from lotlens.market.listings import read_listings
+
+
+def tell(name: str, hits: int, trials: int) -> None:
+    """A share with its interval as a row of a table."""
+    if trials == 0:
+        print(f"| {name} | none | |")
+        return
+    low, high = compute_wilson_interval(hits, trials)
+    share = f"{100 * hits / trials:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    print(f"| {name} | {hits} of {trials} | {share} |")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    for name in ("deals", "truth", "listings"):
+        parser.add_argument(name, type=Path)
+    given = parser.parse_args()
+    with given.deals.open(encoding="utf-8", newline="") as file:
+        deals = {row["id"]: row for row in csv.DictReader(file)}
+    with given.truth.open(encoding="utf-8", newline="") as file:
+        truth = {row["id"]: row["planted"] for row in csv.DictReader(file)}
+    num_photos = {row.id: len(row.photos) for row in read_listings(given.listings).rows}
+    ranked = sum(1 for row in deals.values() if row["rank"])
+    top = math.ceil(len(deals) / 10)
+    print("| what | how many | share (95 % interval) |\n|---|---|---|")
+    bargains = [id_ for id_, planted in truth.items() if planted == "bargain"]
+
+    def is_top(id_: str) -> bool:
+        return bool(deals[id_]["rank"]) and int(deals[id_]["rank"]) <= top
+
+    def has(id_: str, reason: str) -> bool:
+        return reason in deals[id_]["by_hand_because"].split("; ")
+
+    tell(f"bargains in the top tenth ({top})", sum(map(is_top, bargains)), len(bargains))
+    seen = [id_ for id_ in bargains if is_top(id_) or has(id_, "too cheap")]
+    tell("bargains in the top tenth, or by hand as too cheap", len(seen), len(bargains))
+    in_order = [id_ for id_ in bargains if deals[id_]["rank"]]
+    tell("of bargains in order, in the top tenth", sum(map(is_top, in_order)), len(in_order))
+    for least, most, name in ((2, 99, "two photos or more"), (1, 1, "one photo")):
+        asked = [id_ for id_ in truth if least <= num_photos[id_] <= most]
+        wrong = [id_ for id_ in asked if truth[id_] == "wrong-claim"]
+        right = [id_ for id_ in asked if truth[id_] in ("", "bargain")]
+        found = sum(deals[id_]["claim"] == "contradicted" for id_ in wrong)
+        false = sum(deals[id_]["claim"] == "contradicted" for id_ in right)
+        kept = sum(deals[id_]["claim"] == "confirmed" for id_ in right)
+        tell(f"wrong claims contradicted, {name}", found, len(wrong))
+        not_confirmed = sum(deals[id_]["claim"] != "confirmed" for id_ in wrong)
+        tell(f"wrong claims not confirmed, {name}", not_confirmed, len(wrong))
+        tell(f"right claims contradicted, {name}", false, len(right))
+        tell(f"right claims confirmed, {name}", kept, len(right))
+    stolen = [id_ for id_, planted in truth.items() if planted == "stolen"]
+    tell("stolen photos found", sum(has(id_, "stolen") for id_ in stolen), len(stolen))
+    others = [id_ for id_, planted in truth.items() if planted != "stolen"]
+    tell("other adverts held to be stolen", sum(has(id_, "stolen") for id_ in others), len(others))
+    priced = [row for row in deals.values() if row["fair_price"] and row["price"]]
+    honest = [row for row in priced if truth[row["id"]] in ("", "wrong-claim")]
+    for low, high, level in (("fair_low", "fair_high", 80), ("fair_low90", "fair_high90", 90)):
+        held = sum(int(row[low]) <= int(row["price"]) <= int(row[high]) for row in honest)
+        tell(f"{level} % interval holds the price asked", held, len(honest))
+    wrong = [abs(int(row["fair_price"]) - int(row["price"])) for row in honest]
+    weighted = sum(wrong) / sum(int(row["price"]) for row in honest)
+    print(f"\nIn order: {ranked}. Weighted error of the fair price: {100 * weighted:.1f} %.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The command that finds offers worth a call."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lotlens.cli.options import Json, Open, Run
+from lotlens.cli.progress import show_progress
+from lotlens.cli.screen import OUT, VOICE, escape, open_page, print_json, print_next
+from lotlens.errors import InputError
+from lotlens.texts import show
+
+
+def scan(
+    run: Run,
+    listings: Annotated[Path, typer.Argument(help="Adverts: CSV, JSON lines or Parquet.")],
+    photos: Annotated[
+        list[Path] | None, typer.Option(help="Zip or folder of their photos (repeatable).")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Other adverts to learn prices from as well.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="Which column is what: price=COLUMN (repeatable)."),
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Of prices without one, such as RUB.")] = "",
+    haggle: Annotated[
+        float, typer.Option(help="Share of the usual price that a buyer haggles off.")
+    ] = 0.05,
+    costs: Annotated[float, typer.Option(help="Of each car, in the adverts' currency.")] = 0.0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("deals"),
+    new_since: Annotated[
+        Path | None, typer.Option(help="deals.csv of an earlier scan: mark what is new since.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the price model.")] = 0,
+    as_json: Json = False,
+    open_it: Open = False,
+) -> None:
+    """Find offers worth a call: photos joined with prices; the same command goes on."""
+    from lotlens.market.ranking import Terms
+    from lotlens.verbs.scan import scan as scan_adverts
+
+    try:
+        terms = Terms(haggle=haggle, costs=costs)
+    except ValueError as error:
+        raise InputError(f"{error}, not {haggle:g} and {costs:g}") from error
+    mapping = {}
+    for one in columns or []:
+        role, sign, name = one.partition("=")
+        if not sign:
+            raise InputError(f"--column {one}: write it as role=COLUMN, such as price=Цена")
+        mapping[role.strip()] = name.strip()
+    with show_progress(quiet=as_json, again="the same command") as watch:
+        found = scan_adverts(
+            run,
+            listings,
+            photos or None,
+            history=history,
+            columns=mapping,
+            currency=currency,
+            terms=terms,
+            out=out,
+            new_since=new_since,
+            lang=VOICE.lang or "en",
+            seed=seed,
+            tell=None if as_json or VOICE.is_quiet else _tell,
+            watch=watch,
+        )
+    if as_json:
+        print_json(_to_dict(found))
+        return
+    _print_found(found, VOICE.lang or "en")
+    if open_it:
+        open_page(found.folder / "deals.html")
+
+
+def _tell(read: Any) -> None:
+    OUT.say(str(read))
+
+
+def _print_found(found: Any, lang: str) -> None:
+    from lotlens.market.ranking import say_offer
+
+    num = len(found.offers)
+    by_hand = sum(offer.rank is None for offer in found.offers)
+    OUT.say(
+        f"{found.num_calls:,} of {num:,} adverts are worth a call; {by_hand:,} to look at by hand."
+    )
+    for offer in found.offers[:3]:
+        if offer.is_worth_a_call:
+            told = say_offer(offer, found.listings.currency, "ru" if lang == "ru" else "en")
+            OUT.say(f"{offer.rank}. {show(offer.row.title, in_one_line=True)}: {told}")
+    if found.num_missing:
+        OUT.say(f"note          {found.num_missing:,} photos that adverts name were not found")
+    if found.num_new is not None:
+        OUT.say(f"new           {found.num_new:,} since the earlier scan")
+    OUT.print(f"written       {escape(found.folder)}", soft_wrap=True)
+    if not found.has_parquet:
+        OUT.say("note          deals.parquet needs the package pyarrow; deals.csv has the same")
+    print_next(f"open {found.folder / 'deals.html'}")
+
+
+def _to_dict(found: Any) -> dict[str, Any]:
+    return {
+        "out": str(found.folder),
+        "adverts": len(found.offers),
+        "worth_a_call": found.num_calls,
+        "photos": found.num_photos,
+        "photos_missing": found.num_missing,
+        "new": found.num_new,
+        "currency": found.listings.currency,
+        "offers": [
+            {
+                "rank": offer.rank,
+                "id": offer.row.id,
+                "price": offer.row.price,
+                "fair_price": None if math.isnan(offer.fair.price) else round(offer.fair.price),
+                "sure_gain": None if math.isnan(offer.sure_gain) else round(offer.sure_gain),
+                "reasons": list(offer.reasons),
+            }
+            for offer in found.offers
+        ],
+    }

@@ -1,0 +1,96 @@
+"""One picture in several adverts: a repost, a stolen photo or a stock picture; it opens no photo.
+
+A picture alone does not decide. What the adverts claim, where they stand, who sells and for how
+much does: the same car offered twice has the same claim, city and about the price.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lotlens.market.listings import Listing, fold_name, group_reposts
+
+Kind = Literal["repost", "stolen", "stock"]
+"""What it means that a picture stands in other adverts too."""
+
+FEWEST_FOR_STOCK = 4
+"""Cars (reposts counted once) with one picture that make it a stock picture."""
+NEAR_PRICE = 0.15
+"""By so much a repost's price may differ, as a share of the higher one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What an advert's pictures in other adverts mean.
+
+    Attributes:
+        kind: the worst of what was found: a stolen photo, a stock picture, a repost.
+        others: positions of the other adverts, in order.
+    """
+
+    kind: Kind
+    others: tuple[int, ...]
+
+
+def judge_copies(
+    rows: Sequence[Listing],
+    pictures: Sequence[Sequence[int]],
+    confirmed: Sequence[bool] | None = None,
+) -> list[Shared | None]:
+    """What it means for each advert that its pictures stand in others.
+
+    Args:
+        rows: the adverts.
+        pictures: of each the numbers of its pictures; two photos of one number show one picture
+            (see `audit.findings.find_links`).
+        confirmed: whether an advert's photos show the car that it claims. Of two that share a
+            picture and claim different things, the one is not suspected that alone is confirmed.
+
+    Returns:
+        one each; None where no picture stands elsewhere.
+    """
+    holders: dict[int, list[int]] = defaultdict(list)
+    for at, numbers in enumerate(pictures):
+        for number in dict.fromkeys(numbers):
+            holders[number].append(at)
+    groups = group_reposts(rows)
+    found: dict[int, dict[Kind, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for those in holders.values():
+        cars = {groups[at] for at in those}
+        for at in those:
+            others = [one for one in those if one != at]
+            if not others:
+                continue
+            if len(cars) >= FEWEST_FOR_STOCK:
+                found[at]["stock"].update(others)
+                continue
+            for one in others:
+                if _is_repost(rows[at], rows[one], is_same=groups[at] == groups[one]):
+                    found[at]["repost"].add(one)
+                elif confirmed is None or not confirmed[at] or confirmed[one]:
+                    found[at]["stolen"].add(one)
+    order: tuple[Kind, ...] = ("stolen", "stock", "repost")
+    result: list[Shared | None] = []
+    for at in range(len(rows)):
+        kinds = found.get(at, {})
+        worst = next((kind for kind in order if kinds.get(kind)), None)
+        result.append(None if worst is None else Shared(worst, tuple(sorted(kinds[worst]))))
+    return result
+
+
+def _is_repost(one: Listing, other: Listing, *, is_same: bool) -> bool:
+    """Whether two adverts with one picture offer one car."""
+    if is_same:
+        return True
+    claims = (fold_name(one.car), one.year), (fold_name(other.car), other.year)
+    if claims[0] != claims[1]:
+        return False
+    sellers = [fold_name(row.facts.get("seller", "")) for row in (one, other)]
+    cities = [fold_name(row.facts.get("city", "")) for row in (one, other)]
+    is_near = True
+    if one.price and other.price:
+        is_near = abs(one.price - other.price) <= NEAR_PRICE * max(one.price, other.price)
+    return is_near and (cities[0] == cities[1] or (sellers[0] == sellers[1] != ""))

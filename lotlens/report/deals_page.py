@@ -1,0 +1,244 @@
+"""Offers become one HTML file: those worth a call first, those to look at by hand last.
+
+The file stands alone: photos lie in it as small JPEGs, and the one script that may run there is its
+own, known by its hash. All that adverts say is strangers' text, escaped by the template.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from markupsafe import Markup
+
+from lotlens.files import write_text_atomically
+from lotlens.market.listings import Listing
+from lotlens.market.ranking import Offer, Terms, say_claim, say_method, say_money, say_offer
+from lotlens.photos.archives import PhotoReader
+from lotlens.records import Photo, Watcher
+from lotlens.report.language import ENGLISH, Language
+from lotlens.report.pictures import read_thumbnail
+from lotlens.report.templates import render_page
+from lotlens.texts import show
+
+MOST_OFFERS = 1_000
+"""Offers that a page shows; the table has all."""
+_SIZE, _QUALITY = (416, 312), 72
+_MOST_PICTURE_BYTES = 15_000_000
+_WIDTH = 460
+_MOST_LETTERS = 200
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a page of offers is made of.
+
+    Attributes:
+        offers: in their order, with `rank` where they are ordered.
+        rows: all adverts, by position.
+        pool: those that analogues are among, by position.
+        photos: row of an advert -> the photo that is shown of it.
+        currency: of all prices.
+        terms: what was reckoned with.
+        new: rows of adverts that were not shown before; None where that was not asked.
+    """
+
+    offers: Sequence[Offer]
+    rows: Sequence[Listing]
+    pool: Sequence[Listing]
+    photos: Mapping[int, Photo]
+    currency: str
+    terms: Terms
+    new: Collection[int] | None = None
+
+
+def write_deals_page(
+    path: Path,
+    name: str,
+    scanned: Scanned,
+    *,
+    synthetic: bool = False,
+    language: Language = ENGLISH,
+    watch: Watcher | None = None,
+) -> None:
+    """Write offers as one HTML file, whole or not at all.
+
+    Args:
+        path: the file to write.
+        name: of the table, for the title.
+        scanned: what it shows.
+        synthetic: whether the model was trained on drawn photos; the page then says so at its top.
+        language: what it is written in.
+        watch: told of the work as it goes on.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    shown = scanned.offers[:MOST_OFFERS]
+    pictures = _draw(shown, scanned.photos, watch)
+    names = [name_advert(row, language) for row in scanned.rows]
+    script = resources.files("lotlens.report").joinpath("deals.js").read_text("utf-8")
+    offers = scanned.offers
+    page = render_page(
+        "deals.html.jinja",
+        language=language,
+        title=show(language.say("Offers in %(table)s", table=name), in_one_line=True),
+        synthetic=synthetic,
+        num_offers=len(offers),
+        num_shown=len(shown),
+        table="deals.csv",
+        num_calls=sum(offer.is_worth_a_call for offer in offers),
+        num_ranked=sum(offer.rank is not None for offer in offers),
+        num_by_hand=sum(offer.rank is None for offer in offers),
+        num_new=None if scanned.new is None else len(scanned.new),
+        terms=_say_terms(scanned, language),
+        cars=sorted({_fit(offer.row.car) for offer in shown if offer.row.car}),
+        offers=[
+            _describe(offer, scanned, picture, names, language)
+            for offer, picture in zip(shown, pictures, strict=True)
+        ],
+        script=Markup(script),  # noqa: S704 - it is this module's own
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    write_text_atomically(path, page)
+
+
+def name_advert(row: Listing, language: Language) -> str:
+    """An advert as others call it: its title and number."""
+    return language.say(
+        "%(title)s, advert %(id)s", title=_fit(row.title or row.car), id=_fit(row.id)
+    )
+
+
+def _say_terms(scanned: Scanned, language: Language) -> str:
+    terms = scanned.terms
+    return language.say(
+        "Reckoned with: %(haggle)s haggled off, costs of %(costs)s a car.",
+        haggle=language.percent(terms.haggle),
+        costs=say_money(terms.costs, scanned.currency, _code(language), exact=True),
+    )
+
+
+def _code(language: Language) -> Literal["en", "ru"]:
+    return "ru" if language.code == "ru" else "en"
+
+
+def _describe(
+    offer: Offer,
+    scanned: Scanned,
+    picture: bytes | None,
+    names: Sequence[str],
+    language: Language,
+) -> dict[str, Any]:
+    """An offer for the template."""
+    row, fair, code = offer.row, offer.fair, _code(language)
+    kind = "call" if offer.is_worth_a_call else "hand" if offer.rank is None else "rest"
+    has_share = row.price is not None and not math.isnan(fair.price)
+    return {
+        "kind": kind,
+        "rank": offer.rank,
+        "is_new": scanned.new is not None and row.row in scanned.new,
+        "car": _fit(row.car),
+        "title": _fit(row.title or row.car or row.id),
+        "sentence": say_offer(offer, scanned.currency, code, names),
+        "price": language.say("no price")
+        if row.price is None
+        else say_money(row.price, scanned.currency, code, exact=True),
+        "price_number": "" if row.price is None else f"{row.price:.0f}",
+        "share": f"{(row.price or 0) / fair.price:.4f}" if has_share else "",
+        "year": "" if row.year is None else str(row.year),
+        "facts": _say_facts(row, language),
+        "chart": _chart(offer, scanned.currency, language) if has_share else None,
+        "claim": "" if "contradicted" in offer.reasons else say_claim(offer.claim, code),
+        "url": row.url if is_web_address(row.url) else "",
+        "method": language.say("Estimated %(how)s.", how=say_method(fair, code)),
+        "analogues": [
+            _say_analogue(scanned.pool[at], scanned.currency, language) for at in fair.analogues
+        ],
+        "problems": [_fit(problem) for problem in row.problems],
+        "picture": picture,
+    }
+
+
+def is_web_address(url: str) -> bool:
+    """Whether an advert's address may be a link: of the web, and nothing that runs."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def _say_facts(row: Listing, language: Language) -> str:
+    facts = [] if row.year is None else [str(row.year)]
+    if row.mileage is not None:
+        facts.append(language.say("%(km)s km", km=language.whole(round(row.mileage))))
+    facts += [row.facts[role] for role in ("gearbox", "city") if row.facts.get(role)]
+    return _fit(" · ".join(facts))
+
+
+def _say_analogue(row: Listing, currency: str, language: Language) -> str:
+    price = "" if row.price is None else say_money(row.price, currency, _code(language), exact=True)
+    told = [_fit(row.title or row.car), _say_facts(row, language), price]
+    return " · ".join(part for part in told if part)
+
+
+def _chart(offer: Offer, currency: str, language: Language) -> dict[str, Any]:
+    """Where the price lies against the fair one, in units of the drawing."""
+    fair, price, code = offer.fair, offer.row.price or 0.0, _code(language)
+    least, most = min(fair.low90, price), max(fair.high90, price)
+    margin = 0.04 * (most - least) or 1.0
+    scale = (_WIDTH - 16) / (most - least + 2 * margin)
+
+    def place(value: float) -> float:
+        return round(8 + (value - least + margin) * scale, 1)
+
+    low, high = (say_money(value, currency, code) for value in (fair.low, fair.high))
+    return {
+        "low90": place(fair.low90),
+        "width90": round(place(fair.high90) - place(fair.low90), 1),
+        "low": place(fair.low),
+        "width": round(place(fair.high) - place(fair.low), 1),
+        "middle": round(place(fair.price) - 1, 1),
+        "price": place(price),
+        "left": language.say("usually %(low)s – %(high)s", low=low, high=high),
+        "right": language.say("middle %(price)s", price=say_money(fair.price, currency, code)),
+        "told": language.say(
+            "Price %(price)s; usually from %(low)s to %(high)s.",
+            price=say_money(price, currency, code, exact=True),
+            low=low,
+            high=high,
+        ),
+    }
+
+
+def _draw(
+    offers: Sequence[Offer], photos: Mapping[int, Photo], watch: Watcher | None
+) -> list[bytes | None]:
+    """A small JPEG for each offer whose photo can be read, while the budget lasts."""
+    pictures: list[bytes | None] = []
+    bytes_left = _MOST_PICTURE_BYTES
+    with PhotoReader() as reader:
+        for offer in offers:
+            photo = photos.get(offer.row.row)
+            picture = None
+            if photo is not None and bytes_left > 0:
+                picture = read_thumbnail(photo.locator, reader, _SIZE, _QUALITY)
+                bytes_left -= len(picture or b"")
+            pictures.append(picture)
+            if watch is not None and (len(pictures) % 64 == 0 or len(pictures) == len(offers)):
+                watch("drawing thumbnails", len(pictures), len(offers))
+    return pictures
+
+
+def _fit(text: str) -> str:
+    """A stranger's text for a page: in one line, cut, and with nothing that turns or hides it."""
+    cut = text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+    return show(cut, in_one_line=True)

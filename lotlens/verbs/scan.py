@@ -1,0 +1,358 @@
+"""Find offers worth a call among adverts: photos joined with prices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lotlens.audit.checks import name_clusters
+from lotlens.audit.findings import find_links
+from lotlens.audit.signs import scan_photos
+from lotlens.deliver.journal import Journal
+from lotlens.deliver.model import Model, list_paths, load
+from lotlens.errors import InputError
+from lotlens.files import (
+    atomic_path,
+    check_writable,
+    remove_unfinished_of,
+    write_rows_atomically,
+)
+from lotlens.locks import hold
+from lotlens.market.claims import Claim, judge_claim
+from lotlens.market.copies import Shared, judge_copies
+from lotlens.market.listings import Listing, Listings, read_listings
+from lotlens.market.prices import estimate_prices
+from lotlens.market.ranking import Offer, Terms, rank_offers, say_offer
+from lotlens.photos.matching import Wanted, match_files, tidy_path
+from lotlens.photos.places import File
+from lotlens.photos.sources import open_unlabelled
+from lotlens.photos.tables import read_own_table
+from lotlens.records import CarClass, Catalog, Predictions, Watcher, watch_part
+from lotlens.refusal.verdicts import decide
+from lotlens.report.deals_page import Scanned, name_advert, write_deals_page
+from lotlens.report.language import load_language
+from lotlens.texts import describe
+from lotlens.verbs.predict import answer_all, describe_task
+
+COLUMNS = (
+    "rank", "worth_a_call", "new", "id", "title", "make", "model", "year", "mileage_km", "price",
+    "currency", "fair_price", "fair_low", "fair_high", "fair_low90", "fair_high90", "gain",
+    "sure_gain", "fair_by", "num_like", "analogues", "claim", "claim_open_because", "photos_say",
+    "photos_say_probability", "claimed_probability", "photos_set_aside", "photos_missing",
+    "same_picture", "same_picture_in", "by_hand_because", "sentence", "problems", "url",
+)  # fmt: skip
+"""Of deals.csv."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        folder: where deals.csv and deals.html lie, and deals.parquet where pyarrow is installed.
+        offers: all adverts, those in order first.
+        listings: how the adverts were read.
+        num_photos: that were looked at.
+        num_missing: that adverts name and no file matches.
+        num_new: adverts not shown before; None where that was not asked.
+        has_parquet: whether deals.parquet was written.
+    """
+
+    folder: Path
+    offers: tuple[Offer, ...]
+    listings: Listings
+    num_photos: int = 0
+    num_missing: int = 0
+    num_new: int | None = None
+    has_parquet: bool = False
+
+    @property
+    def num_calls(self) -> int:
+        """Offers worth a call."""
+        return sum(offer.is_worth_a_call for offer in self.offers)
+
+    def __repr__(self) -> str:
+        return describe("Scan", f"{self.num_calls:,} of {len(self.offers):,} worth a call")
+
+
+def scan(
+    run: Path | str,
+    listings: Path | str,
+    photos: Path | str | Sequence[Path | str] | None = None,
+    *,
+    history: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
+    currency: str = "",
+    terms: Terms | None = None,
+    out: Path | str = "deals",
+    new_since: Path | str | None = None,
+    lang: str = "en",
+    seed: int = 0,
+    tell: Any = None,
+    watch: Watcher | None = None,
+) -> Scan:
+    """Judge every advert of a table, and write those worth a call first.
+
+    Answers to photos are kept until the files are written: the same call after a kill goes on.
+
+    Args:
+        run: the run folder, or that of an exported model.
+        listings: the table of adverts (see `market.listings`).
+        photos: folders, zips or files that the adverts' photos lie in; None to look at none.
+        history: a table of other adverts to learn prices from as well.
+        columns: role -> column, where names do not tell.
+        currency: of prices without one.
+        terms: what is haggled off, costs, and what is not believed.
+        out: the folder to write.
+        new_since: deals.csv of an earlier scan, or its folder: adverts that stand there at the same
+            price are not new.
+        lang: the language of the page and of sentences, "en" or "ru".
+        seed: of the price model.
+        tell: told how the adverts were read, before work begins.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: a table cannot be read, or nothing can be learnt from it.
+        BundleError: the run is missing or damaged.
+        OutputError: a file cannot be written.
+    """
+    language = load_language(lang)
+    folder = Path(out)
+    table_path, page_path = folder / "deals.csv", folder / "deals.html"
+    for path in (table_path, page_path):
+        check_writable(path)
+    model = load(run)
+    past = None if new_since is None else _read_past(Path(new_since))
+    cars = [car.name for car in model.card.classes]
+    read = read_listings(listings, columns=columns, currency=currency, cars=cars)
+    learnt = None if history is None else read_listings(history, currency=currency, cars=cars)
+    _check_currencies(read, learnt)
+    if tell is not None:
+        tell(read)
+        if learnt is not None:
+            tell(learnt)
+    rows = read.rows
+    with ExitStack() as held:
+        held.enter_context(hold(table_path, "scan"))
+        for path in (table_path, page_path, folder / "deals.parquet"):
+            remove_unfinished_of(path)
+        looked = _look(model, rows, photos, table_path, watch)
+        fair = estimate_prices(rows, None if learnt is None else learnt.rows, seed=seed)
+        offers = rank_offers(rows, fair, looked.claims, looked.shared, terms)
+        new = None if past is None else {row.row for row in rows if _key(row) not in past}
+        pool = rows if learnt is None else (*learnt.rows, *rows)
+        scanned = Scanned(offers, rows, pool, looked.shown, read.currency, terms or Terms(), new)
+        write_deals_page(
+            page_path,
+            Path(listings).name,
+            scanned,
+            synthetic=model.card.synthetic,
+            language=language,
+            watch=watch,
+        )
+        names = [name_advert(row, language) for row in rows]
+        cells = [
+            _list_cells(offer, scanned, looked, names, "ru" if lang == "ru" else "en")
+            for offer in offers
+        ]
+        has_parquet = _write_parquet(folder / "deals.parquet", cells)
+        write_rows_atomically(table_path, COLUMNS, cells)
+        if looked.journal is not None:
+            looked.journal.remove()
+    return Scan(
+        folder,
+        tuple(offers),
+        read,
+        len(looked.catalog),
+        sum(map(len, looked.missing)),
+        None if new is None else len(new),
+        has_parquet,
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What the adverts' photos say.
+
+    Attributes:
+        claims, shared: of each advert.
+        shown: row of an advert -> the photo to show of it.
+        missing: of each advert the names that no file matches.
+        catalog: the photos.
+        journal: where answers are kept until all is written.
+    """
+
+    claims: Sequence[Claim | None]
+    shared: Sequence[Shared | None]
+    shown: Mapping[int, Any]
+    missing: Sequence[Sequence[str]]
+    catalog: Catalog
+    journal: Journal | None = None
+
+
+def _look(
+    model: Model,
+    rows: Sequence[Listing],
+    photos: Path | str | Sequence[Path | str] | None,
+    table_path: Path,
+    watch: Watcher | None,
+) -> _Looked:
+    if photos is None:
+        nothing: list[None] = [None] * len(rows)
+        return _Looked(nothing, nothing, {}, [()] * len(rows), Catalog((), ()))
+    if not any(row.photos for row in rows):
+        raise InputError("no advert names a photo: name their column, such as photos=COLUMN")
+    catalog, places, missing = _find_photos(rows, photos)
+    journal = Journal(table_path, describe_task(model, catalog), catalog.ids)
+    predictions = answer_all(model, catalog, journal, watch)
+    temperature = model.card.temperature
+    kinds = [one.kind for one in decide(predictions, model.card.refusal, temperature)]
+    claims = [
+        _judge(row, predictions, own, kinds, temperature)
+        for row, own in zip(rows, places, strict=True)
+    ]
+    signs = list(scan_photos(catalog.photos, progress=watch_part(watch, "looking for copies")))
+    numbers = name_clusters(len(signs), find_links(catalog.photos, signs, watch=watch))
+    confirmed = [claim is not None and claim.verdict == "confirmed" for claim in claims]
+    pictures = [[numbers[at] for at in own] for own in places]
+    shared = judge_copies(rows, pictures, confirmed)
+    shown = {}
+    for row, own, claim in zip(rows, places, claims, strict=True):
+        aside = (claim.set_aside or {}) if claim is not None else {}
+        best = next((at for place, at in enumerate(own) if place not in aside), None)
+        best = own[0] if best is None and own else best
+        if best is not None:
+            shown[row.row] = catalog.photos[best]
+    return _Looked(claims, shared, shown, missing, catalog, journal)
+
+
+def _judge(
+    row: Listing,
+    predictions: Predictions,
+    own: Sequence[int],
+    kinds: Sequence[Any],
+    temperature: float,
+) -> Claim:
+    return judge_claim(row, predictions, own, kinds, temperature=temperature)
+
+
+def _find_photos(
+    rows: Sequence[Listing], photos: Path | str | Sequence[Path | str]
+) -> tuple[Catalog, list[list[int]], list[list[str]]]:
+    """The photos that adverts name, where each advert's are among them, and which are missing."""
+    lot = open_unlabelled(list_paths(photos))
+    files = [File(one.id, one.locator, True) for one in lot.test.photos if one.locator is not None]
+    asked = list(dict.fromkeys(tidy_path(name) for row in rows for name in row.photos))
+    wanted = [Wanted(name.rpartition("/")[2], name if "/" in name else "") for name in asked]
+    found = {
+        name: matches[0].name if len(matches) == 1 else ""
+        for name, matches in zip(asked, match_files(wanted, files), strict=True)
+    }
+    used = dict.fromkeys(id_ for id_ in found.values() if id_)
+    catalog = lot.test.select(list(used))
+    number = {id_: at for at, id_ in enumerate(used)}
+    places = [
+        [number[id_] for name in row.photos if (id_ := found[tidy_path(name)])] for row in rows
+    ]
+    missing = [[name for name in row.photos if not found[tidy_path(name)]] for row in rows]
+    if not used:
+        named = ", ".join(asked[:3])
+        raise InputError(f"none of the adverts' photos ({named}) lies in {lot.source}")
+    return catalog, places, missing
+
+
+def _check_currencies(read: Listings, learnt: Listings | None) -> None:
+    if learnt is not None and read.currency and learnt.currency not in ("", read.currency):
+        raise InputError(
+            f"{read.source} is in {read.currency} and {learnt.source} in {learnt.currency}: prices"
+            " are not compared across currencies"
+        )
+
+
+def _key(row: Listing) -> tuple[str, str]:
+    """By what an advert is known again: its number and price."""
+    return row.id, "" if row.price is None else f"{row.price:.0f}"
+
+
+def _read_past(path: Path) -> set[tuple[str, str]]:
+    """The adverts of an earlier scan."""
+    table = read_own_table(path / "deals.csv" if path.is_dir() else path, may_lack_rows=True)
+    if table.columns != COLUMNS:
+        raise InputError(f"{table.name} was written by no scan, or by one of another version")
+    id_at, price_at = COLUMNS.index("id"), COLUMNS.index("price")
+    return {(cells[id_at], cells[price_at]) for cells in table.rows}
+
+
+def _list_cells(
+    offer: Offer, scanned: Scanned, looked: _Looked, names: Sequence[str], code: Any
+) -> list[object]:
+    """A row of deals.csv."""
+    row, fair, claim, shared = offer.row, offer.fair, offer.claim, offer.shared
+    at = row.row - 1
+    aside = claim.set_aside if claim is not None and claim.set_aside else {}
+    said = {} if claim is None else {"verdict": claim.verdict, "why": claim.why}
+    seen: CarClass | None = None if claim is None else claim.seen
+    values: dict[str, object] = {
+        "rank": offer.rank,
+        "worth_a_call": int(offer.is_worth_a_call),
+        "new": None if scanned.new is None else int(row.row in scanned.new),
+        "id": row.id,
+        "title": row.title,
+        "make": row.make,
+        "model": row.model,
+        "year": row.year,
+        "mileage_km": _round(row.mileage),
+        "price": _round(row.price),
+        "currency": scanned.currency,
+        "fair_price": _round(fair.price),
+        "fair_low": _round(fair.low),
+        "fair_high": _round(fair.high),
+        "fair_low90": _round(fair.low90),
+        "fair_high90": _round(fair.high90),
+        "gain": _round(offer.gain),
+        "sure_gain": _round(offer.sure_gain),
+        "fair_by": fair.method,
+        "num_like": fair.num_like,
+        "analogues": "; ".join(scanned.pool[one].id for one in fair.analogues),
+        "claim": said.get("verdict"),
+        "claim_open_because": said.get("why"),
+        "photos_say": None if seen is None else seen.name,
+        "photos_say_probability": None
+        if claim is None or seen is None
+        else round(claim.probability, 4),
+        "claimed_probability": None
+        if claim is None or claim.chance is None
+        else round(claim.chance, 4),
+        "photos_set_aside": "; ".join(f"photo {n + 1} {why}" for n, why in sorted(aside.items())),
+        "photos_missing": "; ".join(looked.missing[at]),
+        "same_picture": None if shared is None else shared.kind,
+        "same_picture_in": ""
+        if shared is None
+        else "; ".join(scanned.rows[other].id for other in shared.others),
+        "by_hand_because": "; ".join(offer.reasons),
+        "sentence": say_offer(offer, scanned.currency, code, names),
+        "problems": "; ".join(row.problems),
+        "url": row.url,
+    }
+    return [values[column] for column in COLUMNS]
+
+
+def _round(value: float | None) -> int | None:
+    return None if value is None or math.isnan(value) else round(value)
+
+
+def _write_parquet(path: Path, rows: Sequence[Sequence[object]]) -> bool:
+    """The same as Parquet, where pyarrow is installed; whether it is."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        return False
+    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    with atomic_path(path) as part_path:
+        parquet.write_table(pyarrow.table({k: list(v) for k, v in columns.items()}), part_path)
+    return True

@@ -1,0 +1,56 @@
+from dataclasses import replace
+
+from lotlens.market.copies import FEWEST_FOR_STOCK, Shared, judge_copies
+from lotlens.market.listings import Listing
+
+CAR = Listing(
+    1, "1", make="VW", model="Golf", price=500_000, year=2010, mileage=100_000,
+    facts={"city": "Уфа", "seller": "Иван"},
+)  # fmt: skip
+
+
+def test_the_same_car_offered_again_is_a_repost():
+    again = replace(CAR, id="2", price=460_000, mileage=100_500)
+    assert judge_copies([CAR, again], [[1, 2], [3, 2]]) == [
+        Shared("repost", (1,)),
+        Shared("repost", (0,)),
+    ]
+    moved = replace(again, facts={"city": "Омск", "seller": "Иван"})
+    assert judge_copies([CAR, moved], [[1], [1]])[0].kind == "repost"
+    # To the km the same car is that, whatever its price has become.
+    cheaper = replace(CAR, id="3", price=200_000)
+    assert judge_copies([CAR, cheaper], [[1], [1]])[0].kind == "repost"
+
+
+def test_a_photo_under_another_claim_city_or_price_is_stolen():
+    for thief in (
+        replace(CAR, model="Passat", mileage=1),
+        replace(CAR, year=2012, mileage=1),
+        replace(CAR, mileage=1, facts={"city": "Омск", "seller": "Пётр"}),
+        replace(CAR, mileage=1, price=350_000),
+    ):
+        found = judge_copies([CAR, thief], [[1], [1]])
+        assert [one.kind for one in found] == ["stolen", "stolen"]
+
+
+def test_who_shows_the_claimed_car_is_not_the_thief():
+    thief = replace(CAR, model="Passat", mileage=1)
+    pictures = [[1, 2], [1]]
+    assert judge_copies([CAR, thief], pictures, [True, False]) == [None, Shared("stolen", (0,))]
+    assert [one.kind for one in judge_copies([CAR, thief], pictures, [True, True])] == [
+        "stolen",
+        "stolen",
+    ]
+
+
+def test_a_picture_of_many_cars_is_a_stock_picture():
+    rows = [replace(CAR, id=str(n), mileage=1000.0 * n) for n in range(FEWEST_FOR_STOCK)]
+    found = judge_copies(rows, [[7, n + 10] for n in range(len(rows))])
+    assert {one.kind for one in found} == {"stock"}
+    assert found[0].others == (1, 2, 3)
+    # Reposts of one car are one car.
+    assert judge_copies([CAR] * FEWEST_FOR_STOCK, [[7]] * FEWEST_FOR_STOCK)[0].kind == "repost"
+
+
+def test_pictures_that_stand_nowhere_else_mean_nothing():
+    assert judge_copies([CAR, CAR], [[1, 1], []]) == [None, None]

@@ -1,0 +1,230 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lotlens.errors import InputError
+from lotlens.market.listings import (
+    COLUMNS,
+    fold_name,
+    group_reposts,
+    judge_condition,
+    read_listings,
+    split_photos,
+)
+from lotlens.texts import protect_cell
+
+REAL = Path(__file__).parents[3] / "shared" / "data"
+
+TABLE = """id,title,Марка,Модель,Цена,Год,Пробег,Город,Состояние,photos
+7,"Toyota Camry, 2012",Toyota,Camry,1 900 000 ₽,2012,165 тыс. км,Москва,Не битый,a.jpg;b.jpg
+8,"Форд Фокус",Ford,Ford Focus,Ask For Price,2011,1,Уфа,Битый,
+9,,,,"4,25,000 руб.",zest,999999,,,
+"""
+
+
+def write(folder, text, name="adverts.csv"):
+    path = folder / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_every_row_comes_out_and_bad_ones_say_why(tmp_path):
+    found = read_listings(write(tmp_path, TABLE))
+    first, second, third = found.rows
+    assert (first.id, first.car, first.price, first.year, first.mileage) == (
+        "7", "Toyota Camry", 1_900_000, 2012, 165_000,
+    )  # fmt: skip
+    assert first.photos == ("a.jpg", "b.jpg")
+    assert first.is_damaged is False
+    assert first.problems == ()
+    assert (second.car, second.price, second.is_damaged) == ("Ford Focus", None, True)
+    assert second.problems == ("no price: 'Ask For Price'",)
+    assert (third.price, third.year, third.mileage) == (425_000, None, None)
+    assert third.problems == ("no year: 'zest'", "no model", "mileage 999999 km is not believed")
+    said = str(found)
+    assert "3, 2 photos named" in said
+    assert "make = Марка" in said
+    assert "2 in RUB" in said
+
+
+def test_a_mileage_is_doubted_by_the_age_in_its_table(tmp_path):
+    rows = "".join(
+        f"Golf,500000,{year},{km}\n" for year, km in ((2015, 12), (2005, 12), (2014, 60_000))
+    )
+    new, old, _ = read_listings(write(tmp_path, "model,price,year,km\n" + rows)).rows
+    assert new.mileage == 12
+    assert old.mileage is None
+
+
+def test_currencies_are_never_mixed_in_silence(tmp_path):
+    text = (
+        "model,price,year\n" + "Golf,500 000 ₽,2010\n" * 3 + "Golf,$9000,2011\nGolf,400000,2012\n"
+    )
+    found = read_listings(write(tmp_path, text))
+    assert found.currency == "RUB"
+    assert [row.price for row in found.rows] == [500_000] * 3 + [None, None]
+    assert "USD" in found.rows[3].problems[0]
+    assert "several" in found.rows[4].problems[0]
+    assert "1 in USD" in str(found)
+    named = read_listings(tmp_path / "adverts.csv", currency="rub")
+    assert named.rows[4].price == 400_000
+    by_column = "model,price,year,currency\nGolf,9000,2010,EUR\nGolf,9500,2010,€\n"
+    found = read_listings(write(tmp_path, by_column))
+    assert (found.currency, found.rows[1].price) == ("EUR", 9500)
+
+
+def test_columns_are_named_where_names_do_not_tell(tmp_path):
+    path = write(tmp_path, "car,ask,year\nGolf,5000,2010\n")
+    with pytest.raises(
+        InputError, match=r"no column for the price and none for the model.*car, ask"
+    ):
+        read_listings(path)
+    found = read_listings(path, columns={"model": "car", "price": "ask"})
+    assert found.rows[0].price == 5000
+    with pytest.raises(InputError, match=r"no role 'cost'.*no column 'x'"):
+        read_listings(path, columns={"cost": "ask", "price": "x"})
+
+
+def test_transmission_is_what_its_cells_say(tmp_path):
+    by_wheels = read_listings(write(tmp_path, "model,price,transmission\nX5,5000,полный\n"))
+    assert by_wheels.columns["drive"] == "transmission"
+    by_gears = read_listings(write(tmp_path, "model,price,transmission\nX5,5000,automatic\n"))
+    assert by_gears.columns["gearbox"] == "transmission"
+
+
+def test_titles_are_read_by_known_cars_first(tmp_path):
+    text = 'title,price\n"Lada 2114 Samara, 2008",90000\nBMW 5 серии 520d V,900000\n'
+    text += "Maruti Suzuki Alto 800,90000\n"
+    found = read_listings(write(tmp_path, text), cars=["Lada 2114"])
+    assert [row.car for row in found.rows] == ["Lada 2114", "BMW 5 серии", "Maruti Suzuki Alto"]
+
+
+def test_json_lines_keep_broken_lines(tmp_path):
+    lines = [
+        json.dumps(
+            {"model": "Golf", "price": 500000.0, "year": 2010, "photos": ["a b.jpg", "c.jpg"]}
+        ),
+        "{broken",
+        "[1]",
+        json.dumps({"price": "450 тыс.", "model": "Golf", "Город": "Уфа"}),
+    ]
+    found = read_listings(write(tmp_path, "\n".join(lines), "adverts.jsonl"))
+    assert found.form == "JSON lines"
+    assert [row.price for row in found.rows] == [500_000, None, None, 450_000]
+    assert found.rows[0].photos == ("a b.jpg", "c.jpg")
+    assert found.rows[1].problems[0].startswith("no JSON")
+    assert found.rows[2].problems[0] == "no JSON object"
+    assert found.rows[3].facts["city"] == "Уфа"
+
+
+def test_parquet_is_read_where_pyarrow_is(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "adverts.parquet"
+    table = {
+        "model": ["Golf", "Golf"],
+        "price": [500_000, None],
+        "photos": [["a.jpg", "b.jpg"], []],
+    }
+    parquet.write_table(pyarrow.table(table), path)
+    found = read_listings(path)
+    assert found.form == "Parquet"
+    assert found.rows[0].photos == ("a.jpg", "b.jpg")
+    assert found.rows[1].problems == ("no price",)
+    (tmp_path / "no.parquet").write_bytes(b"no")
+    with pytest.raises(InputError, match="no Parquet file"):
+        read_listings(tmp_path / "no.parquet")
+
+
+def test_a_row_that_is_too_long_is_kept_with_its_reason(tmp_path):
+    found = read_listings(write(tmp_path, "model,price\nGolf,5000\nGolf,6000,7000\n"))
+    assert found.rows[1].problems == ("more cells than the header has columns",)
+    assert len(found.rows) == 2
+
+
+@given(st.lists(st.from_regex(r"[\w \-]{1,12}\.jpg", fullmatch=True).map(str.strip), max_size=5))
+def test_names_of_photos_come_back(names):
+    assert split_photos(json.dumps(names)) == tuple(names)
+    assert split_photos(";".join(names)) == tuple(names)
+    assert split_photos(" | ".join(names)) == tuple(names)
+    assert split_photos(", ".join(names)) == tuple(names)
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(
+    lambda text: " ".join(text.split())
+)
+
+
+@given(st.lists(st.tuples(CELLS, st.integers(2, 10**9), CELLS), min_size=1, max_size=20))
+def test_tables_lose_no_row_and_no_word(rows):
+    import tempfile
+
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(["id", "price", "city", "model"])
+    for id_, price, city in rows:
+        writer.writerow([id_, price, city, "x"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "adverts.csv")
+        path.write_text(written.getvalue(), "utf-8")
+        found = read_listings(path)
+    assert len(found.rows) == len(rows)
+    for number, ((id_, price, city), row) in enumerate(zip(rows, found.rows, strict=True), 1):
+        assert row.id == (id_ or str(number))
+        assert row.price == price
+        assert row.facts.get("city", "") == city
+
+
+def test_reposts_are_one_car(tmp_path):
+    text = "model,price,year,km,city\nGolf,500000,2010,123456,Уфа\nGolf,480000,2010,123400,Уфа\n"
+    text += "golf,470000,2010,123400,Уфа\nGolf,470000,2010,,Уфа\nGolf,470000,2010,,Уфа\n"
+    found = read_listings(write(tmp_path, text))
+    assert group_reposts(found.rows) == [0, 1, 1, 3, 4]
+
+
+def test_conditions():
+    for text in ("Не битый", "не требует ремонта", "Undamaged", "хорошее"):
+        assert judge_condition(text) is False
+    for text in ("Битый", "Требует ремонта", "salvage"):
+        assert judge_condition(text) is True
+    assert judge_condition("") is None
+
+
+def test_no_name_of_a_column_has_two_roles_but_transmission():
+    names = [name for known in COLUMNS.values() for name in known]
+    assert {name for name in names if names.count(name) > 1} == {"transmission"}
+    assert all(fold_name(name) == name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_rows", "fewest_priced"),
+    [
+        ("prices/bmw.csv", 3409, 3409), ("prices/quikr.csv", 892, 857),
+        ("prices/avito.csv", 5568, 5568),
+        ("market10/listings.csv", 133, 133), ("market10/history.csv", 5435, 5435),
+    ],
+)  # fmt: skip
+def test_real_adverts_are_read_row_by_row(name, num_rows, fewest_priced):
+    path = REAL / name
+    if not path.is_file():
+        pytest.skip("the real adverts are not here")
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = read_listings(path)
+    assert len(found.rows) == len(rows) == num_rows
+    assert sum(row.price is not None for row in found.rows) == fewest_priced
+    priced = found.columns["price"]
+    for written, row in zip(rows, found.rows, strict=True):
+        digits = "".join(sign for sign in written[priced] if sign.isdigit())
+        if row.price is None:
+            assert not digits
+            assert row.problems
+        else:
+            assert f"{row.price:.0f}".rstrip("0") == digits.rstrip("0")
+    assert protect_cell(found.rows[0].title) == found.rows[0].title

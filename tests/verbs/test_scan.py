@@ -1,0 +1,189 @@
+"""A scan over drawn photos: what it writes, what it keeps after a kill, what it refuses."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+import lotlens.verbs.predict as predicting
+from lotlens.cli.app import build_app
+from lotlens.deliver.model import OpenModel
+from lotlens.errors import InputError
+from lotlens.verbs import scan as scanning
+from lotlens.verbs.scan import COLUMNS, scan
+
+NAMES = ("Волна", "Heron 4", "Clover")
+HEADER = "id,title,model,Цена,Год,Пробег,Город,photos,url\n"
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def adverts(small_lot, tmp_path_factory):
+    """Adverts with the lot's test photos, and others without to learn prices from."""
+    folder = tmp_path_factory.mktemp("adverts")
+    rows, past = [], []
+    for label, name in enumerate(NAMES):
+        for number in range(4):
+            id_ = 10_000 * (label + 1) + number
+            price = 200_000 if (label, number) == (0, 1) else 300_000 + 1_000 * number
+            rows.append(f"{id_},{name} {id_},{name},{price} ₽,2015,{50_000 + id_},Уфа,{id_}.jpg,"
+                        f"https://example.com/{id_}\n")  # fmt: skip
+        past += [f"h{label}{n},{name},{name},{298_000 + n * 1000},2015,{40_000 + n},Уфа,,\n"
+                 for n in range(8)]  # fmt: skip
+    rows.append("thief,Clover,Clover,240000,2015,70000,Омск,test_upload/10000.jpg,\n")
+    rows.append("bad,<b>x</b>,Zastava,договорная,zest,1,Уфа,nowhere.jpg,javascript:alert(1)\n")
+    (folder / "adverts.csv").write_text(HEADER + "".join(rows), "utf-8")
+    (folder / "history.csv").write_text(HEADER + "".join(past), "utf-8")
+    return folder, small_lot / "test.zip"
+
+
+@pytest.fixture(scope="module")
+def scanned(tiny_run, adverts, tmp_path_factory):
+    folder, photos = adverts
+    out = tmp_path_factory.mktemp("scan") / "deals"
+    found = scan(tiny_run.path, folder / "adverts.csv", photos, history=folder / "history.csv",
+                 out=out)  # fmt: skip
+    return found, read(out / "deals.csv")
+
+
+def test_every_advert_comes_out_with_its_reasons(scanned):
+    found, deals = scanned
+    assert len(found.offers) == len(deals) == 14
+    assert tuple(next(iter(deals.values()))) == COLUMNS
+    assert found.num_photos == 12
+    assert found.num_missing == 1
+    bad = deals["bad"]
+    assert bad["rank"] == ""
+    assert "no price" in bad["by_hand_because"]
+    assert "no year: 'zest'" in bad["problems"]
+    assert bad["photos_missing"] == "nowhere.jpg"
+    assert bad["claim_open_because"] == "no photos"
+
+
+def test_the_bargain_is_told_by_its_price(scanned):
+    _, deals = scanned
+    bargain = deals["10001"]
+    assert 280_000 < int(bargain["fair_price"]) < 320_000
+    assert bargain["fair_by"] == "analogues"
+    assert int(bargain["sure_gain"]) > 0
+    usual = deals["10002"]
+    assert int(usual["sure_gain"]) <= 0
+    assert usual["worth_a_call"] == "0"
+
+
+def test_a_stolen_photo_is_found_across_adverts(scanned):
+    _, deals = scanned
+    thief = deals["thief"]
+    assert thief["same_picture"] == "stolen"
+    assert thief["same_picture_in"] == "10000"
+    assert "stolen" in thief["by_hand_because"]
+
+
+def test_the_page_shows_strangers_text_as_text(scanned):
+    found, _ = scanned
+    page = (found.folder / "deals.html").read_text("utf-8")
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<b>x</b>" not in page
+    assert "javascript:" not in page
+    assert 'href="https://example.com/10001"' in page
+    assert page.count('<li class="') == 14
+    assert page.count("data:image/jpeg") == 13
+
+
+def test_parquet_says_the_same(scanned):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    found, deals = scanned
+    table = parquet.read_table(found.folder / "deals.parquet")
+    assert found.has_parquet
+    assert table.column_names == list(COLUMNS)
+    assert table["id"].to_pylist() == list(deals)
+
+
+def test_a_killed_scan_goes_on_and_new_adverts_are_marked(
+    tiny_run, adverts, scanned, tmp_path, monkeypatch
+):
+    folder, photos = adverts
+    monkeypatch.setattr(predicting, "_PIECE", 4)
+    table = tmp_path / "adverts.csv"
+    shutil.copy(folder / "adverts.csv", table)
+    asked = []
+    answer = OpenModel.answer_in_turn
+
+    def count(self, catalog, size, **given):
+        asked.append(len(catalog))
+        return answer(self, catalog, size, **given)
+
+    monkeypatch.setattr(OpenModel, "answer_in_turn", count)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    given = {"history": folder / "history.csv", "out": tmp_path / "deals"}
+    with monkeypatch.context() as killing:
+        killing.setattr(scanning, "scan_photos", stop)
+        with pytest.raises(KeyboardInterrupt):
+            scan(tiny_run.path, table, photos, **given)
+    assert not (tmp_path / "deals" / "deals.csv").exists()
+    scan(tiny_run.path, table, photos, **given)
+    assert asked == [12]  # the second time nothing is answered again
+    assert read(tmp_path / "deals" / "deals.csv") == scanned[1]
+    assert not list((tmp_path / "deals").glob(".*.pieces"))
+
+    table.write_text(
+        table.read_text("utf-8").replace("10002,Волна,302000", "10002,Волна,290000")
+        + "new,Clover new,Clover,250000,2015,90000,Уфа,,\n",
+        "utf-8",
+    )
+    found = scan(tiny_run.path, table, photos, new_since=tmp_path / "deals", **given)
+    deals = read(tmp_path / "deals" / "deals.csv")
+    assert {id_ for id_, row in deals.items() if row["new"] == "1"} == {"new", "10002"}
+    assert found.num_new == 2
+    (tmp_path / "other.csv").write_text("id,price\n1,2\n", "utf-8")
+    with pytest.raises(InputError, match="written by no scan"):
+        scan(tiny_run.path, table, new_since=tmp_path / "other.csv", **given)
+
+
+def test_without_photos_prices_alone_are_judged(tiny_run, adverts, tmp_path):
+    folder, _ = adverts
+    found = scan(tiny_run.path, folder / "adverts.csv", history=folder / "history.csv",
+                 out=tmp_path / "deals", lang="ru")  # fmt: skip
+    assert found.num_photos == 0
+    best = found.offers[0]
+    assert (best.row.id, best.rank, best.is_worth_a_call) == ("10001", 1, True)
+    page = (tmp_path / "deals" / "deals.html").read_text("utf-8")
+    assert "Стоит позвонить" in page
+    assert "Фото не проверялись." in page
+
+
+def test_what_does_not_fit_is_one_clear_line(tiny_run, adverts, small_lot, tmp_path):
+    folder, photos = adverts
+    (tmp_path / "plain.csv").write_text("model,price,year\nClover,300000,2015\n", "utf-8")
+    with pytest.raises(InputError, match="no advert names a photo"):
+        scan(tiny_run.path, tmp_path / "plain.csv", photos, out=tmp_path / "deals")
+    with pytest.raises(InputError, match="none of the adverts' photos"):
+        scan(tiny_run.path, folder / "adverts.csv", small_lot / "train.zip", out=tmp_path / "deals")
+    dollars = tmp_path / "dollars.csv"
+    dollars.write_text("model,price,year\nClover,$3000,2015\n", "utf-8")
+    with pytest.raises(InputError, match=r"RUB and .* in USD"):
+        scan(tiny_run.path, folder / "adverts.csv", history=dollars, out=tmp_path / "deals")
+
+
+def test_the_command_says_the_verdict_first(tiny_run, adverts, tmp_path):
+    folder, _ = adverts
+    words = ["scan", str(tiny_run.path), str(folder / "adverts.csv"), "--history",
+             str(folder / "history.csv"), "--out", str(tmp_path / "deals")]  # fmt: skip
+    said = CliRunner().invoke(build_app(), words)
+    assert said.exit_code == 0, said.output
+    assert "2 of 14 adverts are worth a call" in said.output
+    assert "price = Цена" in said.output
+    told = json.loads(CliRunner().invoke(build_app(), [*words, "--json"]).output)
+    assert told["worth_a_call"] == 2
+    assert told["offers"][0]["id"] == "10001"
+    broken = CliRunner().invoke(build_app(), [*words, "--column", "price"])
+    assert isinstance(broken.exception, InputError)
