@@ -6,7 +6,7 @@ network is asked, and opens an exported one; where it comes from, `vision.imagen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from lotlens.answering.answers import probabilities
 from lotlens.answering.engines import EnginePredictor, open_onnx
 from lotlens.answering.exported import count_streams
-from lotlens.answering.predict import predict
+from lotlens.answering.predict import answer_bytes, predict
 from lotlens.answering.views import WHOLE
 from lotlens.records import SHOWN, CarClass, Catalog, FloatArray, ImageSpec, ModelCard, Predictor
 
@@ -32,17 +32,21 @@ def describe_shown() -> ModelCard:
     return ModelCard(1, "", classes, SHOWN_IMAGE, "lite0", {}, "")
 
 
-def ask_shown(open_shown: OpenShown, catalog: Catalog) -> FloatArray:
+def ask_shown(open_shown: OpenShown, photos: Catalog | Sequence[bytes]) -> FloatArray:
     """What photos show.
 
     Args:
         open_shown: opens the network.
-        catalog: the photos.
+        photos: in a catalog, or the bytes of each.
 
     Returns:
         [N, S] the share of each of SHOWN; NaN rows where a photo cannot be read.
     """
-    found = predict(open_shown(len(catalog)), catalog, views=(WHOLE,))
+    predictor = open_shown(len(photos))
+    if isinstance(photos, Catalog):
+        found = predict(predictor, photos, views=(WHOLE,))
+    else:
+        found = answer_bytes(predictor, photos, [str(number) for number in range(len(photos))])
     return probabilities(found)[:, : len(SHOWN)].astype(np.float32)
 
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from lotlens.verbs.doubts import Doubted
     from lotlens.verbs.export import Exported
 
+_MANY = 1000  # photos for which it is worth to have as many threads answer as there are cores
 ANSWER_COLUMNS = (*COLUMNS, *VERDICT_COLUMNS)
 """Of the table that `predict` gives."""
 
@@ -362,10 +363,20 @@ class OpenModel:
         Raises:
             BundleError: the model's outputs do not match its card.
         """
+        found, refusal = self._answer_bytes(photos, ids), self.card.refusal
+        if self.open_shown is None or refusal is None:
+            return found
+        rows = list_unfamiliar(found, refusal, self.card.temperature)
+        # As many threads ask as the model may be asked by.
+        num_photos, open_shown = (1 if self.num_streams == 1 else _MANY), self.open_shown
+        return add_shown(found, photos, rows, lambda _: open_shown(num_photos))
+
+    def _answer_bytes(self, photos: Sequence[bytes], ids: Sequence[str]) -> Predictions:
+        """As `answer_bytes`, whatever the photos show."""
         if self.predictor is None:
             from lotlens.judge.blend import blend_predictions
 
-            parts = [member.answer_bytes(photos, ids) for member in self.members]
+            parts = [member._answer_bytes(photos, ids) for member in self.members]
             return blend_predictions(parts, self.card.shares)
         if not self.references:
             return answer_bytes(self.predictor, photos, ids)

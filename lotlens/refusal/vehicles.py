@@ -26,13 +26,16 @@ _SMALLEST = 1e-4
 
 
 def add_shown(
-    predictions: Predictions, catalog: Catalog, rows: Sequence[int], open_shown: OpenShown
+    predictions: Predictions,
+    photos: Catalog | Sequence[bytes],
+    rows: Sequence[int],
+    open_shown: OpenShown,
 ) -> Predictions:
     """Answers that also say what these photos show; what was said of others stays.
 
     Args:
-        predictions: answers to the photos of the catalog, in its order.
-        catalog: the photos.
+        predictions: answers to the photos, in their order.
+        photos: in a catalog, or the bytes of each.
         rows: of those to ask about.
         open_shown: opens the network to ask.
     """
@@ -41,8 +44,12 @@ def add_shown(
     shows = np.full((len(predictions.ids), len(SHOWN)), np.nan, np.float32)
     if predictions.shows is not None:
         shows[:] = predictions.shows
-    asked = replace(catalog, photos=tuple(catalog.photos[row] for row in rows))
-    shows[list(rows)] = ask_shown(open_shown, asked)
+    if isinstance(photos, Catalog):
+        shows[list(rows)] = ask_shown(
+            open_shown, replace(photos, photos=tuple(photos.photos[row] for row in rows))
+        )
+    else:
+        shows[list(rows)] = ask_shown(open_shown, [photos[row] for row in rows])
     return replace(predictions, shows=shows)
 
 

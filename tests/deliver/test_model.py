@@ -210,3 +210,10 @@ def test_bytes_at_hand_are_answered_as_files_are(trained, spoilt_lot):
     assert (together.num_streams, both.status) == (1, found.status)
     order = np.argsort(found.logits[0])
     assert (np.argsort(both.logits[0]) == order).all()
+    # What the gate against no cars stops is looked at again, as it is where photos lie in files.
+    refusal = trained.card.refusal
+    gates = tuple(replace(gate, threshold=9e9) for gate in refusal.gates)
+    strict = replace(opened, card=replace(opened.card, refusal=replace(refusal, gates=gates)))
+    stopped, again = strict.answer(catalog), strict.answer_bytes(photos, catalog.ids)
+    assert np.isfinite(stopped.shows).all(axis=1).any()
+    np.testing.assert_allclose(again.shows, stopped.shows, atol=1e-3)
