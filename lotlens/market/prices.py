@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.errors import InputError
+from lotlens.extras import import_extra
 from lotlens.market.listings import Listing, fold_name, group_reposts
 
 Method = Literal["model", "make", "analogues", "line", "median", "none"]
@@ -443,14 +444,14 @@ def _learn(
     is_category: NDArray[np.bool_],
     **given: Any,
 ) -> FloatArray:
-    from sklearn.ensemble import HistGradientBoostingRegressor  # takes a second to import
+    ensemble = import_extra("sklearn.ensemble", "market")  # takes a second to import
 
     told = ~np.isnan(inputs).all(axis=0)  # a column of gaps alone cannot be put into bins
     settings = {
         "learning_rate": 0.05, "min_samples_leaf": 20, "l2_regularization": 1.0,
         "max_features": 0.5, "early_stopping": False,
     }  # fmt: skip
-    model = HistGradientBoostingRegressor(
+    model = ensemble.HistGradientBoostingRegressor(
         categorical_features=is_category[told], **{**settings, **given}
     )
     result: FloatArray = model.fit(inputs[:, told], target).predict(new[:, told])

@@ -15,6 +15,7 @@ from lotlens.audit.signs import scan_photos
 from lotlens.deliver.journal import Journal
 from lotlens.deliver.model import Model, list_paths, load
 from lotlens.errors import InputError
+from lotlens.extras import import_extra
 from lotlens.files import (
     atomic_path,
     check_writable,
@@ -120,6 +121,7 @@ def scan(
         BundleError: the run is missing or damaged.
         OutputError: a file cannot be written.
     """
+    import_extra("sklearn", "market")  # said before photos are answered
     language = load_language(lang)
     folder = Path(out)
     table_path, page_path = folder / "deals.csv", folder / "deals.html"
