@@ -45,11 +45,25 @@ COLUMNS = (
 )
 
 
-def lay_lot(data: Path, labels: list[str], classes: dict[str, str], folder: Path) -> Path:
-    """A lot of these classes, with a link to the photos."""
+def lay_lot(
+    data: Path,
+    labels: list[str],
+    classes: dict[str, str],
+    folder: Path,
+    *,
+    num_photos: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """A lot of these classes, with a link to the photos.
+
+    All photos, or so many that are drawn by the seed; fewer are some of the more.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     train = open_lot(data).train.with_files().photos
     rows = [(photo.id, photo.label) for photo in train if photo.label in labels]
+    if num_photos is not None:
+        order = np.random.default_rng(seed).permutation(len(rows))[:num_photos]
+        rows = [rows[row] for row in sorted(order.tolist())]
     write_rows_atomically(folder / "train.csv", ("Id", "Category"), rows)
     names = [(label, classes[label]) for label in labels]
     write_rows_atomically(folder / "classes.csv", ("Category", "Name"), names)
@@ -59,24 +73,12 @@ def lay_lot(data: Path, labels: list[str], classes: dict[str, str], folder: Path
     return folder
 
 
-def lay_others(
-    data: Path, labels: list[str], classes: dict[str, str], num: int, seed: int, folder: Path
-) -> Path:
-    """So many photos of other cars, drawn by the seed; fewer are some of the more."""
-    folder.mkdir(parents=True, exist_ok=True)
-    train = open_lot(data).train.with_files().photos
-    rows = [(photo.id, photo.label) for photo in train if photo.label in labels]
-    order = np.random.default_rng(seed).permutation(len(rows))[:num]
-    write_rows_atomically(
-        folder / "train.csv", ("Id", "Category"), [rows[row] for row in sorted(order.tolist())]
-    )
-    write_rows_atomically(
-        folder / "classes.csv", ("Category", "Name"), [(one, classes[one]) for one in labels]
-    )
-    link = folder / "train.zip"
-    if not link.exists():
-        link.symlink_to((data / "train.zip").resolve())
-    return folder
+def train_beside(own: Path, others: Path | None, recipe: str, seed: int, run: Path) -> None:
+    """Train a run, or go on with it, unless it is there already."""
+    if not (run / "card.json").exists():
+        lotlens.train(
+            own, recipe, overrides=[f"seed={seed}"], others=others, out=run, resume=run.exists()
+        )
 
 
 def judge(run: Path, photos: dict[str, Catalog], answered: float) -> list[dict[str, object]]:
@@ -137,12 +139,9 @@ def measure(data: Path, recipe: str, num_others: int, seed: int, out: Path) -> N
     others = None
     if num_others:
         place = out / f"others-{seed}-{num_others}"
-        others = lay_others(data, given, classes, num_others, seed, place)
+        others = lay_lot(data, given, classes, place, num_photos=num_others, seed=seed)
     run = out / f"{recipe}-{seed}-{num_others}"
-    if not (run / "card.json").exists():
-        lotlens.train(
-            own, recipe, overrides=[f"seed={seed}"], others=others, out=run, resume=run.exists()
-        )
+    train_beside(own, others, recipe, seed, run)
     photos = {"known": choose(set(known)), "never seen": choose(never)}
     for answered in ANSWERED:
         for row in judge(run, photos, answered):
@@ -159,12 +158,9 @@ def train_ten(data: Path, ten: Path, recipe: str, num_others: int, seed: int, ou
     others = None
     if num_others:
         place = out / f"others-ten-{seed}-{num_others}"
-        others = lay_others(data, labels, classes, num_others, seed, place)
+        others = lay_lot(data, labels, classes, place, num_photos=num_others, seed=seed)
     run = out / f"ten-{recipe}-{seed}-{num_others}"
-    if not (run / "card.json").exists():
-        lotlens.train(
-            ten, recipe, overrides=[f"seed={seed}"], others=others, out=run, resume=run.exists()
-        )
+    train_beside(ten, others, recipe, seed, run)
     print(run, lotlens.load(run).card.metrics[0])
 
 

@@ -48,7 +48,7 @@ def fuse(
     """One answer per group of photos.
 
     Photos without an answer do not count; a group in which none has one has the first one's reason.
-    Familiarity is not fused: whether a photo is let in is said of each photo before.
+    Familiarity is the mean of theirs.
 
     Args:
         predictions: answers to photos, N of them.

@@ -18,7 +18,7 @@ from lotlens.audit.checks import join_links, tell_files
 from lotlens.audit.findings import find_links
 from lotlens.audit.parts import LOCKED, list_held_out
 from lotlens.audit.signs import Signs, scan_photos
-from lotlens.records import OK, CarClass, Lot, Photo, Split, Watcher, watch_part
+from lotlens.records import OK, CarClass, Catalog, Lot, Photo, Split, Watcher, watch_part
 
 Part = Literal["test", "locked", "validation", "training", "additions"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -117,6 +117,16 @@ def name_offered(ids: Sequence[str], source: str, taken: Collection[str]) -> tup
         number += 1
         prefix = f"{source}-{number}"
     return tuple(f"{prefix}/{id_}" for id_ in ids)
+
+
+def join_offer(offer: Lot) -> Catalog:
+    """Labelled and unlabelled photos of an offer together; ids are told apart by the part."""
+    labelled = {photo.id for photo in offer.train.photos}
+    others = offer.test.photos
+    if labelled.intersection(offer.test.ids):
+        ids = name_offered(offer.test.ids, "test", labelled)
+        others = tuple(replace(p, id=id_) for p, id_ in zip(others, ids, strict=True))
+    return Catalog((*offer.train.photos, *others), offer.train.classes or offer.test.classes)
 
 
 def find_copies(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lotlens.audit.offered import list_own, name_offered
+from lotlens.audit.offered import join_offer, list_own
 from lotlens.deliver.own_data import OwnData
 from lotlens.errors import InputError
 from lotlens.improve.additions import (
@@ -21,7 +21,7 @@ from lotlens.improve.additions import (
 from lotlens.improve.outside import Vetted, vet_photos
 from lotlens.judge.metrics import align_targets, measure_classes
 from lotlens.photos.sources import open_lot
-from lotlens.records import Catalog, Finding, Lot, Tell, Watcher
+from lotlens.records import Finding, Tell, Watcher
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def vet_offer(
     offer = open_lot(outside, rules=model.label_rules)
     if tell is not None:
         tell(offer.reading)
-    offered = _join_offer(offer)
+    offered = join_offer(offer)
     if not len(offered):
         raise InputError(f"{outside} holds no photos")
     mine = list_own(lot, own.split, [one.photo for one in earlier])
@@ -140,13 +140,3 @@ def read_earlier(own: OwnData) -> tuple[Addition, ...]:
     """
     path = own.model.run.additions_path
     return tuple(read_additions(path, own.model.card.classes)) if path.is_file() else ()
-
-
-def _join_offer(offer: Lot) -> Catalog:
-    """Labelled and unlabelled photos of an offer together; ids are told apart by the part."""
-    labelled = {photo.id for photo in offer.train.photos}
-    others = offer.test.photos
-    if labelled.intersection(offer.test.ids):
-        ids = name_offered(offer.test.ids, "test", labelled)
-        others = tuple(replace(p, id=id_) for p, id_ in zip(others, ids, strict=True))
-    return Catalog((*offer.train.photos, *others), offer.train.classes or offer.test.classes)

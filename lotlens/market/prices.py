@@ -399,7 +399,7 @@ def estimate_middle(
         table, inputs, target - linear_learnt, new, seed=seed, max_iter=200, max_leaf_nodes=12
     )
     whole = _boost(table, inputs, target, new, seed=seed, max_iter=300)
-    plain = estimate_plain(table, log_price, learnt, asked, groups, seed=seed)
+    plain = _boost_plain(table, log_price, (learnt, mean_learnt), (asked, mean), seed=seed)
     return (linear + rest + whole + plain) / 3
 
 
@@ -414,8 +414,20 @@ def estimate_plain(
 ) -> FloatArray:
     """The same by gradient boosting with the car's out-of-fold mean alone."""
     mean_learnt, mean = _estimate_by_car_left_out(table, log_price, learnt, asked, groups, seed)
-    inputs, new = _stack(table, learnt, mean_learnt), _stack(table, asked, mean)
-    return _boost(table, inputs, log_price[learnt], new, seed=seed, max_iter=300)
+    return _boost_plain(table, log_price, (learnt, mean_learnt), (asked, mean), seed=seed)
+
+
+def _boost_plain(
+    table: Encoded,
+    log_price: FloatArray,
+    learnt: tuple[IntArray, FloatArray],
+    asked: tuple[IntArray, FloatArray],
+    *,
+    seed: int,
+) -> FloatArray:
+    """As `estimate_plain`, of rows with their cars' means."""
+    inputs, new = _stack(table, *learnt), _stack(table, *asked)
+    return _boost(table, inputs, log_price[learnt[0]], new, seed=seed, max_iter=300)
 
 
 def _stack(table: Encoded, rows: IntArray, *more: FloatArray) -> FloatArray:

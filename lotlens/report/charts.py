@@ -16,6 +16,7 @@ import numpy as np
 
 from lotlens.extras import import_extra
 from lotlens.judge.confidence import AnsweredShare, ReliabilityBin
+from lotlens.records import Metric
 from lotlens.refusal.curve import CurvePoint
 from lotlens.report.language import Language, mark
 
@@ -138,15 +139,7 @@ def draw_refusals(
     with draw_figure(4.8, 3.4) as (figure, buffer):
         axes = figure.add_subplot()
         shares = [point.share for point in shown]
-        axes.fill_between(
-            shares,
-            [point.accuracy.low for point in shown],
-            [point.accuracy.high for point in shown],
-            color="#8fb6e6",
-            alpha=0.5,
-            linewidth=0,
-        )
-        axes.plot(shares, [point.accuracy.value for point in shown], color=BLUE, linewidth=2.2)
+        _draw_band(axes, shares, [point.accuracy for point in shown])
         axes.plot(
             [point.share for point in picked],
             [point.accuracy.value for point in picked],
@@ -173,15 +166,7 @@ def draw_other_cars(curve: Sequence[CurvePoint], language: Language) -> bytes:
 
         axes = figure.add_subplot()
         answered = [point.answered.value for point in curve]
-        axes.fill_between(
-            answered,
-            [point.named.low for point in curve],
-            [point.named.high for point in curve],
-            color="#8fb6e6",
-            alpha=0.5,
-            linewidth=0,
-        )
-        axes.plot(answered, [point.named.value for point in curve], color=BLUE, linewidth=2.2)
+        _draw_band(axes, answered, [point.named for point in curve])
         own = [point for point in curve if point.is_own]
         axes.plot(
             [point.answered.value for point in own],
@@ -198,6 +183,13 @@ def draw_other_cars(curve: Sequence[CurvePoint], language: Language) -> bytes:
         axes.yaxis.set_major_formatter(lambda y, _: language.percent(y))
         _dress(axes)
     return buffer.getvalue()
+
+
+def _draw_band(axes: Any, places: Sequence[float], shares: Sequence[Metric]) -> None:
+    """A line of shares over their places, within the band of their intervals."""
+    lows, highs = [share.low for share in shares], [share.high for share in shares]
+    axes.fill_between(places, lows, highs, color="#8fb6e6", alpha=0.5, linewidth=0)
+    axes.plot(places, [share.value for share in shares], color=BLUE, linewidth=2.2)
 
 
 def place_looks(

@@ -44,17 +44,28 @@ def render_page(
     )
 
 
-@cache  # compiling the templates takes longer than filling them in
-def build_environment(language: Language) -> Environment:
-    """What renders the templates of this folder in a language."""
+def open_templates(room: str, language: Language) -> Environment:
+    """What renders the templates of a room's folder in a language; every value is escaped.
+
+    Args:
+        room: its name, such as "web".
+        language: of the sentences that templates mark with `trans`.
+    """
     environment = Environment(
-        loader=PackageLoader("lotlens", "report"),
+        loader=PackageLoader("lotlens", room),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     install(language, environment)
+    return environment
+
+
+@cache  # compiling the templates takes longer than filling them in
+def build_environment(language: Language) -> Environment:
+    """What renders the templates of this folder in a language, with what they know of figures."""
+    environment = open_templates("report", language)
     environment.filters["percent"] = language.percent
     environment.filters["interval"] = lambda metric, digits=0: language.interval(
         metric.low, metric.high, digits

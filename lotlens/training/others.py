@@ -14,7 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lotlens.audit.offered import Copies, Part, find_copies, list_own, match_classes, name_offered
+from lotlens.audit.offered import (
+    Copies,
+    Part,
+    find_copies,
+    join_offer,
+    list_own,
+    match_classes,
+    name_offered,
+)
 from lotlens.audit.signs import Signs
 from lotlens.audit.traces import compare_sources
 from lotlens.errors import BundleError, InputError, shorten
@@ -127,12 +135,7 @@ def take_others(
     offered = open_lot(path)
     if tell is not None:
         tell(offered.reading)
-    photos, rest = (part.with_files().photos for part in (offered.train, offered.test))
-    taken = {photo.id for photo in photos}
-    if any(photo.id in taken for photo in rest):
-        ids = name_offered([photo.id for photo in rest], "test", taken)
-        rest = tuple(replace(photo, id=id_) for photo, id_ in zip(rest, ids, strict=True))
-    photos = (*photos, *rest)
+    photos = join_offer(offered).with_files().photos
     own = list_own(lot, split, (*additions, *known_others))
     copies = find_copies(photos, own, seen=seen, watch=watch)
     matches = match_classes(offered.train.classes, lot.train.classes)
@@ -250,11 +253,7 @@ def find_reasons(
     return tuple(reasons)
 
 
-def choose_held_out(
-    photos: Sequence[Photo],
-    *,
-    seed: int,
-) -> list[bool]:
+def choose_held_out(photos: Sequence[Photo], *, seed: int) -> list[bool]:
     """Which photos are held out: HELD_OUT of them, whole classes where there are five or more.
 
     Photos of one advert stay together.

@@ -441,8 +441,10 @@ def _begin(
         RunFolder.create(folder.path)
         num_test = len(lot.test.with_files())
         added = [*(one.photo for one in plan.additions), *plan.others.learnt]
-        signs = {photo.id: sign for photo, sign in zip(added, scan_photos(added), strict=True)}
-        known = know_photos(lot.train.photos, added, {**found.signs, **signs})
+        seen = {**found.signs, **plan.others.signs}
+        unseen = [photo for photo in added if photo.id not in seen]
+        seen |= {photo.id: sign for photo, sign in zip(unseen, scan_photos(unseen), strict=True)}
+        known = know_photos(lot.train.photos, added, seen)
         begin_run(
             folder,
             model.data_path,

@@ -12,13 +12,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from lotlens.records import CarClass
 from lotlens.refusal.verdicts import Verdict
-from lotlens.report.language import ENGLISH, LANGUAGES, Language, install, load_language
-from lotlens.report.templates import format_chance
+from lotlens.report.language import ENGLISH, LANGUAGES, Language, load_language
+from lotlens.report.templates import format_chance, open_templates
 from lotlens.version import __version__
 from lotlens.web.batching import Batching
 from lotlens.web.gate import Gate, Policy
@@ -134,7 +133,7 @@ def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str, synthetic: bo
     static = {one: resources.files("lotlens.web").joinpath(one).read_bytes() for one in _STATIC}
     script = static["desk.js"].decode()
     said = set(re.findall(r'\bsay\(\s*"([^"\\]+)"', script))
-    pages = {code: _build_environment(load_language(code)) for code in LANGUAGES}
+    pages = {code: open_templates("web", load_language(code)) for code in LANGUAGES}
 
     def render(request: Request, template: str, **values: Any) -> Response:
         language = desk.choose(request)
@@ -158,7 +157,7 @@ def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str, synthetic: bo
 
     @app.get("/history", include_in_schema=False)
     async def get_history(request: Request) -> Response:
-        checks = await asyncio.to_thread(desk.list_checks)
+        checks = await asyncio.to_thread(desk.store.list_checks)
         language = desk.choose(request)
         rows = [_describe(check, language) for check in checks]
         return render(request, "history.html.jinja", rows=rows)
@@ -195,15 +194,3 @@ def _describe(check: Check, language: Language) -> Mapping[str, Any]:
         "num_photos": len(check.photos_sha256),
         "corrected": corrected,
     }
-
-
-def _build_environment(language: Language) -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lotlens", "web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    install(language, environment)
-    return environment

@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from lotlens.errors import InputError, LotlensError, UnreadablePhoto
@@ -28,8 +27,9 @@ from lotlens.photos.decisions import LEAVING, Decision, Verdict, find_staleness
 from lotlens.photos.decode import decoding
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import Catalog, Doubt, Photo
-from lotlens.report.language import ENGLISH, Language, install
+from lotlens.report.language import ENGLISH, Language
 from lotlens.report.pictures import THUMBNAIL_SIZE, draw_thumbnail
+from lotlens.report.templates import open_templates
 from lotlens.web.decided import Decided
 from lotlens.web.server import Guests, guard, make_json
 
@@ -265,7 +265,8 @@ def build_review(
             + ("none of the doubts fits the data any more" if doubts else "there are no doubts")
         )
     reader = PhotoReader()
-    page = _render_page(language)
+    template = open_templates("web", language).get_template("review.html.jinja")
+    page = template.render(language=language)
     static = {name: resources.files("lotlens.web").joinpath(name).read_bytes() for name in _STATIC}
     app = FastAPI(title="lotlens review", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -327,15 +328,3 @@ def build_review(
         return make_json({"count": review.decided.take_back(entry.id)})
 
     return app
-
-
-def _render_page(language: Language) -> str:
-    environment = Environment(
-        loader=PackageLoader("lotlens", "web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    install(language, environment)
-    return environment.get_template("review.html.jinja").render(language=language)

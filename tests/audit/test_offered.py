@@ -1,14 +1,15 @@
 """Photos offered beside one's own: classes matched, ids, and copies by way of others."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 
 from lotlens.audit.likeness import SAME
-from lotlens.audit.offered import Copies, find_copies, match_classes, name_offered
+from lotlens.audit.offered import Copies, find_copies, join_offer, match_classes, name_offered
 from lotlens.audit.signs import scan_photos
-from lotlens.records import CarClass, Locator, Photo
+from lotlens.records import CarClass, Catalog, Locator, Lot, Photo
 from tests.audit.conftest import draw_texture
 
 
@@ -83,3 +84,14 @@ def test_photos_that_were_looked_at_are_not_looked_at_again(tmp_path, monkeypatc
     # What is in the test part may be another photo of the same id.
     (found,) = find_copies([offered], [("test", own)], seen=seen)
     assert (found.part, looked_at) == ("test", ["b", "a", "b"])
+
+
+def test_a_photo_of_either_part_of_an_offer_has_an_id_of_its_own():
+    names, classes = ("1.jpg", "2.jpg"), (CarClass("4", "Niva"),)
+    train = Catalog(tuple(Photo(name, None, "4") for name in names), classes)
+    for others in (("1.jpg", "3.jpg"), ("3.jpg",)):
+        test = Catalog(tuple(Photo(name, None) for name in others), classes)
+        joined = join_offer(Lot(Path("web"), train, test))
+        assert joined.ids[:2] == names
+        assert len(set(joined.ids)) == len(joined) == 2 + len(others)
+        assert [photo.label for photo in joined.photos] == ["4", "4"] + [None] * len(others)
