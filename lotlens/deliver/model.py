@@ -367,9 +367,25 @@ class OpenModel:
         if self.open_shown is None or refusal is None:
             return found
         rows = list_unfamiliar(found, refusal, self.card.temperature)
-        # As many threads ask as the model may be asked by.
-        num_photos, open_shown = (1 if self.num_streams == 1 else _MANY), self.open_shown
-        return add_shown(found, photos, rows, lambda _: open_shown(num_photos))
+        open_shown = self.open_shown
+        return add_shown(found, photos, rows, lambda _: open_shown(self._num_asked))
+
+    def warm_up(self) -> None:
+        """Open what would be opened for the first unfamiliar photo.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        if self.open_shown is not None:
+            self.open_shown(self._num_asked)
+
+    @property
+    def _num_asked(self) -> int:
+        """For how many photos to open the network of what is shown.
+
+        As many threads may ask it as may ask the model.
+        """
+        return 1 if self.num_streams == 1 else _MANY
 
     def _answer_bytes(self, photos: Sequence[bytes], ids: Sequence[str]) -> Predictions:
         """As `answer_bytes`, whatever the photos show."""

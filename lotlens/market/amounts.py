@@ -90,10 +90,19 @@ def parse_price(text: str) -> Price:
     return Price(amount, next(iter(currencies), ""))
 
 
-def parse_mileage(text: str) -> float:
+def names_miles(head: str) -> bool:
+    """Whether the head of a column says that its numbers are miles."""
+    return any(word in _MILES for word in _read_words(head))
+
+
+def parse_mileage(text: str, *, in_miles: bool = False) -> float:
     """A mileage in km; miles are converted where they are written.
 
     Whether it is to be believed is `doubt_mileage`'s affair.
+
+    Args:
+        text: of the cell.
+        in_miles: whether a number without a unit is in miles.
 
     Raises:
         ValueError: there is none, or it could be two numbers.
@@ -104,7 +113,9 @@ def parse_mileage(text: str) -> float:
         raise ValueError(f"no mileage: {_quote(text)}" if text.strip() else "no mileage")
     if any(word not in (*_KM, *_MILES, *_DRIVEN, ".", ",", ":") for word in rest):
         raise ValueError(f"cannot read the mileage {_quote(text)}")
-    return amount * (KM_PER_MILE if any(word in _MILES for word in rest) else 1.0)
+    is_said = any(word in (*_KM, *_MILES) for word in rest)
+    is_miles = any(word in _MILES for word in rest) if is_said else in_miles
+    return amount * (KM_PER_MILE if is_miles else 1.0)
 
 
 def doubt_mileage(km: float, age: float | None) -> str:

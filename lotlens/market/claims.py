@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
-from lotlens.answering.answers import probabilities
+from lotlens.answering.answers import probabilities, take_rows
 from lotlens.market.listings import Listing, fold_name
 from lotlens.records import CarClass, Predictions
 from lotlens.refusal.verdicts import Kind as VerdictKind
@@ -33,6 +34,7 @@ _SET_ASIDE: Mapping[VerdictKind, str] = {
     "unknown": "shows none of the models that were learnt",
 }
 _ANOTHER = "shows another car"
+_SMALLEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def fuse_listing(
         rows: which of them show the car; one at least, all answered.
         temperature: of the model's card.
     """
-    chances = probabilities(predictions, temperature)[list(rows)].astype(np.float64)
+    chances = probabilities(take_rows(predictions, rows), temperature)
     logs = np.log(np.maximum(chances, 1e-12)).sum(axis=0) / np.sqrt(len(rows))
     logs -= logs.max()
     fused: FloatArray = logs - np.log(np.exp(logs).sum())
@@ -84,15 +86,21 @@ def judge_claim(
     photos: Sequence[int],
     kinds: Sequence[VerdictKind],
     *,
+    known: Sequence[float] | None = None,
     temperature: float = 1.0,
 ) -> Claim:
     """What an advert's photos say.
+
+    Photos of a car that was not learnt speak against those that are named: if there are more of
+    them, none is counted.
 
     Args:
         row: the advert.
         predictions: answers to photos.
         photos: which of them are the advert's.
         kinds: what `refusal.verdicts` says of each photo of `predictions`.
+        known: how likely each of them shows any of the classes (`Verdict.known`); None where
+            nothing is known of other cars. Probabilities are of a class and of no other car.
         temperature: of the model's card.
     """
     classes = predictions.classes
@@ -106,14 +114,17 @@ def judge_claim(
         if kinds[photo] in _SET_ASIDE
     }
     usable = [place for place in range(len(photos)) if place not in aside]
-    chances = probabilities(predictions, temperature)
-    usable, others = _leave_out_others(usable, photos, chances)
+    if sum(kinds[photo] == "unknown" for photo in photos) > len(usable):
+        return Claim("open", "no usable photo", claimed, set_aside=aside)
+    chances = probabilities(take_rows(predictions, photos), temperature)
+    usable, others = _leave_out_others(usable, chances)
     aside.update(dict.fromkeys(others, _ANOTHER))
     if not usable:
         return Claim("open", "no usable photo", claimed, set_aside=aside)
-    fused = np.exp(
-        fuse_listing(predictions, [photos[place] for place in usable], temperature=temperature)
-    )
+    own = [photos[place] for place in usable]
+    fused = np.exp(fuse_listing(predictions, own, temperature=temperature))
+    if known is not None:
+        fused *= _fuse_known([known[photo] for photo in own])
     best = int(fused.argmax())
     seen, probability = classes[best], float(fused[best])
     if at is None:
@@ -128,22 +139,26 @@ def judge_claim(
     return Claim(verdict, why, claimed, seen, probability, chance, aside)
 
 
+def _fuse_known(shares: Sequence[float]) -> float:
+    """How likely one car is any of the classes, by the mean log-odds of its photos."""
+    odds = logit(np.clip(shares, _SMALLEST, 1 - _SMALLEST)).mean()
+    return 1.0 if min(shares) == 1 else float(expit(odds))
+
+
 def _leave_out_others(
-    usable: Sequence[int], photos: Sequence[int], chances: NDArray[np.floating]
+    usable: Sequence[int], chances: NDArray[np.floating]
 ) -> tuple[list[int], list[int]]:
     """Of three photos or more, those apart that are sure of a car which two thirds deny."""
     if len(usable) < 3:
         return list(usable), []
-    named = [int(chances[photos[place]].argmax()) for place in usable]
+    named = [int(chances[place].argmax()) for place in usable]
     most = max(set(named), key=named.count)
     if named.count(most) < 2 * len(named) / 3:
         return list(usable), []
     others = [
         place
         for place, name in zip(usable, named, strict=True)
-        if name != most
-        and chances[photos[place], name] >= SURE
-        and chances[photos[place], most] <= EXCLUDED
+        if name != most and chances[place, name] >= SURE and chances[place, most] <= EXCLUDED
     ]
     return [place for place in usable if place not in others], others
 

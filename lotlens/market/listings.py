@@ -19,6 +19,7 @@ from lotlens.errors import InputError
 from lotlens.market.amounts import (
     doubt_mileage,
     find_currency,
+    names_miles,
     parse_measure,
     parse_mileage,
     parse_price,
@@ -98,11 +99,14 @@ FACTS: tuple[Role, ...] = (
 """Roles whose cells are kept as words."""
 
 _DRIVES = re.compile(r"полн|задн|передн|4wd|awd|fwd|rwd|front|rear", re.IGNORECASE)
-_SOUND = re.compile(
-    r"не\s*бит|не\s*требует|без\s*повреж|отличн|хорош"
-    r"|not damaged|undamaged|no damage|excellent|good",
+_NOT_DAMAGED = re.compile(
+    r"не\s*бит\w*|не\s*требует(\s+ремонт\w*)?|без\s*(повреж\w*|аварий|дтп)"
+    r"|not damaged|undamaged|no damage\w*|no accidents?|accident[ -]free",
     re.IGNORECASE,
 )
+_SOUND = re.compile(r"отличн|хорош|excellent|good", re.IGNORECASE)
+_ASK_DAMAGE = ("damage", "damaged", "повреждения")  # heads of columns of yes and no
+_YES, _NO = ("yes", "true", "1", "y", "да", "есть"), ("no", "false", "0", "n", "нет")
 _DAMAGED = re.compile(
     r"бит|требует ремонт|аварий|повреж|не на ходу|запчаст|damaged|salvage|wreck|accident|for parts",
     re.IGNORECASE,
@@ -240,9 +244,13 @@ def read_listings(
     table, form, reasons = _read(path)
     newest = newest or datetime.now(UTC).year + 1
     roles, notes = _find_roles(table, columns or {})
+    heads = {role: fold_name(table.columns[at]) for role, at in roles.items()}
     rows = [
         _read_row(
-            number, dict(zip(roles, (cells[at] for at in roles.values()), strict=True)), newest
+            number,
+            dict(zip(roles, (cells[at] for at in roles.values()), strict=True)),
+            newest,
+            heads,
         )
         for number, cells in enumerate(table.rows, start=1)
     ]
@@ -252,7 +260,10 @@ def read_listings(
     ]
     rows = _doubt_mileages(rows)
     named_by = {role: table.columns[at] for role, at in roles.items()}
-    rows, found_currency, more = _settle_currency(table, roles, rows, currency.upper())
+    given = find_currency(currency) or _code(currency)
+    if currency and not given:
+        raise InputError(f"{currency!r} is no currency: name it as RUB, USD or the like")
+    rows, found_currency, more = _settle_currency(table, roles, rows, given)
     notes += more
     if "model" not in roles:
         rows = _read_titles(rows, cars)
@@ -282,11 +293,19 @@ def split_photos(cell: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part)
 
 
-def judge_condition(text: str) -> bool | None:
-    """Whether a car is said to be damaged; None where nothing is said of it."""
-    if _SOUND.search(text):
-        return False
-    return True if _DAMAGED.search(text) else None
+def judge_condition(text: str, *, asks_damage: bool = False) -> bool | None:
+    """Whether a car is said to be damaged; None where nothing is said of it.
+
+    Args:
+        text: of the cell.
+        asks_damage: whether the column's head asks for damage, so that a yes is one.
+    """
+    if asks_damage and text.casefold() in (*_YES, *_NO):
+        return text.casefold() in _YES
+    rest = _NOT_DAMAGED.sub(" ", text)
+    if _DAMAGED.search(rest):
+        return True
+    return False if rest != text or _SOUND.search(rest) else None
 
 
 @lru_cache(maxsize=50_000)
@@ -455,7 +474,10 @@ def _find_roles(table: Table, given: Mapping[str, str]) -> tuple[dict[Role, int]
     return {role: roles[role] for role in get_args(Role) if role in roles}, notes
 
 
-def _read_row(number: int, cells: Mapping[Role, str], newest: int) -> Listing:
+def _read_row(
+    number: int, cells: Mapping[Role, str], newest: int, heads: Mapping[Role, str]
+) -> Listing:
+    """An advert; what a cell leaves open its column's head may tell."""
     problems: list[str] = []
 
     def say(role: Role) -> str:
@@ -473,7 +495,7 @@ def _read_row(number: int, cells: Mapping[Role, str], newest: int) -> Listing:
             problems.append(str(error))
     if "mileage" in cells:
         try:
-            mileage = parse_mileage(say("mileage"))
+            mileage = parse_mileage(say("mileage"), in_miles=names_miles(heads["mileage"]))
         except ValueError as error:
             problems.append(str(error))
     make, model, title = say("make"), say("model"), say("title")
@@ -496,7 +518,9 @@ def _read_row(number: int, cells: Mapping[Role, str], newest: int) -> Listing:
         power=_measure(say("power"), 10, 2500) or _measure_engine(say("engine"), "power"),
         volume=_measure(say("volume"), 0.3, 10) or _measure_engine(say("engine"), "volume"),
         owners=_measure(say("owners"), 0, 50),
-        is_damaged=judge_condition(condition),
+        is_damaged=judge_condition(
+            condition, asks_damage=heads.get("condition", "") in _ASK_DAMAGE
+        ),
         condition=condition,
         date=say("date"),
         url=say("url"),
@@ -558,8 +582,11 @@ def _read_title(row: Listing, known: Mapping[tuple[str, ...], str], longest: int
     for count in range(min(longest, len(words)), 0, -1):
         car = known.get(tuple(" ".join(folded[:count]).split()))
         if car is not None:
-            make, _, model = car.partition(" ")
-            return replace(row, make=make, model=model)
+            words = car.split()
+            size = 2 if " ".join(folded[:2]) in _LONG_MAKES else 1
+            if len(words) <= size:  # a class without a make
+                return replace(row, model=car)
+            return replace(row, make=" ".join(words[:size]), model=" ".join(words[size:]))
     make = row.make or " ".join(words[:1])
     if " ".join(folded[:2]) in _LONG_MAKES:
         make = " ".join(words[:2])

@@ -28,7 +28,8 @@ class CarVerdict:
         photos: of each photo alone, in their order.
         used: positions of the photos on which the verdict rests.
         odd: positions of those among them that speak for another car than the others do.
-        chances: probability of each class, in their order; empty where no car is named.
+        chances: probability of each class and of no other car, in their order; empty where no car
+            is named.
     """
 
     verdict: Verdict
@@ -76,7 +77,8 @@ def decide_car(
         ungated = None if refusal is None else replace(refusal, gates=())
         (verdict,) = decide(fused, ungated, temperature)
     odd = tuple(named[row] for row in find_odd(counted, temperature, dependence=dependence))
-    return CarVerdict(verdict, photos, tuple(named), odd, _list_chances(fused, temperature))
+    chances = _list_chances(fused, temperature, verdict.known)
+    return CarVerdict(verdict, photos, tuple(named), odd, chances)
 
 
 def find_class(claim: str, classes: Sequence[CarClass]) -> CarClass | None:
@@ -104,7 +106,8 @@ def _fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _list_chances(fused: Predictions, temperature: float) -> tuple[float, ...]:
+def _list_chances(fused: Predictions, temperature: float, known: float) -> tuple[float, ...]:
+    """Of each class and of no other car; `known` is how likely it is any of them."""
     if fused.status[0] != OK:
         return ()
-    return tuple(probabilities(fused, temperature)[0].tolist())
+    return tuple((known * probabilities(fused, temperature)[0]).tolist())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from lotlens.market.listings import Listing, Listings, read_listings
 from lotlens.market.prices import estimate_prices
 from lotlens.market.ranking import Offer, Terms, rank_offers, say_offer
 from lotlens.photos.matching import Wanted, match_files, tidy_path
-from lotlens.photos.places import File
+from lotlens.photos.places import File, restore_name
 from lotlens.photos.sources import open_unlabelled
 from lotlens.photos.tables import read_own_table
-from lotlens.records import CarClass, Catalog, Predictions, Watcher, watch_part
+from lotlens.records import CarClass, Catalog, Locator, Watcher, watch_part
 from lotlens.refusal.verdicts import decide
 from lotlens.report.deals_page import Scanned, name_advert, write_deals_page
 from lotlens.report.language import load_language
@@ -132,7 +132,8 @@ def scan(
     cars = [car.name for car in model.card.classes]
     read = read_listings(listings, columns=columns, currency=currency, cars=cars)
     learnt = None if history is None else read_listings(history, currency=currency, cars=cars)
-    _check_currencies(read, learnt)
+    read = _settle_currency(read, learnt)
+    learnt = None if learnt is None else _settle_currency(learnt, read)
     if tell is not None:
         tell(read)
         if learnt is not None:
@@ -212,9 +213,10 @@ def _look(
     journal = Journal(table_path, describe_task(model, catalog), catalog.ids)
     predictions = answer_all(model, catalog, journal, watch)
     temperature = model.card.temperature
-    kinds = [one.kind for one in decide(predictions, model.card.refusal, temperature)]
+    verdicts = decide(predictions, model.card.refusal, temperature)
+    kinds, known = [one.kind for one in verdicts], [one.known for one in verdicts]
     claims = [
-        _judge(row, predictions, own, kinds, temperature)
+        judge_claim(row, predictions, own, kinds, known=known, temperature=temperature)
         for row, own in zip(rows, places, strict=True)
     ]
     signs = list(scan_photos(catalog.photos, progress=watch_part(watch, "looking for copies")))
@@ -232,47 +234,61 @@ def _look(
     return _Looked(claims, shared, shown, missing, catalog, journal)
 
 
-def _judge(
-    row: Listing,
-    predictions: Predictions,
-    own: Sequence[int],
-    kinds: Sequence[Any],
-    temperature: float,
-) -> Claim:
-    return judge_claim(row, predictions, own, kinds, temperature=temperature)
-
-
 def _find_photos(
     rows: Sequence[Listing], photos: Path | str | Sequence[Path | str]
 ) -> tuple[Catalog, list[list[int]], list[list[str]]]:
     """The photos that adverts name, where each advert's are among them, and which are missing."""
-    lot = open_unlabelled(list_paths(photos))
-    files = [File(one.id, one.locator, True) for one in lot.test.photos if one.locator is not None]
+    sources = list_paths(photos)
+    lot = open_unlabelled(sources)
+    ids = {one.locator: one.id for one in lot.test.photos if one.locator is not None}
+    files = [File(_name_below(locator, sources), locator, True) for locator in ids]
     asked = list(dict.fromkeys(tidy_path(name) for row in rows for name in row.photos))
-    wanted = [Wanted(name.rpartition("/")[2], name if "/" in name else "") for name in asked]
+    wanted = [Wanted(name) for name in asked]
     found = {
-        name: matches[0].name if len(matches) == 1 else ""
+        name: ids[matches[0].locator] if len(matches) == 1 else ""
         for name, matches in zip(asked, match_files(wanted, files), strict=True)
     }
     used = dict.fromkeys(id_ for id_ in found.values() if id_)
     catalog = lot.test.select(list(used))
     number = {id_: at for at, id_ in enumerate(used)}
-    places = [
-        [number[id_] for name in row.photos if (id_ := found[tidy_path(name)])] for row in rows
-    ]
+    named = [dict.fromkeys(tidy_path(name) for name in row.photos) for row in rows]
+    places = [[number[found[name]] for name in names if found[name]] for names in named]
     missing = [[name for name in row.photos if not found[tidy_path(name)]] for row in rows]
     if not used:
-        named = ", ".join(asked[:3])
-        raise InputError(f"none of the adverts' photos ({named}) lies in {lot.source}")
+        some = ", ".join(asked[:3])
+        raise InputError(f"none of the adverts' photos ({some}) lies in {lot.source}")
     return catalog, places, missing
 
 
-def _check_currencies(read: Listings, learnt: Listings | None) -> None:
-    if learnt is not None and read.currency and learnt.currency not in ("", read.currency):
+def _name_below(locator: Locator, sources: Sequence[Path]) -> str:
+    """Where a photo lies below the source that has it; of several, the source's name is part of it.
+
+    An id will not do: it has no folders where names alone tell photos apart.
+    """
+    path = locator.path
+    for source in sources:
+        if path.is_relative_to(source):
+            path = path.relative_to(source.parent if len(sources) > 1 else source)
+            break
+    parts = (*path.parts, *locator.members) or (locator.path.name,)
+    return restore_name("/".join(parts))
+
+
+def _settle_currency(read: Listings, other: Listings | None) -> Listings:
+    """A table whose prices name no currency takes that of the other, and says so.
+
+    Raises:
+        InputError: they are in two currencies.
+    """
+    if other is None or read.currency == other.currency or not other.currency:
+        return read
+    if read.currency:
         raise InputError(
-            f"{read.source} is in {read.currency} and {learnt.source} in {learnt.currency}: prices"
+            f"{read.source} is in {read.currency} and {other.source} in {other.currency}: prices"
             " are not compared across currencies"
         )
+    note = f"no price names its currency: they are taken for {other.currency}, as in {other.source}"
+    return replace(read, currency=other.currency, notes=(*read.notes, note))
 
 
 def _key(row: Listing) -> tuple[str, str]:

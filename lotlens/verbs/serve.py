@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -125,7 +126,7 @@ def serve(
 
 def default_database(run: RunFolder) -> str:
     """The URL of the database in a run's own folder."""
-    return f"sqlite:///{(run.path / 'desk.sqlite').resolve()}"
+    return f"sqlite:///{quote(str((run.path / 'desk.sqlite').resolve()))}"
 
 
 def open_store(url: str) -> Any:
@@ -205,6 +206,7 @@ def open_served(model: Model) -> Any:
     grey = np.full((model.card.image.height, model.card.image.width, 3), 127, np.uint8)
     Image.fromarray(grey).save(stream, "JPEG")
     opened.answer_bytes([stream.getvalue()], ["warm"])
+    opened.warm_up()
     digest = hashlib.sha256(model.run.card_path.read_bytes()).hexdigest()
     return batches.Served(digest[:12], opened)
 

@@ -23,7 +23,7 @@ from lotlens.answering.engines import INPUT, OUTPUTS, Answers, Engine, open_onnx
 from lotlens.records import FloatArray
 from lotlens.vision.distributed import processes_here
 
-_WORTH_EXPORTING = 200
+WORTH_EXPORTING = 200
 """Below about this many photos the export takes longer than it saves (one second, measured)."""
 _TOLERANCE = 1e-3
 _OPSET = 17
@@ -65,7 +65,7 @@ def build_engine(network: nn.Module, height: int, width: int, *, num_photos: int
     """
     network.eval()
     plain = build_torch_engine(network)
-    if num_photos < _WORTH_EXPORTING or next(network.parameters()).device.type != "cpu":
+    if num_photos < WORTH_EXPORTING or next(network.parameters()).device.type != "cpu":
         return plain
     try:
         model = export_onnx(network, height, width)

@@ -17,7 +17,7 @@ from lotlens.answering.engines import EnginePredictor
 from lotlens.answering.shown import REST, SHOWN_IMAGE, OpenShown, describe_shown
 from lotlens.records import Predictor
 from lotlens.vision.backbones import build_embedded, package_of
-from lotlens.vision.engine import build_engine, export_onnx
+from lotlens.vision.engine import WORTH_EXPORTING, build_engine, export_onnx
 
 IMAGENET: Mapping[str, tuple[int, ...]] = {
     # ambulance, amphibian, beach wagon, cab, convertible, fire engine, garbage truck, golf cart,
@@ -75,7 +75,12 @@ def find_shown() -> OpenShown | None:
 
 
 def open_shown(num_photos: int) -> Predictor:
-    """The network's predictor, for about so many photos."""
+    """The network's predictor, for about so many photos; made once for few and once for many."""
+    return _open_shown(WORTH_EXPORTING if num_photos >= WORTH_EXPORTING else 1)
+
+
+@lru_cache(maxsize=2)  # the export takes a second
+def _open_shown(num_photos: int) -> Predictor:
     image = SHOWN_IMAGE
     engine = build_engine(build_shown(), image.height, image.width, num_photos=num_photos)
     return EnginePredictor(engine, describe_shown())

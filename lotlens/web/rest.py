@@ -20,7 +20,7 @@ from lotlens.records import OK, CarClass
 from lotlens.refusal.cars import decide_car, find_class, judge_claim
 from lotlens.refusal.verdicts import Verdict
 from lotlens.report.language import Language
-from lotlens.web.batching import Answered, Batching, Busy, Ending
+from lotlens.web.batching import Answered, Batching, Busy, Ending, Ticket
 from lotlens.web.problems import Problem
 from lotlens.web.shapes import (
     Car,
@@ -32,7 +32,7 @@ from lotlens.web.shapes import (
     State,
     list_errors,
 )
-from lotlens.web.store import NONE_OF_THESE, Check, Store
+from lotlens.web.store import NONE_OF_THESE, Store
 from lotlens.web.uploads import PHOTOS, Form, FormBounds, read_form, tell_length, weigh
 from lotlens.web.wording import tell_advice, tell_claim, tell_verdict
 
@@ -104,14 +104,7 @@ class Desk:
             ClientDisconnect: nobody waits for the answer any more.
         """
         language = self.choose(request)
-        num_bytes = tell_length(request.headers, self.bounds)
-        try:
-            ticket = self.batching.admit(num_bytes)
-        except Busy as busy:
-            raise _tell_busy(busy) from None
-        except Ending:
-            raise Problem("ending", retry_after_s=5) from None
-        with ticket:
+        with self._admit(request) as ticket:
             form = await self._read(request, {"claim", "listing", "remember"})
             uploads = await asyncio.to_thread(weigh, form.photos)
             began_s = time.perf_counter()
@@ -129,6 +122,20 @@ class Desk:
                 self.store.remember, answered.served.id, said, form.photos
             )
         return answer
+
+    def _admit(self, request: Request) -> Ticket:
+        """Hold what a request says it will bring, before any of it is read.
+
+        Raises:
+            Problem: it is too much, or nothing is taken now.
+        """
+        num_bytes = tell_length(request.headers, self.bounds)
+        try:
+            return self.batching.admit(num_bytes)
+        except Busy as busy:
+            raise _tell_busy(busy) from None
+        except Ending:
+            raise Problem("ending", retry_after_s=5) from None
 
     async def _read(self, request: Request, known: set[str]) -> Form:
         kind = request.headers.get("content-type", "")
@@ -198,14 +205,7 @@ class Desk:
             Problem: it cannot be kept.
             ClientDisconnect: the request was cut off.
         """
-        num_bytes = tell_length(request.headers, self.bounds)
-        try:
-            ticket = self.batching.admit(num_bytes)
-        except Busy as busy:
-            raise _tell_busy(busy) from None
-        except Ending:
-            raise Problem("ending", retry_after_s=5) from None
-        with ticket:
+        with self._admit(request):
             form = await self._read(request, {"check_id", "label"})
             return await asyncio.to_thread(self._keep, form)
 
@@ -213,21 +213,21 @@ class Desk:
         check = self.store.find_check(form.fields.get("check_id", ""))
         if check is None:
             raise Problem("gone")
-        label, name = form.fields.get("label", NONE_OF_THESE), ""
+        if "label" not in form.fields:
+            raise Problem("bad_request")
+        label, name = form.fields["label"], ""
         if label != NONE_OF_THESE:
             classes = {car.label: car.name for car in self.batching.served.model.card.classes}
             if label not in classes:
                 raise Problem("unknown_class")
             name = classes[label]
         try:
-            self.store.correct(check, label, name, form.photos)
+            is_kept = self.store.correct(check, label, name, form.photos)
         except InputError:
             raise Problem("other_photos") from None
+        if not is_kept:
+            raise Problem("gone")
         return Corrected(check_id=check.id, label=label, name=name)
-
-    def list_checks(self) -> list[Check]:
-        """The latest, the last one first."""
-        return self.store.list_checks()
 
 
 def build_routes(desk: Desk) -> APIRouter:
@@ -276,7 +276,8 @@ def build_routes(desk: Desk) -> APIRouter:
         summary="Say what a car is in fact",
         response_model=Corrected,
         responses=list_errors(
-            *_FORM_ERRORS, "gone", "unknown_class", "other_photos", "too_busy", "ending"
+            *(*_FORM_ERRORS, "bad_request", "gone", "unknown_class", "other_photos"),
+            *("too_busy", "ending"),
         ),
         openapi_extra=_describe_form(
             {

@@ -23,6 +23,7 @@ from PIL import Image
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lotlens.errors import InputError, MissingExtra, OutputError, UnreadablePhoto
+from lotlens.files import write_rows_atomically
 from lotlens.photos.decode import decode
 from lotlens.records import CarClass
 from lotlens.texts import protect_cell
@@ -227,7 +228,7 @@ class Store:
                 for row in connection.execute(query)
             ]
 
-    def correct(self, check: Check, label: str, name: str, photos: Sequence[bytes]) -> None:
+    def correct(self, check: Check, label: str, name: str, photos: Sequence[bytes]) -> bool:
         """Keep what a car is in fact, in place of what was said of it before, with its photos.
 
         Photos are kept as upright JPEGs without any of their notes: who took them where and when is
@@ -239,6 +240,9 @@ class Store:
             name: of the class, or in words what it is.
             photos: the files that were checked, in their order; others than those of its hashes
                 are refused.
+
+        Returns:
+            whether it is kept; the check may have been forgotten since it was found.
 
         Raises:
             InputError: they are other photos.
@@ -252,12 +256,19 @@ class Store:
             for position, photo in enumerate(photos)
             if (jpeg := strip(photo)) is not None
         ]
-        with self._writing() as connection:
-            for table in (_corrections, _photos):
-                connection.execute(table.delete().where(table.c.check_id == check.id))
-            connection.execute(_corrections.insert().values(row))
-            if kept:
-                connection.execute(_photos.insert(), kept)
+        for _ in range(2):  # somebody else may correct it at the same moment: then in place of that
+            try:
+                with self._writing() as connection:
+                    for table in (_corrections, _photos):
+                        connection.execute(table.delete().where(table.c.check_id == check.id))
+                    connection.execute(_corrections.insert().values(row))
+                    if kept:
+                        connection.execute(_photos.insert(), kept)
+                return True
+            except IntegrityError:
+                if self.find_check(check.id) is None:
+                    return False
+        raise OutputError("the database cannot be written: others write the same correction")
 
     def read_photos(self, check_id: str) -> list[bytes]:
         """The JPEGs that were kept with a correction."""
@@ -320,14 +331,8 @@ def save_corrections(store: Store, classes: Sequence[CarClass], path: Path) -> i
             if not rows:
                 raise InputError("no correction names one of the model's classes")
             names = [(car.label, car.name) for car in classes]
-            for table, header, values in (
-                ("labels.csv", ("path", "category", "listing"), rows),
-                ("classes.csv", ("Category", "Name"), names),
-            ):
-                with (whole / table).open("w", encoding="utf-8", newline="") as file:
-                    writer = csv.writer(file)
-                    writer.writerow(header)
-                    writer.writerows([map(protect_cell, row) for row in values])
+            write_rows_atomically(whole / "labels.csv", ("path", "category", "listing"), rows)
+            write_rows_atomically(whole / "classes.csv", ("Category", "Name"), names)
             whole.rename(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import lotlens
 from lotlens.cli.app import build_app
 from lotlens.errors import BundleError, InputError
+from lotlens.run import RunFolder
 from lotlens.verbs import serve as verb
 from lotlens.web import server
 from tests.conftest import draw_photo, encode
@@ -146,3 +147,12 @@ def ask(address):
 def test_the_database_lies_in_the_runs_own_folder(trained):
     url = verb.default_database(trained.run)
     assert Path(url.removeprefix("sqlite:///")).parent == trained.run.path.resolve()
+
+
+def test_a_run_in_a_folder_with_signs_has_its_database_there(tmp_path):
+    folder = tmp_path / "50% off? #1 данные"
+    folder.mkdir()
+    store = verb.open_store(verb.default_database(RunFolder(folder)))
+    store.make_key("shop")
+    store.close()
+    assert (folder / "desk.sqlite").is_file()

@@ -9,6 +9,7 @@ from lotlens.market.amounts import (
     Price,
     doubt_mileage,
     find_currency,
+    names_miles,
     parse_measure,
     parse_mileage,
     parse_price,
@@ -127,6 +128,20 @@ def test_mileages_come_back(km, blank, unit):
     if km % 1000 == 0 and km:
         assert parse_mileage(f"{km // 1000} тыс.{unit}") == km
     assert parse_mileage(f"{km} miles") == pytest.approx(km * KM_PER_MILE)
+
+
+@given(st.integers(1, 400_000), st.sampled_from(["", " ", " km", " км", " miles", " mi"]))
+def test_what_the_head_says_holds_where_the_cell_says_nothing(number, unit):
+    found = parse_mileage(f"{number}{unit}", in_miles=True)
+    factor = 1 if unit.strip() in ("km", "км") else KM_PER_MILE
+    assert found == pytest.approx(number * factor)
+
+
+def test_heads_that_name_miles():
+    for head in ("miles", "Mileage (miles)", "odometer, mi"):
+        assert names_miles(head)
+    for head in ("mileage", "km", "пробег, км", "Smiles"):
+        assert not names_miles(head)
 
 
 @pytest.mark.parametrize("text", ["", "Petrol", "45,000 litres", "10-20 тыс. км"])

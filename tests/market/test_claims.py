@@ -82,3 +82,24 @@ def test_fusing_agrees_with_one_photo_and_gains_from_more():
 )
 def test_which_class_an_advert_claims(make, model, title, found):
     assert find_class(Listing(1, "1", title=title, make=make, model=model), CLASSES) == found
+
+
+def test_a_car_that_may_be_another_confirms_nothing():
+    row = Listing(1, "1", make="Lada", model="2114")
+    predictions, kinds = answer(LIKE_2114, LIKE_2114), ["model"] * 2
+    sure, doubted = (
+        judge_claim(row, predictions, [0, 1], kinds, known=known)
+        for known in ([1.0, 1.0], [0.7, 0.7])
+    )
+    assert (sure.verdict, doubted.verdict, doubted.why) == ("confirmed", "open", "not sure")
+    assert doubted.probability == pytest.approx(0.7 * sure.probability)
+    wrong = judge_claim(row, answer(LIKE_2109), [0], ["model"], known=[0.5])
+    assert wrong.verdict == "open"
+
+
+def test_more_photos_of_cars_not_learnt_than_of_learnt_ones_leave_it_open():
+    kinds = ["unknown", "unknown", "model"]
+    found = claim(LIKE_2109, LIKE_2109, LIKE_2109, kinds=kinds)
+    assert (found.verdict, found.why) == ("open", "no usable photo")
+    fewer = claim(LIKE_2109, LIKE_2114, LIKE_2114, kinds=["unknown", "model", "model"])
+    assert fewer.verdict == "confirmed"

@@ -73,6 +73,10 @@ def test_currencies_are_never_mixed_in_silence(tmp_path):
     assert "1 in USD" in str(found)
     named = read_listings(tmp_path / "adverts.csv", currency="rub")
     assert named.rows[4].price == 400_000
+    in_words = read_listings(tmp_path / "adverts.csv", currency="руб.")
+    assert in_words.rows[4].price == 400_000
+    with pytest.raises(InputError, match="'money' is no currency"):
+        read_listings(tmp_path / "adverts.csv", currency="money")
     by_column = "model,price,year,currency\nGolf,9000,2010,EUR\nGolf,9500,2010,€\n"
     found = read_listings(write(tmp_path, by_column))
     assert (found.currency, found.rows[1].price) == ("EUR", 9500)
@@ -102,6 +106,11 @@ def test_titles_are_read_by_known_cars_first(tmp_path):
     text += "Maruti Suzuki Alto 800,90000\n"
     found = read_listings(write(tmp_path, text), cars=["Lada 2114"])
     assert [row.car for row in found.rows] == ["Lada 2114", "BMW 5 серии", "Maruti Suzuki Alto"]
+    known = ["Niva", "Maruti Suzuki Alto 800"]
+    found = read_listings(tmp_path / "adverts.csv", cars=known).rows[2]
+    assert (found.make, found.model) == ("Maruti Suzuki", "Alto 800")
+    found = read_listings(write(tmp_path, "title,price\nНИВА 2010,9000\nniva,9000\n"), cars=known)
+    assert [(row.make, row.model) for row in found.rows][1] == ("", "Niva")
 
 
 def test_json_lines_keep_broken_lines(tmp_path):
@@ -194,6 +203,25 @@ def test_conditions():
     for text in ("Битый", "Требует ремонта", "salvage"):
         assert judge_condition(text) is True
     assert judge_condition("") is None
+    for text in ("no accidents", "без ДТП", "accident-free"):
+        assert judge_condition(text) is False
+    for text in ("salvage, runs good", "в хорошем состоянии, но битый", "не битый, но на запчасти"):
+        assert judge_condition(text) is True
+    assert judge_condition("yes") is None
+
+
+@pytest.mark.parametrize("head", ["damaged", "Damage", "Повреждения"])
+def test_a_column_that_asks_for_damage_says_yes_or_no(tmp_path, head):
+    cells = {"yes": True, "Да": True, "no": False, "нет": False, "": None, "salvage": True}
+    rows = "".join(f"Golf,500000,2010,{cell}\n" for cell in cells)
+    found = read_listings(write(tmp_path, f"model,price,year,{head}\n{rows}"))
+    assert [row.is_damaged for row in found.rows] == list(cells.values())
+
+
+def test_miles_in_the_head_are_read_as_miles(tmp_path):
+    text = "model,price,year,miles\nGolf,5000,2010,50000\nGolf,5000,2010,50000 km\n"
+    found = read_listings(write(tmp_path, text)).rows
+    assert [round(row.mileage) for row in found] == [80467, 50000]
 
 
 def test_no_name_of_a_column_has_two_roles_but_transmission():

@@ -1,9 +1,11 @@
 """One verdict on a car by several photos, and whether it is what it is said to be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from lotlens.records import FAMILIARITIES, CarClass, Gate, Metric, Predictions, Refusal
+from lotlens.records import FAMILIARITIES, CarClass, Gate, KnownOdds, Metric, Predictions, Refusal
 from lotlens.refusal.cars import decide_car, find_class, judge_claim
 from lotlens.refusal.verdicts import decide
 
@@ -61,6 +63,14 @@ def test_photos_that_agree_make_it_surer_and_a_pair_is_resolved(refusal):
     assert both.verdict.named == (CLASSES[0],)
     assert both.used == (0, 1, 2)
     assert sum(both.chances) == pytest.approx(1)
+
+
+def test_chances_leave_room_for_other_cars(refusal):
+    plain = ask(refusal, KALINA, KALINA)
+    assert sum(plain.chances) == pytest.approx(1)
+    odds = KnownOdds("neighbours", 2.0, -1.0)  # at a score of 1: 73%
+    doubted = ask(replace(refusal, odds=odds), KALINA, KALINA)
+    assert doubted.chances == pytest.approx(0.7311 * np.array(plain.chances), rel=1e-3)
 
 
 def test_seats_and_blurred_photos_say_nothing_against_the_others(refusal):

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import zipfile
 
 import pytest
 from typer.testing import CliRunner
@@ -187,3 +188,41 @@ def test_the_command_says_the_verdict_first(tiny_run, adverts, tmp_path):
     assert told["offers"][0]["id"] == "10001"
     broken = CliRunner().invoke(build_app(), [*words, "--column", "price"])
     assert isinstance(broken.exception, InputError)
+
+
+def test_a_photo_counts_once_and_is_never_borrowed_from_another_folder(
+    tiny_run, small_lot, tmp_path
+):
+    with zipfile.ZipFile(small_lot / "test.zip") as archive:
+        data = archive.read("test_upload/10000.jpg")
+    for place in ("b/1.jpg", "c/2.jpg"):
+        (tmp_path / "photos" / place).parent.mkdir(parents=True)
+        (tmp_path / "photos" / place).write_bytes(data)
+    text = "id,model,price,year,photos\n1,Clover,300000,2015,a/1.jpg\n"
+    text += "2,Clover,300000,2015,b/1.jpg;b/1.jpg;./b/1.jpg\n"
+    (tmp_path / "adverts.csv").write_text(text, "utf-8")
+    history = "model,price,year\n" + "".join(f"Clover,30000{n},2015\n" for n in range(9))
+    (tmp_path / "history.csv").write_text(history, "utf-8")
+    found = scan(tiny_run.path, tmp_path / "adverts.csv", tmp_path / "photos",
+                 history=tmp_path / "history.csv", out=tmp_path / "deals")  # fmt: skip
+    assert (found.num_photos, found.num_missing) == (1, 1)
+    deals = read(tmp_path / "deals" / "deals.csv")
+    assert deals["1"]["photos_missing"] == "a/1.jpg"
+    assert deals["1"]["claim_open_because"] == "no photos"
+    assert deals["2"]["photos_missing"] == ""
+
+
+def test_prices_of_no_currency_are_taken_for_the_others_and_it_is_said(tiny_run, adverts, tmp_path):
+    folder, _ = adverts
+    bare = (folder / "adverts.csv").read_text("utf-8").replace(" ₽", "")
+    (tmp_path / "bare.csv").write_text(bare, "utf-8")
+    for listings, history in (
+        (folder / "adverts.csv", folder / "history.csv"),
+        (tmp_path / "bare.csv", folder / "adverts.csv"),
+    ):
+        told = []
+        found = scan(tiny_run.path, listings, history=history, out=tmp_path / "deals",
+                     tell=told.append)  # fmt: skip
+        assert found.listings.currency == "RUB"
+        assert [one.currency for one in told] == ["RUB", "RUB"]
+        assert any("taken for RUB, as in" in note for one in told for note in one.notes)

@@ -64,6 +64,8 @@ def test_a_cat_and_a_person_are_no_vehicles_and_an_export_says_the_same(photogra
     here = ask_shown(open_shown, photographs)
     assert here.shape == (3, len(SHOWN))
     assert (here[:, SHOWN.index("vehicle")] < 0.05).all()
+    assert open_shown(1) is open_shown(2)  # it is exported once, and not for every batch
+    assert open_shown(1000) is open_shown(2000) is not open_shown(1)
     page = photographs.ids.index("page.png")
     assert here[page, SHOWN.index("document")] == here[:, SHOWN.index("document")].max()
     small = halve(export_shown())

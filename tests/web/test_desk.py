@@ -236,6 +236,7 @@ def test_a_correction_can_be_none_of_these_and_be_changed(client):
     [
         (["blue"], {"check_id": "nobody", "label": "1"}, "gone"),
         (["blue"], {"label": "7"}, "unknown_class"),
+        (["blue"], {}, "bad_request"),
         (["red"], {"label": "1"}, "other_photos"),
         (["blue", "blue"], {"label": "1"}, "other_photos"),
         ([b""], {"label": "1"}, "no_photo"),

@@ -99,3 +99,30 @@ def test_a_kill_loses_no_correction(database):
     store = Store(database)
     assert store.find_check(done.stdout.strip()).correction == ("1", "one")
     store.close()
+
+
+def test_two_at_once_correct_in_turn_and_a_check_that_is_gone_is_told(store, monkeypatch):
+    photos = [draw("blue")]
+    check = store.find_check(store.remember("abc", ANSWER, photos))
+    both = threading.Barrier(2)
+    strip = memory.strip
+    monkeypatch.setattr(memory, "strip", lambda photo: (both.wait(), strip(photo))[1])
+    done = []
+    threads = [
+        threading.Thread(target=lambda one=one: done.append(store.correct(check, one, one, photos)))
+        for one in "12"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [True, True]
+    (found,) = store.list_corrected()
+    assert found.correction in (("1", "1"), ("2", "2"))
+    assert len(store.read_photos(check.id)) == 1
+    monkeypatch.setattr(memory, "strip", strip)
+    monkeypatch.setattr(memory, "MOST_CHECKS", 1)
+    old = store.find_check(store.remember("abc", ANSWER, photos))
+    store.remember("abc", ANSWER, photos)
+    assert store.correct(old, "1", "1", photos) is False
+    assert len(store.list_corrected()) == 1
