@@ -299,7 +299,8 @@ def test_the_page_on_serving_names_every_verdict_code_and_bound():
 
 def test_the_page_on_serving_names_the_bounds_of_lists():
     from lotlens.web.batching import MOST_BEHIND
-    from lotlens.web.jobs import MOST_TRIES, PIECE, JobBounds
+    from lotlens.web.job_answers import PIECE
+    from lotlens.web.job_files import MOST_TRIES, JobBounds
 
     text, bounds = " ".join(SERVE.partition("## Many photos")[2].split()), JobBounds()
     form = bounds.form

@@ -23,7 +23,8 @@ from lotlens.report.language import Language
 from lotlens.report.pictures import read_thumbnail
 from lotlens.report.templates import format_chance
 from lotlens.texts import show
-from lotlens.web.jobs import ANSWERS, SUBMISSION, Job, Jobs
+from lotlens.web.job_files import ANSWERS, SUBMISSION, Job
+from lotlens.web.jobs import Jobs
 from lotlens.web.problems import Problem
 from lotlens.web.shapes import Shape, list_errors
 from lotlens.web.uploads import PHOTOS, read_form, tell_length

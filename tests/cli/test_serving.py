@@ -21,7 +21,7 @@ from lotlens.errors import BundleError, InputError
 from lotlens.run import RunFolder
 from lotlens.verbs import serve as verb
 from lotlens.web import server
-from lotlens.web.jobs import PIECE
+from lotlens.web.job_answers import PIECE
 from tests.conftest import draw_photo, encode
 
 
@@ -143,11 +143,11 @@ SLOW = """
 import sys, time
 from lotlens.cli.app import main
 from lotlens.deliver.model import OpenModel
-answer = OpenModel.answer_bytes
+answer, count_path = OpenModel.answer_bytes, sys.argv[1]
 def answer_slowly(self, photos, ids):
     time.sleep(0.02)
     if ids != ["warm"]:
-        with open(sys.argv[1], "a") as file:
+        with open(count_path, "a") as file:
             file.write("x" * len(photos))
     return answer(self, photos, ids)
 OpenModel.answer_bytes = answer_slowly

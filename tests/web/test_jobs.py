@@ -11,10 +11,12 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from lotlens.web import job_answers, job_files
 from lotlens.web import jobs as lists
 from lotlens.web.batching import Bounds, Served
 from lotlens.web.gate import TOKEN_HEADER
-from lotlens.web.jobs import FAILED, PIECE, JobBounds
+from lotlens.web.job_answers import FAILED, PIECE
+from lotlens.web.job_files import MOST_TRIES, JobBounds
 from lotlens.web.uploads import FormBounds
 from tests.web.conftest import draw
 from tests.web.test_desk import FORM, ORIGIN, connect, read_code, read_token, send, wait_until
@@ -278,14 +280,14 @@ def test_photos_that_end_the_program_again_and_again_are_left_alone(build, tmp_p
         client.app.state.jobs.close()
         id_ = send_job(client, "red").json()["id"]
     tries = tmp_path / "desk.jobs" / id_ / "tries"
-    tries.write_text(str(lists.MOST_TRIES - 1))
+    tries.write_text(str(MOST_TRIES - 1))
     with connect(build()) as client:
         assert wait_for(client, id_)["state"] == "done"
     assert not tries.exists()
     with connect(build()) as client:
         client.app.state.jobs.close()
         id_ = send_job(client, "red").json()["id"]
-    (tmp_path / "desk.jobs" / id_ / "tries").write_text(str(lists.MOST_TRIES))
+    (tmp_path / "desk.jobs" / id_ / "tries").write_text(str(MOST_TRIES))
     with connect(build()) as client:
         job = wait_for(client, id_)
         assert (job["state"], job["model_id"], job["unanswered"]) == ("failed", None, 1)
@@ -509,7 +511,7 @@ def test_a_disk_that_is_full_is_told_and_a_later_list_is_taken(client, monkeypat
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lists.os, "fsync", fail)
+    monkeypatch.setattr(job_files.os, "fsync", fail)
     assert read_code(send_job(client, "red")) == "no_space"
     monkeypatch.undo()
     assert wait_for(client, send_job(client, "red").json()["id"])["state"] == "done"
@@ -518,7 +520,7 @@ def test_a_disk_that_is_full_is_told_and_a_later_list_is_taken(client, monkeypat
 
 def test_answers_that_the_disk_does_not_take_are_tried_again(client, monkeypatch):
     monkeypatch.setattr(lists, "_REST_S", 0.05)
-    add, failed = lists.Journal.add, []
+    add, failed = job_answers.Journal.add, []
 
     def fail(self, number, piece):
         if len(failed) < 3:
@@ -526,7 +528,7 @@ def test_answers_that_the_disk_does_not_take_are_tried_again(client, monkeypatch
             raise OSError(28, "No space left on device")
         add(self, number, piece)
 
-    monkeypatch.setattr(lists.Journal, "add", fail)
+    monkeypatch.setattr(job_answers.Journal, "add", fail)
     job = wait_for(client, send_job(client, *(["red"] * (PIECE + 2))).json()["id"])
     assert (job["state"], job["done"], failed) == ("done", PIECE + 2, [0, 0, 0])
 
