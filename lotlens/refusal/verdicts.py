@@ -228,6 +228,13 @@ def _refuse(
     return Verdict("not a car", (), None, (), sentence)
 
 
+def doubt(verdict: Verdict) -> Verdict:
+    """A verdict that names a model, halved: as much speaks for a car that was never taught."""
+    chance = (verdict.probability or 0.0) / 2
+    named = _name([(verdict.named[0], chance)], verdict.candidates, False, 1 - chance)
+    return replace(named, known=verdict.known / 2)
+
+
 def _name(
     ranked: Sequence[tuple[CarClass, float]],
     candidates: tuple[CarClass, ...],

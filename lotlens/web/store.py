@@ -293,6 +293,20 @@ class Store:
         return stream.getvalue()
 
 
+def find_file(url: str) -> Path | None:
+    """The file of a database; None where it is a server's, or in memory.
+
+    Raises:
+        InputError: that is no URL.
+    """
+    try:
+        told = sa.make_url(url)
+    except SQLAlchemyError as error:
+        raise InputError(f"the database cannot be used: {error}") from error
+    is_file = told.get_backend_name() == "sqlite" and told.database not in (None, "", ":memory:")
+    return Path(str(told.database)) if is_file else None
+
+
 def save_corrections(store: Store, classes: Sequence[CarClass], path: Path) -> int:
     """Write all corrections that name a class as labelled photos, which `lotlens improve` takes.
 
