@@ -6,34 +6,27 @@ own, known by its hash. All that adverts say is strangers' text, escaped by the 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from markupsafe import Markup
-
 from lotlens.files import write_text_atomically
 from lotlens.market.listings import Listing
 from lotlens.market.ranking import Offer, Terms, say_claim, say_method, say_money, say_offer
-from lotlens.photos.archives import PhotoReader
 from lotlens.records import Photo, Watcher
 from lotlens.report.language import ENGLISH, Language
-from lotlens.report.pictures import read_thumbnail
+from lotlens.report.pictures import read_thumbnails
 from lotlens.report.templates import render_page
-from lotlens.texts import show
+from lotlens.texts import fit, show
 
 MOST_OFFERS = 1_000
 """Offers that a page shows; the table has all."""
 _SIZE, _QUALITY = (416, 312), 72
 _MOST_PICTURE_BYTES = 15_000_000
 _WIDTH = 460
-_MOST_LETTERS = 200
 
 
 @dataclass(frozen=True)
@@ -82,12 +75,19 @@ def write_deals_page(
         OutputError: the file cannot be written.
     """
     shown = scanned.offers[:MOST_OFFERS]
-    pictures = _draw(shown, scanned.photos, watch)
+    photos = [scanned.photos.get(offer.row.row) for offer in shown]
+    pictures = read_thumbnails(
+        [None if photo is None else photo.locator for photo in photos],
+        _SIZE,
+        _QUALITY,
+        most_bytes=_MOST_PICTURE_BYTES,
+        watch=watch,
+    )
     names = [name_advert(row, language) for row in scanned.rows]
-    script = resources.files("lotlens.report").joinpath("deals.js").read_text("utf-8")
     offers = scanned.offers
     page = render_page(
         "deals.html.jinja",
+        "deals.js",
         language=language,
         title=show(language.say("Offers in %(table)s", table=name), in_one_line=True),
         synthetic=synthetic,
@@ -99,22 +99,18 @@ def write_deals_page(
         num_by_hand=sum(offer.rank is None for offer in offers),
         num_new=None if scanned.new is None else len(scanned.new),
         terms=_say_terms(scanned, language),
-        cars=sorted({_fit(offer.row.car) for offer in shown if offer.row.car}),
+        cars=sorted({fit(offer.row.car) for offer in shown if offer.row.car}),
         offers=[
             _describe(offer, scanned, picture, names, language)
             for offer, picture in zip(shown, pictures, strict=True)
         ],
-        script=Markup(script),  # noqa: S704 - it is this module's own
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     write_text_atomically(path, page)
 
 
 def name_advert(row: Listing, language: Language) -> str:
     """An advert as others call it: its title and number."""
-    return language.say(
-        "%(title)s, advert %(id)s", title=_fit(row.title or row.car), id=_fit(row.id)
-    )
+    return language.say("%(title)s, advert %(id)s", title=fit(row.title or row.car), id=fit(row.id))
 
 
 def _say_terms(scanned: Scanned, language: Language) -> str:
@@ -145,8 +141,8 @@ def _describe(
         "kind": kind,
         "rank": offer.rank,
         "is_new": scanned.new is not None and row.row in scanned.new,
-        "car": _fit(row.car),
-        "title": _fit(row.title or row.car or row.id),
+        "car": fit(row.car),
+        "title": fit(row.title or row.car or row.id),
         "sentence": say_offer(offer, scanned.currency, code, names),
         "price": language.say("no price")
         if row.price is None
@@ -162,7 +158,7 @@ def _describe(
         "analogues": [
             _say_analogue(scanned.pool[at], scanned.currency, language) for at in fair.analogues
         ],
-        "problems": [_fit(problem) for problem in row.problems],
+        "problems": [fit(problem) for problem in row.problems],
         "picture": picture,
     }
 
@@ -181,12 +177,12 @@ def _say_facts(row: Listing, language: Language) -> str:
     if row.mileage is not None:
         facts.append(language.say("%(km)s km", km=language.whole(round(row.mileage))))
     facts += [row.facts[role] for role in ("gearbox", "city") if row.facts.get(role)]
-    return _fit(" · ".join(facts))
+    return fit(" · ".join(facts))
 
 
 def _say_analogue(row: Listing, currency: str, language: Language) -> str:
     price = "" if row.price is None else say_money(row.price, currency, _code(language), exact=True)
-    told = [_fit(row.title or row.car), _say_facts(row, language), price]
+    told = [fit(row.title or row.car), _say_facts(row, language), price]
     return " · ".join(part for part in told if part)
 
 
@@ -217,28 +213,3 @@ def _chart(offer: Offer, currency: str, language: Language) -> dict[str, Any]:
             high=high,
         ),
     }
-
-
-def _draw(
-    offers: Sequence[Offer], photos: Mapping[int, Photo], watch: Watcher | None
-) -> list[bytes | None]:
-    """A small JPEG for each offer whose photo can be read, while the budget lasts."""
-    pictures: list[bytes | None] = []
-    bytes_left = _MOST_PICTURE_BYTES
-    with PhotoReader() as reader:
-        for offer in offers:
-            photo = photos.get(offer.row.row)
-            picture = None
-            if photo is not None and bytes_left > 0:
-                picture = read_thumbnail(photo.locator, reader, _SIZE, _QUALITY)
-                bytes_left -= len(picture or b"")
-            pictures.append(picture)
-            if watch is not None and (len(pictures) % 64 == 0 or len(pictures) == len(offers)):
-                watch("drawing thumbnails", len(pictures), len(offers))
-    return pictures
-
-
-def _fit(text: str) -> str:
-    """A stranger's text for a page: in one line, cut, and with nothing that turns or hides it."""
-    cut = text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
-    return show(cut, in_one_line=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lotlens.answering.answers import take_rows
 from lotlens.audit.checks import name_clusters
 from lotlens.audit.findings import find_links
 from lotlens.audit.signs import scan_photos
 from lotlens.deliver.journal import Journal
 from lotlens.deliver.model import Model, list_paths, load
-from lotlens.errors import InputError
+from lotlens.errors import InputError, OutputError
 from lotlens.extras import import_extra
 from lotlens.files import (
     atomic_path,
@@ -23,7 +24,7 @@ from lotlens.files import (
     write_rows_atomically,
 )
 from lotlens.locks import hold
-from lotlens.market.claims import Claim, judge_claim
+from lotlens.market.claims import Claim, judge_listing
 from lotlens.market.copies import Shared, judge_copies
 from lotlens.market.listings import Listing, Listings, read_listings
 from lotlens.market.prices import estimate_prices
@@ -33,7 +34,7 @@ from lotlens.photos.places import File, restore_name
 from lotlens.photos.sources import open_unlabelled
 from lotlens.photos.tables import read_own_table
 from lotlens.records import CarClass, Catalog, Locator, Watcher, watch_part
-from lotlens.refusal.verdicts import decide
+from lotlens.refusal.cars import decide_car
 from lotlens.report.deals_page import Scanned, name_advert, write_deals_page
 from lotlens.report.language import load_language
 from lotlens.texts import describe
@@ -105,7 +106,7 @@ def scan(
         listings: the table of adverts (see `market.listings`).
         photos: folders, zips or files that the adverts' photos lie in; None to look at none.
         history: a table of other adverts to learn prices from as well.
-        columns: role -> column, where names do not tell.
+        columns: role -> column, where names do not tell; in the history too, where it has them.
         currency: of prices without one.
         terms: what is haggled off, costs, and what is not believed.
         out: the folder to write.
@@ -125,13 +126,20 @@ def scan(
     language = load_language(lang)
     folder = Path(out)
     table_path, page_path = folder / "deals.csv", folder / "deals.html"
-    for path in (table_path, page_path):
+    inputs = [Path(one) for one in (listings, history) if one is not None]
+    inputs += [] if photos is None else list_paths(photos)
+    for path in (table_path, page_path, folder / "deals.parquet"):
+        _check_apart(path, inputs)
         check_writable(path)
     model = load(run)
     past = None if new_since is None else _read_past(Path(new_since))
     cars = [car.name for car in model.card.classes]
     read = read_listings(listings, columns=columns, currency=currency, cars=cars)
-    learnt = None if history is None else read_listings(history, currency=currency, cars=cars)
+    learnt = None
+    if history is not None:
+        learnt = read_listings(
+            history, columns=columns, may_lack_columns=True, currency=currency, cars=cars
+        )
     read = _settle_currency(read, learnt)
     learnt = None if learnt is None else _settle_currency(learnt, read)
     if tell is not None:
@@ -212,23 +220,31 @@ def _look(
     catalog, places, missing = _find_photos(rows, photos)
     journal = Journal(table_path, describe_task(model, catalog), catalog.ids)
     predictions = answer_all(model, catalog, journal, watch)
-    temperature = model.card.temperature
-    verdicts = decide(predictions, model.card.refusal, temperature)
-    kinds, known = [one.kind for one in verdicts], [one.known for one in verdicts]
+    card = model.card
+    cars = [
+        decide_car(
+            take_rows(predictions, list(own.values())),
+            card.refusal,
+            card.temperature,
+            dependence=card.dependence,
+        )
+        if own
+        else None
+        for own in places
+    ]
     claims = [
-        judge_claim(row, predictions, own, kinds, known=known, temperature=temperature)
-        for row, own in zip(rows, places, strict=True)
+        judge_listing(row, card.classes, car, list(own))
+        for row, car, own in zip(rows, cars, places, strict=True)
     ]
     signs = list(scan_photos(catalog.photos, progress=watch_part(watch, "looking for copies")))
     numbers = name_clusters(len(signs), find_links(catalog.photos, signs, watch=watch))
-    confirmed = [claim is not None and claim.verdict == "confirmed" for claim in claims]
-    pictures = [[numbers[at] for at in own] for own in places]
+    confirmed = [claim.verdict == "confirmed" for claim in claims]
+    pictures = [[numbers[at] for at in own.values()] for own in places]
     shared = judge_copies(rows, pictures, confirmed)
     shown = {}
     for row, own, claim in zip(rows, places, claims, strict=True):
-        aside = (claim.set_aside or {}) if claim is not None else {}
-        best = next((at for place, at in enumerate(own) if place not in aside), None)
-        best = own[0] if best is None and own else best
+        counted = [at for number, at in own.items() if number not in claim.set_aside]
+        best = next(iter(counted or own.values()), None)
         if best is not None:
             shown[row.row] = catalog.photos[best]
     return _Looked(claims, shared, shown, missing, catalog, journal)
@@ -236,8 +252,11 @@ def _look(
 
 def _find_photos(
     rows: Sequence[Listing], photos: Path | str | Sequence[Path | str]
-) -> tuple[Catalog, list[list[int]], list[list[str]]]:
-    """The photos that adverts name, where each advert's are among them, and which are missing."""
+) -> tuple[Catalog, list[dict[int, int]], list[list[str]]]:
+    """The photos that adverts name, where each advert's are among them, and which are missing.
+
+    Where they are is told by the photo's number among the advert's, from 0; each photo counts once.
+    """
     sources = list_paths(photos)
     lot = open_unlabelled(sources)
     ids = {one.locator: one.id for one in lot.test.photos if one.locator is not None}
@@ -251,8 +270,11 @@ def _find_photos(
     used = dict.fromkeys(id_ for id_ in found.values() if id_)
     catalog = lot.test.select(list(used))
     number = {id_: at for at, id_ in enumerate(used)}
-    named = [dict.fromkeys(tidy_path(name) for name in row.photos) for row in rows]
-    places = [[number[found[name]] for name in names if found[name]] for names in named]
+    places: list[dict[int, int]] = []
+    for row in rows:
+        ids_of = [found[tidy_path(name)] for name in row.photos]
+        firsts = {id_: n for n, id_ in reversed(list(enumerate(ids_of))) if id_}
+        places.append({n: number[id_] for id_, n in sorted(firsts.items(), key=lambda one: one[1])})
     missing = [[name for name in row.photos if not found[tidy_path(name)]] for row in rows]
     if not used:
         some = ", ".join(asked[:3])
@@ -272,6 +294,19 @@ def _name_below(locator: Locator, sources: Sequence[Path]) -> str:
             break
     parts = (*path.parts, *locator.members) or (locator.path.name,)
     return restore_name("/".join(parts))
+
+
+def _check_apart(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        OutputError: the file is one of these.
+    """
+    for one in inputs:
+        if path.exists() and one.exists() and path.samefile(one):
+            raise OutputError(
+                f"{path} would be written over {one}, which is read: name another folder (--out)"
+            )
 
 
 def _settle_currency(read: Listings, other: Listings | None) -> Listings:
@@ -311,7 +346,7 @@ def _list_cells(
     """A row of deals.csv."""
     row, fair, claim, shared = offer.row, offer.fair, offer.claim, offer.shared
     at = row.row - 1
-    aside = claim.set_aside if claim is not None and claim.set_aside else {}
+    aside = {} if claim is None else claim.set_aside
     said = {} if claim is None else {"verdict": claim.verdict, "why": claim.why}
     seen: CarClass | None = None if claim is None else claim.seen
     values: dict[str, object] = {

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import lotlens.verbs.predict as predicting
 from lotlens.cli.app import build_app
 from lotlens.deliver.model import OpenModel
-from lotlens.errors import InputError
+from lotlens.errors import InputError, OutputError
 from lotlens.verbs import scan as scanning
 from lotlens.verbs.scan import COLUMNS, scan
 
@@ -190,6 +190,42 @@ def test_the_command_says_the_verdict_first(tiny_run, adverts, tmp_path):
     assert isinstance(broken.exception, InputError)
 
 
+def test_nothing_is_written_over_what_is_read(tiny_run, adverts, tmp_path):
+    folder, _ = adverts
+    for name in ("deals.csv", "deals.html", "deals.parquet"):
+        before = (folder / "adverts.csv").read_bytes()
+        out = tmp_path / name.replace(".", "-")
+        out.mkdir()
+        table = out / name
+        table.write_bytes(before)
+        for given in ({"listings": table}, {"listings": folder / "adverts.csv", "history": table}):
+            if not name.endswith("csv") and "history" not in given:
+                continue
+            with pytest.raises(OutputError, match="which is read"):
+                scan(tiny_run.path, out=out, **given)
+        assert table.read_bytes() == before
+
+
+def test_a_column_that_is_named_counts_in_the_history_too(tiny_run, adverts, tmp_path):
+    folder, _ = adverts
+    for name in ("adverts.csv", "history.csv"):
+        text = (folder / name).read_text("utf-8").replace("Цена", "P", 1)
+        (tmp_path / name).write_text(text, "utf-8")
+    own = (tmp_path / "adverts.csv").read_text("utf-8").replace("Пробег", "M", 1)
+    (tmp_path / "adverts.csv").write_text(own, "utf-8")
+    told = []
+    scan(tiny_run.path, tmp_path / "adverts.csv", history=tmp_path / "history.csv",
+         columns={"price": "P", "mileage": "M"}, out=tmp_path / "deals",
+         tell=told.append)  # fmt: skip
+    assert [(one.columns["price"], one.columns["mileage"]) for one in told] == [
+        ("P", "M"), ("P", "Пробег"),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="no column 'Z'"):
+        scan(
+            tiny_run.path, tmp_path / "adverts.csv", columns={"price": "Z"}, out=tmp_path / "deals"
+        )
+
+
 def test_a_photo_counts_once_and_is_never_borrowed_from_another_folder(
     tiny_run, small_lot, tmp_path
 ):
@@ -210,6 +246,24 @@ def test_a_photo_counts_once_and_is_never_borrowed_from_another_folder(
     assert deals["1"]["photos_missing"] == "a/1.jpg"
     assert deals["1"]["claim_open_because"] == "no photos"
     assert deals["2"]["photos_missing"] == ""
+
+
+def test_photos_set_aside_have_the_adverts_own_numbers(tiny_run, small_lot, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with zipfile.ZipFile(small_lot / "test.zip") as archive:
+        (folder / "car.jpg").write_bytes(archive.read("test_upload/10000.jpg"))
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    text = "id,model,price,year,photos\n1,Clover,300000,2015,gone.jpg;car.jpg;car.jpg;broken.jpg\n"
+    (tmp_path / "adverts.csv").write_text(text, "utf-8")
+    history = "model,price,year\n" + "".join(f"Clover,30000{n},2015\n" for n in range(9))
+    (tmp_path / "history.csv").write_text(history, "utf-8")
+    scan(tiny_run.path, tmp_path / "adverts.csv", folder, history=tmp_path / "history.csv",
+         out=tmp_path / "deals")  # fmt: skip
+    row = read(tmp_path / "deals" / "deals.csv")["1"]
+    assert row["photos_missing"] == "gone.jpg"
+    assert row["photos_set_aside"].split("; ")[-1] == "photo 4 cannot be read"
+    assert "photo 3" not in row["photos_set_aside"]  # the second one again
 
 
 def test_prices_of_no_currency_are_taken_for_the_others_and_it_is_said(tiny_run, adverts, tmp_path):

@@ -22,7 +22,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lotlens.errors import InputError
+from lotlens.market.claims import judge_listing
+from lotlens.market.listings import Listing
 from lotlens.photos.sources import open_lot
+from lotlens.refusal.cars import decide_car
 from lotlens.web.batching import Bounds
 from lotlens.web.gate import TOKEN_HEADER, Policy, Rate
 from lotlens.web.problems import PROBLEMS
@@ -123,7 +126,7 @@ def test_each_verdict_has_its_sentence_and_what_to_do(
 def test_the_odd_photo_is_pointed_out(client):
     found = send(client, "blue", "red", "blue", "black").json()
     assert [photo["odd"] for photo in found["photos"]] == [False, True, False, False]
-    assert [photo["used"] for photo in found["photos"]] == [True, True, True, False]
+    assert [photo["used"] for photo in found["photos"]] == [True, False, True, False]
     assert found["advice"].startswith("A photo shows another car")
 
 
@@ -135,6 +138,36 @@ def test_a_claim_is_confirmed_contradicted_or_open(client, claim, result, label)
     found = send(client, "blue", claim=claim).json()["claim"]
     assert (found["result"], found["label"], found["text"]) == (result, label, claim)
     assert found["sentence"]
+
+
+@pytest.mark.parametrize("car", ["Lada Kalina", "ВАЗ 2109", "ВАЗ 21099 2004", "Granta"])
+@pytest.mark.parametrize(
+    "colours",
+    [
+        ["blue"], ["red", "blue"], ["blue", "red", "blue"], ["yellow"], ["yellow", "red"],
+        ["white"], ["white", "blue"], ["white", "blue", "blue"], ["black", "blue"], ["black"],
+    ],
+)  # fmt: skip
+def test_the_desk_and_a_scan_say_the_same_of_the_same_photos(client, colour_model, colours, car):
+    found = send(client, *colours, claim=car).json()
+    photos = colour_model.answer_bytes([draw(colour) for colour in colours], colours)
+    card = colour_model.card
+    verdict = decide_car(photos, card.refusal, card.temperature, dependence=card.dependence)
+    scanned = judge_listing(Listing(1, "1", model=car), card.classes, verdict, range(len(colours)))
+    assert found["claim"]["result"] == scanned.verdict
+    assert found["claim"]["name"] == (scanned.claimed and scanned.claimed.name)
+    assert (found["verdict"] == "model") == scanned.is_named
+    best = found["candidates"][0] if found["candidates"] else None
+    assert (best and best["probability"]) == (scanned.seen and pytest.approx(scanned.probability))
+
+
+def test_a_claim_that_fits_is_not_called_sure_where_the_answer_is_not(client, colour_model):
+    colour_model.card = replace(
+        colour_model.card, refusal=replace(colour_model.card.refusal, sure=0.9999999)
+    )
+    found = send(client, "blue", claim="Lada Kalina").json()
+    assert found["verdict"] == "unsure"
+    assert found["claim"]["sentence"] == "The photos fit what is claimed: Lada Kalina."
 
 
 def test_sentences_are_in_the_language_that_is_asked_for(build):
