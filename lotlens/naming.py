@@ -10,6 +10,7 @@ from functools import lru_cache
 from lotlens.records import CarClass
 
 _ROMAN = re.compile(r"(?=.)x{0,2}(ix|iv|v?i{0,3})")
+_YEAR = re.compile(r"(19|20)\d\d")
 _WORDS = """
 sedan saloon hatchback hatch liftback wagon estate touring tourer variant combi kombi coupe
 convertible cabrio cabriolet roadster suv crossover minivan pickup van truck
@@ -89,5 +90,7 @@ def may_be_class(names: Sequence[str], classes: Sequence[CarClass]) -> bool:
 @lru_cache(maxsize=50_000)
 def _list_own_words(name: str) -> frozenset[str]:
     words = fold_name(name).split()
-    own = {word for word in (words[1:] or words) if word not in _VARIANTS}
+    own = {
+        word for word in (words[1:] or words) if word not in _VARIANTS and not _YEAR.fullmatch(word)
+    }
     return frozenset(own or words)

@@ -84,6 +84,9 @@ def test_what_is_surely_another_car_shares_no_word_with_a_class():
     assert may_be_class(["VW Golf Plus"], CLASSES)
     assert not may_be_class(["Toyota Camry", "Camry"], CLASSES)
     assert not may_be_class(["VW Passat"], CLASSES)
+    dated = (CarClass("0", "Jeep Wrangler SUV 2012"),)
+    assert may_be_class(["Wrangler"], dated)
+    assert not may_be_class(["Kia Rio, 2012", "Kia Sportage SUV"], dated)
 
 
 def test_variants():

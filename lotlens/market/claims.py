@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lotlens.market.copies import Shared
 from lotlens.market.listings import Listing
-from lotlens.naming import find_class
+from lotlens.naming import find_class, may_be_class
 from lotlens.records import CarClass
 from lotlens.refusal.cars import CarVerdict, Claimed, judge_claim
 from lotlens.refusal.verdicts import Kind as VerdictKind
@@ -98,3 +99,37 @@ def judge_listing(
         car.verdict.kind == "model",
         aside,
     )
+
+
+def find_others(
+    row: Listing,
+    classes: Sequence[CarClass],
+    car: CarVerdict | None,
+    claim: Claim,
+    shared: Shared | None,
+    numbers: Sequence[int],
+) -> list[int]:
+    """Numbers of an advert's photos that may be learnt as cars that are none of the classes.
+
+    The advert names a model that is surely no class (no word of a class's name is in it), and its
+    photos do not name a class: else the advert may be wrong, or its name in other letters. Pictures
+    that stand in other sellers' adverts are nobody's.
+
+    Args:
+        row: the advert.
+        classes: that were learnt.
+        car: what is said by its photos; None without any.
+        claim: likewise, of its claim.
+        shared: what its pictures in other adverts mean.
+        numbers: of each of these photos its number among the advert's.
+    """
+    is_stolen = shared is not None and shared.kind != "repost"
+    if car is None or claim.is_named or is_stolen or not row.car:
+        return []
+    if claim.claimed is not None or may_be_class((row.car, row.title), classes):
+        return []
+    return [
+        number
+        for at, (number, photo) in enumerate(zip(numbers, car.photos, strict=True))
+        if photo.kind in ("model", "unsure", "unknown") and at not in car.odd
+    ]

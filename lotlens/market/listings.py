@@ -5,6 +5,7 @@ Every row comes out as a `Listing`, in order; what could not be read in it stand
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from lotlens.errors import InputError
 from lotlens.market.amounts import (
@@ -314,6 +316,31 @@ def judge_condition(text: str, *, asks_damage: bool = False) -> bool | None:
     if _DAMAGED.search(rest):
         return True
     return False if rest != text or _SOUND.search(rest) else None
+
+
+def is_web_address(url: str) -> bool:
+    """Whether an advert's address may be a link: of the web, and nothing that runs."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def name_key(row: Listing) -> str:
+    """By what an advert is known again in the next table, whatever its price has become.
+
+    Its number with the site's name, if it has one of its own; else its address; else what it says
+    of the car. Hexadecimal digits, so that it can stand anywhere.
+    """
+    site = urlsplit(row.url).hostname if is_web_address(row.url) else ""
+    told: Sequence[object] = ("address", row.url)
+    if row.id != str(row.row):
+        told = ("number", site, row.id)
+    elif not site:
+        car = (fold_name(row.car), row.year, row.mileage, row.title, row.photos)
+        told = ("car", *car, row.facts.get("city", ""))
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
 def group_reposts(rows: Sequence[Listing]) -> list[int]:

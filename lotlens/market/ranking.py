@@ -225,7 +225,9 @@ def say_offer(offer: Offer, currency: str, code: Code, names: Sequence[str] = ()
 def say_claim(claim: Claim | None, code: Code) -> str:
     """What the photos say of the advert's car."""
     is_russian = code == "ru"
-    if claim is None or claim.why == "no photos":
+    if claim is not None and claim.why == "no photos":
+        return "Ни одного фото не нашлось." if is_russian else "None of its photos was found."
+    if claim is None:
         return "Фото не проверялись." if is_russian else "No photos were checked."
     seen = "" if claim.seen is None else f"{claim.seen.name}, {_share(claim.probability)}"
     if claim.verdict == "confirmed":

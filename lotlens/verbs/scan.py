@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lotlens.audit.findings import find_links
 from lotlens.audit.signs import scan_photos
 from lotlens.deliver.journal import Journal
 from lotlens.deliver.model import Model, list_paths, load
-from lotlens.errors import InputError, OutputError
+from lotlens.errors import InputError, OutputError, UnreadablePhoto
 from lotlens.extras import import_extra
 from lotlens.files import (
     atomic_path,
@@ -24,20 +24,29 @@ from lotlens.files import (
     write_rows_atomically,
 )
 from lotlens.locks import hold
-from lotlens.market.claims import Claim, judge_listing
+from lotlens.market.claims import Claim, find_others, judge_listing
 from lotlens.market.copies import Shared, judge_copies
 from lotlens.market.listings import Listing, Listings, read_listings
 from lotlens.market.prices import estimate_prices
 from lotlens.market.ranking import Offer, Terms, rank_offers, say_offer
+from lotlens.photos.archives import PhotoReader
+from lotlens.photos.labelled import add_labelled
 from lotlens.photos.matching import Wanted, match_files, tidy_path
 from lotlens.photos.places import File, restore_name
 from lotlens.photos.sources import open_unlabelled
 from lotlens.photos.tables import read_own_table
-from lotlens.records import CarClass, Catalog, Locator, Watcher, watch_part
+from lotlens.records import CarClass, Catalog, Locator, Photo, Watcher, watch_part
 from lotlens.refusal.cars import decide_car
-from lotlens.report.deals_page import Scanned, name_advert, write_deals_page
+from lotlens.report.deals_page import (
+    DATA_NAME,
+    Scanned,
+    draw_offers,
+    name_advert,
+    write_deals_data,
+    write_deals_page,
+)
 from lotlens.report.language import load_language
-from lotlens.texts import describe
+from lotlens.texts import describe, fit
 from lotlens.verbs.predict import answer_all, describe_task
 
 COLUMNS = (
@@ -48,6 +57,8 @@ COLUMNS = (
     "same_picture", "same_picture_in", "by_hand_because", "sentence", "problems", "url",
 )  # fmt: skip
 """Of deals.csv."""
+MOST_OTHERS = 2_000
+"""Photos of other cars that are copied; more help little."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +66,15 @@ class Scan:
     """What a scan found.
 
     Attributes:
-        folder: where deals.csv and deals.html lie, and deals.parquet where pyarrow is installed.
+        folder: where deals.csv, deals.html and deals.json lie, and deals.parquet where pyarrow is
+            installed.
         offers: all adverts, those in order first.
         listings: how the adverts were read.
         num_photos: that were looked at.
         num_missing: that adverts name and no file matches.
         num_new: adverts not shown before; None where that was not asked.
         has_parquet: whether deals.parquet was written.
+        num_others: photos in `others`.
     """
 
     folder: Path
@@ -71,6 +84,12 @@ class Scan:
     num_missing: int = 0
     num_new: int | None = None
     has_parquet: bool = False
+    num_others: int = 0
+
+    @property
+    def others(self) -> Path:
+        """Where photos of cars lie that are none of the classes, for `lotlens improve --others`."""
+        return self.folder / "others"
 
     @property
     def num_calls(self) -> int:
@@ -128,7 +147,8 @@ def scan(
     table_path, page_path = folder / "deals.csv", folder / "deals.html"
     inputs = [Path(one) for one in (listings, history) if one is not None]
     inputs += [] if photos is None else list_paths(photos)
-    for path in (table_path, page_path, folder / "deals.parquet"):
+    written = (table_path, page_path, folder / DATA_NAME, folder / "deals.parquet")
+    for path in written:
         _check_apart(path, inputs)
         check_writable(path)
     model = load(run)
@@ -149,7 +169,7 @@ def scan(
     rows = read.rows
     with ExitStack() as held:
         held.enter_context(hold(table_path, "scan"))
-        for path in (table_path, page_path, folder / "deals.parquet"):
+        for path in written:
             remove_unfinished_of(path)
         looked = _look(model, rows, photos, table_path, watch)
         fair = estimate_prices(rows, None if learnt is None else learnt.rows, seed=seed)
@@ -157,20 +177,17 @@ def scan(
         new = None if past is None else {row.row for row in rows if _key(row) not in past}
         pool = rows if learnt is None else (*learnt.rows, *rows)
         scanned = Scanned(offers, rows, pool, looked.shown, read.currency, terms or Terms(), new)
-        write_deals_page(
-            page_path,
-            Path(listings).name,
-            scanned,
-            synthetic=model.card.synthetic,
-            language=language,
-            watch=watch,
-        )
+        name, synthetic = Path(listings).name, model.card.synthetic
+        pictures = draw_offers(scanned, watch)
+        write_deals_page(page_path, name, scanned, pictures, synthetic=synthetic, language=language)
+        write_deals_data(folder / DATA_NAME, name, scanned, pictures, synthetic=synthetic)
         names = [name_advert(row, language) for row in rows]
         cells = [
             _list_cells(offer, scanned, looked, names, "ru" if lang == "ru" else "en")
             for offer in offers
         ]
         has_parquet = _write_parquet(folder / "deals.parquet", cells)
+        num_others = _save_others(folder / "others", looked)
         write_rows_atomically(table_path, COLUMNS, cells)
         if looked.journal is not None:
             looked.journal.remove()
@@ -182,6 +199,7 @@ def scan(
         sum(map(len, looked.missing)),
         None if new is None else len(new),
         has_parquet,
+        num_others,
     )
 
 
@@ -194,6 +212,7 @@ class _Looked:
         shown: row of an advert -> the photo to show of it.
         missing: of each advert the names that no file matches.
         catalog: the photos.
+        others: photos of cars that are none of the classes, with label and advert.
         journal: where answers are kept until all is written.
     """
 
@@ -202,6 +221,7 @@ class _Looked:
     shown: Mapping[int, Any]
     missing: Sequence[Sequence[str]]
     catalog: Catalog
+    others: Sequence[tuple[Photo, str, str]] = ()
     journal: Journal | None = None
 
 
@@ -247,7 +267,26 @@ def _look(
         best = next(iter(counted or own.values()), None)
         if best is not None:
             shown[row.row] = catalog.photos[best]
-    return _Looked(claims, shared, shown, missing, catalog, journal)
+    others = [
+        (catalog.photos[own[number]], fit(row.car, 100), row.id)
+        for row, car, claim, share, own in zip(rows, cars, claims, shared, places, strict=True)
+        for number in find_others(row, card.classes, car, claim, share, list(own))
+    ]
+    return _Looked(claims, shared, shown, missing, catalog, others, journal)
+
+
+def _save_others(folder: Path, looked: _Looked) -> int:
+    """Put photos of other cars where `lotlens improve --others` finds them; how many there are."""
+    if not looked.others:
+        return 0
+    with PhotoReader() as reader:
+        found: list[tuple[bytes, str, str]] = []
+        for photo, label, advert in looked.others[:MOST_OTHERS]:
+            if photo.locator is not None:
+                with suppress(UnreadablePhoto):
+                    found.append((reader.read(photo.locator), label, advert))
+    add_labelled(folder, found)
+    return len(found)
 
 
 def _find_photos(

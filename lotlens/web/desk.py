@@ -20,6 +20,7 @@ from lotlens.report.language import ENGLISH, LANGUAGES, Language, load_language
 from lotlens.report.templates import format_chance, open_templates
 from lotlens.version import __version__
 from lotlens.web.batching import Batching
+from lotlens.web.deals import Shelf, add_deals
 from lotlens.web.gate import Gate, Policy
 from lotlens.web.problems import Problem
 from lotlens.web.rest import Desk, Meters, build_routes
@@ -28,7 +29,12 @@ from lotlens.web.store import NONE_OF_THESE, Check, Store
 from lotlens.web.uploads import FormBounds
 from lotlens.web.wording import tell_claim, tell_verdict
 
-_STATIC = {"desk.js": "text/javascript", "desk.css": "text/css", "icon.svg": "image/svg+xml"}
+_STATIC = {
+    "desk.js": "text/javascript",
+    "marks.js": "text/javascript",
+    "desk.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
 _CODES = {404: "not_found", 405: "wrong_method"}
 _LANGUAGE = re.compile(r"\s*([a-z]{2})(?:-[a-z0-9-]+)?\s*(?:;\s*q=(0(?:\.\d+)?|1(?:\.0+)?))?\s*")
 
@@ -43,6 +49,7 @@ def build_desk(
     synthetic: bool = False,
     bounds: FormBounds | None = None,
     meters: Meters | None = None,
+    shelf: Shelf | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -55,6 +62,7 @@ def build_desk(
         synthetic: whether the model was trained on drawn photos; the page then says so.
         bounds: of each request.
         meters: what is counted, if `batching` tells of its batches there.
+        shelf: has the list of a scan, if one is to be shown.
     """
     policy = policy or Policy()
 
@@ -92,7 +100,7 @@ def build_desk(
     desk = Desk(batching, store, choose, bounds or FormBounds(), meters or Meters())
     app.include_router(build_routes(desk))
     app.add_middleware(Gate, policy=policy, store=store, choose=choose, refuse=refuse)
-    _add_page(app, desk, policy, name, synthetic)
+    _add_page(app, desk, policy, name, synthetic, shelf)
 
     @app.exception_handler(Problem)
     async def tell(request: Request, problem: Problem) -> Response:
@@ -129,7 +137,14 @@ def choose_language(request: Request, usual: Language) -> Language:
     return usual if best is None or not best[0] else load_language(best[1])
 
 
-def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str, synthetic: bool) -> None:
+def _add_page(
+    app: FastAPI,
+    desk: Desk,
+    policy: Policy,
+    name: str,
+    synthetic: bool,
+    shelf: Shelf | None,
+) -> None:
     static = {one: resources.files("lotlens.web").joinpath(one).read_bytes() for one in _STATIC}
     script = static["desk.js"].decode()
     said = set(re.findall(r'\bsay\(\s*"([^"\\]+)"', script))
@@ -139,7 +154,12 @@ def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str, synthetic: bo
         language = desk.choose(request)
         page = pages[language.code].get_template(template)
         text = page.render(
-            language=language, name=name, synthetic=synthetic, token=policy.token, **values
+            language=language,
+            name=name,
+            synthetic=synthetic,
+            token=policy.token,
+            has_deals=shelf is not None,
+            **values,
         )
         return Response(text, media_type="text/html")
 
@@ -161,6 +181,9 @@ def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str, synthetic: bo
         language = desk.choose(request)
         rows = [_describe(check, language) for check in checks]
         return render(request, "history.html.jinja", rows=rows)
+
+    if shelf is not None:
+        add_deals(app, shelf, desk.store, choose=desk.choose, render=render)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def get_static(name: str) -> Response:

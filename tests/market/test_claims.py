@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lotlens.market.claims import judge_listing, name_car
+from lotlens.market.claims import find_others, judge_listing, name_car
+from lotlens.market.copies import Shared
 from lotlens.market.listings import Listing
 from lotlens.naming import find_class
 from lotlens.records import (
@@ -29,11 +30,9 @@ FAMILIAR = {"": 1.0, "unknown": 0.15, "not a car": 0.0}
 LIKE_2114, LIKE_2109, UNSURE = (0.97, 0.02, 0.01), (0.01, 0.98, 0.01), (0.5, 0.49, 0.01)
 
 
-def claim(*chances, refused=None, flaws=None, car="Lada 2114", odds=None, numbers=None):
+def decide(*chances, refused=None, flaws=None, odds=None):
     """Of photos of which softmax gives these probabilities."""
     count = len(chances)
-    make, _, model = car.partition(" ")
-    row = Listing(1, "1", make=make, model=model)
     familiarity = np.ones((count, len(FAMILIARITIES)), np.float32)
     for at, kind in enumerate(refused or [""] * count):
         familiarity[at] = FAMILIAR[kind]
@@ -47,8 +46,13 @@ def claim(*chances, refused=None, flaws=None, car="Lada 2114", odds=None, number
         familiarity,
     )
     refusal = Refusal(GATES, sure=0.8, candidate=0.05, num_photos=100, odds=odds)
-    verdict = decide_car(predictions, refusal, 1.0, dependence=0.5)
-    return judge_listing(row, CLASSES, verdict, numbers or range(count))
+    return decide_car(predictions, refusal, 1.0, dependence=0.5)
+
+
+def claim(*chances, car="Lada 2114", numbers=None, **given):
+    make, _, model = car.partition(" ")
+    row = Listing(1, "1", make=make, model=model)
+    return judge_listing(row, CLASSES, decide(*chances, **given), numbers or range(len(chances)))
 
 
 def test_photos_confirm_contradict_or_leave_open():
@@ -117,3 +121,23 @@ def test_more_photos_of_cars_not_learnt_than_of_learnt_ones_leave_it_open():
     assert (as_many.verdict, as_many.why) == ("open", "not sure")
     fewer = claim(LIKE_2109, LIKE_2114, LIKE_2114, refused=["unknown", "", ""])
     assert fewer.verdict == "confirmed"
+
+
+def test_photos_of_models_that_were_not_learnt_are_others():
+    photos = [(UNSURE, "unknown"), (UNSURE, ""), (UNSURE, "not a car")]
+
+    def find(car, photos=photos, shared=None):
+        verdict = decide(*(chances for chances, _ in photos), refused=[kind for _, kind in photos])
+        make, _, model = car.partition(" ")
+        row = Listing(1, "1", make=make, model=model)
+        numbers = range(len(photos))
+        claim = judge_listing(row, CLASSES, verdict, numbers)
+        return find_others(row, CLASSES, verdict, claim, shared, numbers)
+
+    assert find("Kia Rio") == [0, 1]
+    assert find("Kia Rio", shared=Shared("repost", (1,))) == [0, 1]
+    assert find("Kia Rio", shared=Shared("stolen", (1,))) == []
+    # The photos name a class, or the name may be one's in other words.
+    assert find("Kia Rio", [(LIKE_2109, ""), (LIKE_2109, "")]) == []
+    for car in ("Lada 2114", "ВАЗ 2114", "Chevrolet Niva", ""):
+        assert find(car) == []

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,9 @@ import lotlens.verbs.predict as predicting
 from lotlens.cli.app import build_app
 from lotlens.deliver.model import OpenModel
 from lotlens.errors import InputError, OutputError
+from lotlens.photos.sources import open_lot
+from lotlens.records import ImageSpec, Locator, Photo, Split
+from lotlens.training.others import Others, take_others
 from lotlens.verbs import scan as scanning
 from lotlens.verbs.scan import COLUMNS, scan
 
@@ -280,3 +284,44 @@ def test_prices_of_no_currency_are_taken_for_the_others_and_it_is_said(tiny_run,
         assert found.listings.currency == "RUB"
         assert [one.currency for one in told] == ["RUB", "RUB"]
         assert any("taken for RUB, as in" in note for one in told for note in one.notes)
+
+
+def test_adverts_of_models_that_were_not_learnt_become_others(
+    tiny_run, small_lot, tmp_path, monkeypatch, photo_drawer
+):
+    decide = scanning.decide_car
+
+    def doubt(*args, **given):  # a small network may name anything
+        car = decide(*args, **given)
+        photos = tuple(replace(photo, kind="unknown") for photo in car.photos)
+        return replace(car, verdict=photos[0], photos=photos, odd=(), chances=())
+
+    monkeypatch.setattr(scanning, "decide_car", doubt)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        photo_drawer(number % 3, 900 + number, (64, 48)).save(folder / f"{number}.jpg")
+    rows = [f"{n},Zastava,{101 + n // 2},300000,2015,{n}.jpg" for n in range(4)]
+    rows += ["4,Volga,Clover,300000,2015,4.jpg", "5,zastava,101,300000,2015,5.jpg"]
+    text = "id,make,model,price,year,photos\n" + "\n".join(rows) + "\n"
+    (tmp_path / "adverts.csv").write_text(text, "utf-8")
+    history = "make,model,price,year\n" + "".join(f"Kia,Rio,30000{n},2015\n" for n in range(9))
+    (tmp_path / "history.csv").write_text(history, "utf-8")
+    given = {"history": tmp_path / "history.csv", "out": tmp_path / "deals"}
+    found = scan(tiny_run.path, tmp_path / "adverts.csv", folder, **given)
+    assert found.num_others == 5  # a Clover is a class
+    again = scan(tiny_run.path, tmp_path / "adverts.csv", folder, **given)
+    assert again.num_others == 5
+    assert len(list((found.others / "photos").iterdir())) == 5
+
+    lot = open_lot(small_lot)
+    split = Split({"train": lot.train.ids[:20], "validation": lot.train.ids[20:]}, 0, "")
+    photo_drawer(1, 999, (64, 48)).save(tmp_path / "old.jpg")
+    earlier = Others(learnt=(Photo("old", Locator(tmp_path / "old.jpg"), "old"),))
+    frame = ImageSpec(48, 64)
+    others = take_others(found.others, lot, split, frame, seed=0, earlier=earlier)
+    assert others.turned_away == {}
+    new = [photo for photo in (*others.learnt, *others.held_out) if photo.id != "old"]
+    assert {photo.label for photo in new} == {"Zastava 101", "Zastava 102"}
+    assert len(new) == 5
+    assert all(photo.locator.path.is_relative_to(found.others) for photo in new)

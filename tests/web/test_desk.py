@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lotlens.audit.offered import match_classes
 from lotlens.errors import InputError
 from lotlens.market.claims import judge_listing
 from lotlens.market.listings import Listing
@@ -332,7 +333,7 @@ def test_corrections_become_labelled_photos(client, tmp_path):
     for colours, label in ((["blue", "red"], "1"), (["green"], ""), (["red"], "4")):
         id_ = send(client, *colours, remember="1").json()["check_id"]
         send(client, *colours, path="/api/v1/corrections", check_id=id_, label=label)
-    assert save_corrections(store, CLASSES, out) == 3
+    assert save_corrections(store, CLASSES, out) == (3, 1)
     lot = open_lot(out)
     assert sorted(photo.label for photo in lot.train.photos) == ["1", "1", "4"]
     assert len({photo.listing for photo in lot.train.photos}) == 2
@@ -340,6 +341,21 @@ def test_corrections_become_labelled_photos(client, tmp_path):
     with pytest.raises(InputError, match="exists already"):
         save_corrections(store, CLASSES, out)
     assert [path.name for path in out.parent.iterdir()] == ["corrected"]
+
+
+def test_corrections_of_other_cars_become_others_without_photos_of_no_car(client, tmp_path):
+    store, out = client.app.state.store, tmp_path / "corrected"
+    for colours, claim in ((["blue", "black"], "Granta"), (["red"], ""), (["green"], "ВАЗ 2109")):
+        id_ = send(client, *colours, claim=claim, remember="1").json()["check_id"]
+        send(client, *colours, path="/api/v1/corrections", check_id=id_, label="")
+    assert save_corrections(store, CLASSES, out) == (0, 3)
+    lot = open_lot(out / "others")
+    labels = {photo.label for photo in lot.train.photos}
+    assert labels == {"Granta", "another car"}
+    assert len(lot.train) == 3
+    assert len({photo.listing for photo in lot.train.photos}) == 3
+    matches = match_classes(lot.train.classes, CLASSES)
+    assert set(matches.values()) == {None}
 
 
 def test_what_is_no_photo_is_not_kept():
