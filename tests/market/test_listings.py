@@ -11,6 +11,7 @@ from lotlens.errors import InputError
 from lotlens.market.listings import (
     COLUMNS,
     group_reposts,
+    is_web_address,
     judge_condition,
     read_listings,
     split_photos,
@@ -222,6 +223,25 @@ def test_miles_in_the_head_are_read_as_miles(tmp_path):
     text = "model,price,year,miles\nGolf,5000,2010,50000\nGolf,5000,2010,50000 km\n"
     found = read_listings(write(tmp_path, text)).rows
     assert [round(row.mileage) for row in found] == [80467, 50000]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [
+        ("https://avito.ru/1", True),
+        ("HTTP://пример.рф/а?b=1", True),
+        ("javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//evil.example/x", False),
+        ("https:evil", False),
+        ("https://[bad", False),
+        ("https://a.example/\x00", False),
+        ("https://a.example/\u202egpj", False),
+        ("", False),
+    ],
+)
+def test_what_may_be_a_link(url, is_one):
+    assert is_web_address(url) is is_one
 
 
 def test_a_title_that_goes_on_is_another_model_unless_it_names_a_variant(tmp_path):

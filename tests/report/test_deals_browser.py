@@ -111,11 +111,14 @@ def test_offers_are_filtered_sorted_and_found(pages, open_page):
     ],
 )
 def test_the_price_is_drawn_against_the_usual_one_and_told(pages, open_page, code, told):
-    page = open_page(pages[code])
+    page = open_page(pages[code], 390)
     first = page.locator("#list > li").first
     label = first.locator("svg").get_attribute("aria-label").replace("\u00a0", " ")
     assert label == told
-    price, usual = (first.locator(f"svg {one}").bounding_box() for one in (".price", ".usual"))
+    price, usual, nine = (
+        first.locator(f"svg {one}").bounding_box() for one in (".price", ".usual", ".nine")
+    )
+    assert nine["width"] > usual["width"] > 0
     assert 0 < price["x"] + price["width"] / 2 < usual["x"]  # below the usual range is left of it
     assert first.locator(".photo img").evaluate("one => one.complete && one.naturalWidth > 0")
 

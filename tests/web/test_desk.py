@@ -336,6 +336,7 @@ def test_corrections_become_labelled_photos(client, tmp_path):
     assert save_corrections(store, CLASSES, out) == (3, 1)
     lot = open_lot(out)
     assert sorted(photo.label for photo in lot.train.photos) == ["1", "1", "4"]
+    assert len(lot.test) == 0  # what lies in others/ is offered by another option
     assert len({photo.listing for photo in lot.train.photos}) == 2
     assert {car.label: car.name for car in lot.train.classes}["4"] == "Lada Kalina"
     with pytest.raises(InputError, match="exists already"):
