@@ -50,7 +50,7 @@ def add_labelled(folder: Path, photos: Iterable[tuple[bytes, str, str]]) -> int:
         photos: bytes, label and advert of each.
 
     Returns:
-        how many are new.
+        how many photos lie there then.
 
     Raises:
         InputError: labels.csv was written by others.
@@ -64,7 +64,6 @@ def add_labelled(folder: Path, photos: Iterable[tuple[bytes, str, str]]) -> int:
             raise InputError(f"{table} was not written by lotlens: move it away")
         rows = {path: (label, listing) for path, label, listing in before.rows}
     spelt = {fold_name(label): label for label, _ in rows.values()}
-    num_before = len(rows)
     try:
         (folder / "photos").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,4 +76,4 @@ def add_labelled(folder: Path, photos: Iterable[tuple[bytes, str, str]]) -> int:
         if not (folder / place).exists():
             write_bytes_atomically(folder / place, data)
     write_rows_atomically(table, _COLUMNS, [(path, *told) for path, told in rows.items()])
-    return len(rows) - num_before
+    return len(rows)

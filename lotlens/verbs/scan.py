@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class Scan:
         num_missing: that adverts name and no file matches.
         num_new: adverts not shown before; None where that was not asked.
         has_parquet: whether deals.parquet was written.
-        num_others: photos in `others`.
+        num_others: photos in `others`, those of earlier scans too.
     """
 
     folder: Path
@@ -187,7 +187,7 @@ def scan(
             for offer in offers
         ]
         has_parquet = _write_parquet(folder / "deals.parquet", cells)
-        num_others = _save_others(folder / "others", looked)
+        num_others = _save_others(folder / "others", looked.others)
         write_rows_atomically(table_path, COLUMNS, cells)
         if looked.journal is not None:
             looked.journal.remove()
@@ -267,26 +267,30 @@ def _look(
         best = next(iter(counted or own.values()), None)
         if best is not None:
             shown[row.row] = catalog.photos[best]
-    others = [
-        (catalog.photos[own[number]], fit(row.car, 100), row.id)
+    found = [
+        (turn, catalog.photos[own[number]], fit(row.car, 100), row.id)
         for row, car, claim, share, own in zip(rows, cars, claims, shared, places, strict=True)
-        for number in find_others(row, card.classes, car, claim, share, list(own))
+        for turn, number in enumerate(find_others(row, card.classes, car, claim, share, list(own)))
     ]
+    # One of each advert, then the next: many cars say more than many photos of one.
+    found.sort(key=lambda one: one[0])
+    others = [(photo, label, advert) for _, photo, label, advert in found]
     return _Looked(claims, shared, shown, missing, catalog, others, journal)
 
 
-def _save_others(folder: Path, looked: _Looked) -> int:
-    """Put photos of other cars where `lotlens improve --others` finds them; how many there are."""
-    if not looked.others:
+def _save_others(folder: Path, others: Sequence[tuple[Photo, str, str]]) -> int:
+    """Put photos of other cars where `lotlens improve --others` finds them; how many lie there."""
+    if not others:
         return 0
-    with PhotoReader() as reader:
-        found: list[tuple[bytes, str, str]] = []
-        for photo, label, advert in looked.others[:MOST_OTHERS]:
+
+    def read() -> Iterator[tuple[bytes, str, str]]:
+        for photo, label, advert in others[:MOST_OTHERS]:
             if photo.locator is not None:
                 with suppress(UnreadablePhoto):
-                    found.append((reader.read(photo.locator), label, advert))
-    add_labelled(folder, found)
-    return len(found)
+                    yield reader.read(photo.locator), label, advert
+
+    with PhotoReader() as reader:
+        return add_labelled(folder, read())
 
 
 def _find_photos(

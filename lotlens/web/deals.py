@@ -136,7 +136,9 @@ def read_deals(folder: Path) -> Deals:
         where = ".".join(map(str, first["loc"]))
         told = shorten(f"{where}: {first['msg']}", 200)
         raise InputError(f"{path} was written by no scan of this version ({told})") from error
-    pages = {code: page.model_dump() for code, page in data.pages.items()}
+    pages: dict[str, dict[str, Any]] = {
+        code: page.model_dump() for code, page in data.pages.items()
+    }
     counts = {len(page["offers"]) for page in pages.values()} | {len(data.pictures)}
     if set(pages) != set(LANGUAGES) or len(counts) != 1:
         raise InputError(f"{path} is damaged: its pages and pictures do not fit together")
