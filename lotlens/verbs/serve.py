@@ -61,6 +61,7 @@ def serve(
     port: int = 8000,
     behind: str | None = None,
     database: str | None = None,
+    deals: Path | str | None = None,
     lang: str = "en",
     ready: Callable[[Desk], None] | None = None,
     visited: Callable[[str, tuple[str, ...]], None] | None = None,
@@ -75,14 +76,16 @@ def serve(
         behind: the name under which a proxy with TLS is asked, which passes requests on to here.
         database: URL of SQLAlchemy; None for desk.sqlite in the run's own folder. Lists of many
             photos lie in a folder beside it.
+        deals: the folder that a scan wrote, to show its list with marks; one that a later scan
+            writes there is taken too.
         lang: the language of whoever asks for none that is known, "en" or "ru".
         ready: told once the desk can be opened.
         visited: told of each device that was let in, and the links for the next one.
 
     Raises:
         BundleError: the folder is missing, or holds no finished model.
-        InputError: the port is taken, the database cannot be used, another desk has it, or there is
-            no such language.
+        InputError: the port is taken, the database or the list of a scan cannot be used, another
+            desk has it, or there is no such language.
         MissingExtra: lotlens[web] is not installed.
     """
     language = load_language(lang)
@@ -93,6 +96,9 @@ def serve(
     rest = import_extra("lotlens.web.rest", "web")
     server = import_extra("lotlens.web.server", "web")
     model = load(run)
+    shelf = None
+    if deals is not None:
+        shelf = import_extra("lotlens.web.deals", "web").Shelf(Path(deals))
     url = database or default_database(model.run)
     jobs_path = find_jobs(model.run, url)
     with _alone(jobs_path):
@@ -110,6 +116,7 @@ def serve(
             policy=gates.Policy(guests=guests, public_name=behind),
             language=language,
             meters=meters,
+            shelf=shelf,
         )
         addresses: tuple[str, ...] = ()
         if behind is not None:
@@ -209,23 +216,27 @@ def remove_key(run: Path | str, name: str, *, database: str | None = None) -> No
         store.close()
 
 
-def save_corrections(run: Path | str, out: Path | str, *, database: str | None = None) -> int:
+def save_corrections(
+    run: Path | str, out: Path | str, *, database: str | None = None
+) -> tuple[int, int]:
     """Write the desk's corrections as labelled photos, for `lotlens improve RUN --outside OUT`.
 
+    Those that are none of the classes lie in OUT/others, for `--others`.
+
     Returns:
-        how many photos.
+        how many photos of classes, and of other cars.
 
     Raises:
         BundleError: as `serve`.
-        InputError: the folder exists, or no correction names a class.
+        InputError: the folder exists, or there is no correction.
         OutputError: it cannot be written.
     """
     stores = import_extra("lotlens.web.store", "web")
     model = load(run)
     store = open_store(database or default_database(model.run))
     try:
-        num: int = stores.save_corrections(store, model.card.classes, Path(out))
-        return num
+        saved: tuple[int, int] = stores.save_corrections(store, model.card.classes, Path(out))
+        return saved
     finally:
         store.close()
 
