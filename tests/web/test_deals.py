@@ -15,8 +15,8 @@ from lotlens.web.gate import TOKEN_HEADER, Policy
 from lotlens.web.server import Guests
 from lotlens.web.store import Store
 from tests.market.offers import build_scanned, list_rows
+from tests.web.conftest import SIZES
 from tests.web.test_desk import ORIGIN, check_described, connect, read_code
-from tests.web.test_desk_browser import SIZES, open_page, serve  # noqa: F401 - fixtures
 
 KEYS = [name_key(row) for row in list_rows()]
 
@@ -215,7 +215,7 @@ WORDS = {"en": ("called", "Mark of VW Golf, 2012"), "ru": ("позвонили",
 
 @pytest.mark.parametrize("lang", ["en", "ru"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_offers_are_marked_and_filtered_by_marks(serve, open_page, folder, size, lang):  # noqa: F811
+def test_offers_are_marked_and_filtered_by_marks(serve, open_page, folder, size, lang):
     word, group = WORDS[lang]
     address = serve(shelf=Shelf(folder))
     page = open_page(address, size, lang)
@@ -245,7 +245,7 @@ def test_offers_are_marked_and_filtered_by_marks(serve, open_page, folder, size,
     page.locator("#choose").wait_for()
 
 
-def test_a_mark_that_is_not_saved_is_not_shown(serve, open_page, folder):  # noqa: F811
+def test_a_mark_that_is_not_saved_is_not_shown(serve, open_page, folder):
     address = serve(shelf=Shelf(folder))
     page = open_page(address)
     page.goto(f"{address}deals")
