@@ -116,7 +116,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part_path
         _flush_to_disk(part_path)
         os.replace(part_path, final_path)
-        _flush_folder(final_path.parent)
+        flush_folder(final_path.parent)
     except OSError as error:
         if _is_about_another_file(error, part_path, final_path):
             raise
@@ -247,8 +247,8 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(path: Path) -> None:
-    """Make the rename itself last; not every system lets a folder be opened, and none must."""
+def flush_folder(path: Path) -> None:
+    """Make renames in a folder last; not every system lets a folder be opened, and none must."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

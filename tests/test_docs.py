@@ -297,6 +297,27 @@ def test_the_page_on_serving_names_every_verdict_code_and_bound():
     assert f"{Rate().burst:g} requests at once and {Rate().per_minute:g} a minute" in text
 
 
+def test_the_page_on_serving_names_the_bounds_of_lists():
+    from lotlens.web.batching import MOST_BEHIND
+    from lotlens.web.job_answers import PIECE
+    from lotlens.web.job_files import MOST_TRIES, JobBounds
+
+    text, bounds = " ".join(SERVE.partition("## Many photos")[2].split()), JobBounds()
+    form = bounds.form
+    assert (PIECE, MOST_BEHIND, MOST_TRIES, form.patience_s) == (16, 2, 3, 3600)
+    assert "written sixteen photos at a time" in text
+    assert "two photos a worker at a time" in text
+    assert "ended three times" in text
+    assert "An hour is given" in text
+    assert f"Up to {form.most_photos:,} photos and {form.most_body_bytes // 10**9} GB" in text
+    assert f"more than {bounds.most_photo_bytes // 10**6} MB, is a row" in text
+    assert bounds.photos_stay_s == 24 * 3600
+    assert "Photos are deleted 24 hours after" in text
+    assert f"with its table {bounds.rows_stay_s / 86400:.0f} days after" in text
+    assert (bounds.most_waiting, bounds.spare_bytes) == (20, 10**9)
+    assert f"Twenty lists may wait, and {bounds.most_kept_bytes // 10**9} GB of photos" in text
+
+
 def test_make_targets_in_the_docs_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     told = "\n".join((README, RUSSIAN, CONTRIBUTING))

@@ -41,6 +41,11 @@ MAX_DEPTH = 2
 
 MAX_OPEN_ARCHIVES = 16
 
+MAX_DIRECTORY_BYTES = 100_000_000
+"""A zip's list of members of more is not read: a million photos need less."""
+
+_DIRECTORY_SIZE = 5  # of what zipfile finds at an archive's end
+
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _METHOD_NAMES = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 _HIDDEN = re.compile(
@@ -98,10 +103,23 @@ class PhotoReader:
 
     One reader may be used from many threads. It can be pickled and survives a fork: it carries no
     open handles to another process and opens its own there.
+
+    Args:
+        max_bytes: of a file that is read.
+        max_directory_bytes: of a zip's list of members, which takes ten times as much memory.
+        max_inner_bytes: of a zip within a zip, unpacked: a deflated one is inflated to look into
+            it, and takes a twenty-fifth of that in memory.
     """
 
-    def __init__(self, *, max_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_FILE_BYTES,
+        max_directory_bytes: int = MAX_DIRECTORY_BYTES,
+        max_inner_bytes: int | None = None,
+    ) -> None:
         self.max_bytes = max_bytes
+        self.max_directory_bytes, self.max_inner_bytes = max_directory_bytes, max_inner_bytes
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -110,10 +128,11 @@ class PhotoReader:
         self._open: OrderedDict[Locator, _Archive] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"max_bytes": self.max_bytes}
+        names = ("max_bytes", "max_directory_bytes", "max_inner_bytes")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.max_bytes = state["max_bytes"]
+        self.__dict__.update(state)
         self._start_afresh()
 
     def __enter__(self) -> PhotoReader:
@@ -248,9 +267,9 @@ class PhotoReader:
             return found
         if locator.members:
             outer = self._archive(Locator(locator.path, locator.members[:-1]))
-            archive = outer.open_inner(locator)
+            archive = outer.open_inner(locator, self.max_directory_bytes, self.max_inner_bytes)
         else:
-            archive = _Archive(_open_file(locator.path), locator)
+            archive = _Archive(_open_file(locator.path), locator, self.max_directory_bytes)
         self._open[locator] = archive
         while len(self._open) > MAX_OPEN_ARCHIVES:
             self._open.popitem(last=False)[1].close()
@@ -260,12 +279,25 @@ class PhotoReader:
 class _Archive:
     """An open zip. Not for several threads at once; the reader's lock sees to that."""
 
-    def __init__(self, stream: io.RawIOBase | io.BufferedReader, locator: Locator) -> None:
+    def __init__(
+        self,
+        stream: io.RawIOBase | io.BufferedReader,
+        locator: Locator,
+        max_directory_bytes: int,
+    ) -> None:
         self._stream = stream
         self._locator = locator
         self.hidden: list[str] = []
         self.repeated: list[tuple[str, bool]] = []
         try:
+            # As zipfile itself finds it, so that it reads no more than was looked at.
+            found = zipfile._EndRecData(stream)  # type: ignore[attr-defined]
+            if found is not None and found[_DIRECTORY_SIZE] > max_directory_bytes:
+                stream.close()
+                raise InputError(
+                    f"{locator} lists far too many files ({found[_DIRECTORY_SIZE]:,} bytes of"
+                    " names): it was not read"
+                )
             self._zip = zipfile.ZipFile(stream)
         except _DAMAGE as error:
             stream.close()
@@ -348,11 +380,13 @@ class _Archive:
         with self._zip.open(self._zip.getinfo(name)) as file:
             return file.read(count)
 
-    def open_inner(self, locator: Locator) -> _Archive:
+    def open_inner(
+        self, locator: Locator, max_directory_bytes: int, max_inner_bytes: int | None
+    ) -> _Archive:
         """The zip that is a member of this one, read in place.
 
         Raises:
-            InputError: it is missing, encrypted or damaged, or a bomb.
+            InputError: it is missing, encrypted or damaged, too large, or a bomb.
         """
         try:
             info = self._zip.getinfo(locator.members[-1])
@@ -363,14 +397,21 @@ class _Archive:
         if info.compress_type not in _READABLE_METHODS:
             raise InputError(f"{locator} is packed with a method other than deflate: unpack it")
         self._check_bomb([info])
+        if max_inner_bytes is not None and info.file_size > max_inner_bytes:
+            raise InputError(
+                f"{locator} is too large for a zip within a zip: {info.file_size:,} bytes, the"
+                f" limit is {max_inner_bytes:,}"
+            )
         try:
             start = self._find_content(info)
         except _DAMAGE as error:
             raise InputError(f"{locator} is damaged: {_reason(error)}") from error
         file = _open_file(self._locator.path)
         if info.compress_type == zipfile.ZIP_STORED:
-            return _Archive(_Slice(file, start, info.compress_size), locator)
-        return _Archive(_Inflated(file, start, info.compress_size, info.file_size), locator)
+            stored = _Slice(file, start, info.compress_size)
+            return _Archive(stored, locator, max_directory_bytes)
+        inflated = _Inflated(file, start, info.compress_size, info.file_size)
+        return _Archive(inflated, locator, max_directory_bytes)
 
     def _find_content(self, info: zipfile.ZipInfo) -> int:
         """Where a member's bytes begin: behind its local header (APPNOTE.TXT 4.3.7)."""

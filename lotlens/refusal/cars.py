@@ -10,7 +10,7 @@ from typing import Literal
 from lotlens.answering.answers import probabilities, take_rows
 from lotlens.answering.fusing import DEPENDENCE, EXCLUDED, SURE, fuse, part_photos
 from lotlens.records import OK, CarClass, Predictions, Refusal
-from lotlens.refusal.verdicts import Verdict, decide
+from lotlens.refusal.verdicts import Verdict, decide, doubt
 
 Claimed = Literal["confirmed", "contradicted", "open"]
 
@@ -63,8 +63,9 @@ def decide_car(
     Gates and quality are asked of each photo alone, and the photos that pass are fused, but for
     those that show another car than most. A photo
     that is poor, or shows no car, says nothing against the others: a dealer photographs seats and
-    dials too. Photos of an unknown car do, so if there are more of them than of those that pass,
-    the car is unknown. Where none passes, the car is what most photos are; of as many, the first.
+    dials too. Photos of an unknown car do: if there are more of them than of those that pass, the
+    car is unknown, and if there are as many, a name is one that it may have. Where none passes, the
+    car is what most photos are; of as many, the first.
 
     Args:
         predictions: answers to the photos, one or more, with flaws and familiarity.
@@ -90,6 +91,8 @@ def decide_car(
     else:
         ungated = None if refusal is None else replace(refusal, gates=())
         (verdict,) = decide(fused, ungated, temperature)
+    if len(unknown) == len(named) and verdict.kind == "model":
+        verdict = doubt(verdict)
     chances = _list_chances(fused, temperature, verdict.known)
     return CarVerdict(verdict, photos, used, tuple(named[row] for row in odd), chances)
 

@@ -41,7 +41,7 @@ _LEAST_RUNNER = 0.005
 _SURE = 0.5
 """An answer of less is to be checked, whatever its verdict."""
 
-_KINDS = {
+KINDS_IN_WORDS = {
     "unsure": mark("one of two"),
     "unknown": mark("a car not learnt"),
     "poor photo": mark("poor photo"),
@@ -121,7 +121,7 @@ def write_answers_page(
         num_pictures=num_pictures,
         num_readable=sum(row["status"] == OK for row in shown),
         num_to_check=sum(map(_is_doubtful, answers)),
-        kinds=[(kind, language.say(told), counts[kind]) for kind, told in _KINDS.items()],
+        kinds=[(kind, language.say(told), counts[kind]) for kind, told in KINDS_IN_WORDS.items()],
         data=Markup(_dump(data)),  # noqa: S704 - no sign in it means anything in HTML
     )
     write_text_atomically(path, page)
@@ -130,7 +130,7 @@ def write_answers_page(
 
 def _rank(row: Mapping[str, Any]) -> tuple[bool, int, float]:
     """What to check by hand first, the kinds in their order, then the least sure first."""
-    kinds = list(_KINDS)
+    kinds = list(KINDS_IN_WORDS)
     verdict = row["verdict"]
     place = kinds.index(verdict) if verdict in kinds else 0
     return not _is_doubtful(row), place, _read_chance(row)
@@ -156,7 +156,7 @@ def _describe(row: Mapping[str, Any], picture: bytes | None, language: Language)
     """
     kind, chance = row["verdict"], _read_chance(row)
     is_named = _is_named(row)
-    head = row["name"] if is_named else language.say(_KINDS.get(kind, kind))
+    head = row["name"] if is_named else language.say(KINDS_IN_WORDS.get(kind, kind))
     word = next(told for least, told in _WORDS if chance >= least)
     runner, reason = "", ""
     if is_named and row["second_name"] and row["second_probability"] >= _LEAST_RUNNER:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lotlens.answering.answers import join_predictions, take_rows
 from lotlens.deliver.journal import Journal
-from lotlens.deliver.model import ANSWER_COLUMNS, Model, build_frame, list_paths, load
+from lotlens.deliver.model import Model, build_frame, list_paths, load
 from lotlens.deliver.submission import (
     Submission,
     build_submission,
@@ -22,6 +22,7 @@ from lotlens.deliver.submission import (
     require_photos,
     write_submission,
 )
+from lotlens.deliver.table import DETAILS, FOR_PEOPLE, Table
 from lotlens.errors import InputError
 from lotlens.extras import import_extra
 from lotlens.files import check_writable, remove_unfinished_of, write_rows_atomically
@@ -36,18 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Form = Literal["table", "submission"]
-
-TABLE_COLUMNS = {
-    "id": "id",
-    "class": "label",
-    "name": "name",
-    "probability": "probability",
-    "verdict": "verdict",
-    "reason": "reason",
-    "candidates": "candidates",
-    "status": "status",
-}
-"""Column of a table for people -> that of ANSWER_COLUMNS."""
 
 _OUT: Mapping[Form, str] = {"table": "answers.csv", "submission": "submission.csv"}
 _PIECE = 512
@@ -252,11 +241,11 @@ def _write(
     if len(catalog) > _PIECE:
         journal = Journal(path, describe_task(model, catalog), catalog.ids)
     predictions = answer_all(model, catalog, journal, watch)
-    tables: dict[Path, _Table] = {}
+    tables: dict[Path, Table] = {}
     if details is not None:
-        tables[Path(details)] = _DETAILS
+        tables[Path(details)] = DETAILS
     if form == "table":
-        tables[path] = _FOR_PEOPLE
+        tables[path] = FOR_PEOPLE
     verdicts, silent = _write_tables(model, predictions, tables, keep)
     if page is not None:
         page.write(model, predictions, catalog, watch)
@@ -356,37 +345,10 @@ def _find_filler(model: Model) -> CarClass | None:
     return next((car for car in card.classes if car.label == card.commonest_label), None)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """What stands in a table of answers.
-
-    Attributes:
-        columns: each of its columns -> that of ANSWER_COLUMNS.
-        is_for_people: numbers are short, and no car is named where the verdict names none.
-    """
-
-    columns: Mapping[str, str]
-    is_for_people: bool = False
-
-    def list_cells(self, row: Mapping[str, Any]) -> list[object]:
-        if not self.is_for_people:
-            return [row[column] for column in self.columns.values()]
-        if row["verdict"] not in _NAMING:
-            row = {**row, "label": None, "name": None}
-        # Further digits differ with how many photos are answered at a time, and say nothing.
-        cells = (row[column] for column in self.columns.values())
-        return [round(cell, 4) if isinstance(cell, float) else cell for cell in cells]
-
-
-_NAMING = ("model", "unsure")  # verdicts that name a car; the network's guess is none for others
-_DETAILS = _Table({column: column for column in ANSWER_COLUMNS})
-_FOR_PEOPLE = _Table(TABLE_COLUMNS, is_for_people=True)
-
-
 def _write_tables(
     model: Model,
     predictions: Predictions,
-    tables: Mapping[Path, _Table],
+    tables: Mapping[Path, Table],
     keep: Callable[[list[dict[str, Any]]], object] | None,
 ) -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
     """Write tables with a row for each photo, and count.

@@ -32,10 +32,10 @@ from lotlens.market.ranking import Offer, Terms, rank_offers, say_offer
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.labelled import add_labelled
 from lotlens.photos.matching import Wanted, match_files, tidy_path
-from lotlens.photos.places import File, restore_name
+from lotlens.photos.places import File, name_below
 from lotlens.photos.sources import open_unlabelled
 from lotlens.photos.tables import read_own_table
-from lotlens.records import CarClass, Catalog, Locator, Photo, Watcher, watch_part
+from lotlens.records import CarClass, Catalog, Photo, Watcher, watch_part
 from lotlens.refusal.cars import decide_car
 from lotlens.report.deals_page import (
     DATA_NAME,
@@ -303,7 +303,7 @@ def _find_photos(
     sources = list_paths(photos)
     lot = open_unlabelled(sources)
     ids = {one.locator: one.id for one in lot.test.photos if one.locator is not None}
-    files = [File(_name_below(locator, sources), locator, True) for locator in ids]
+    files = [File(name_below(locator, sources), locator, True) for locator in ids]
     asked = list(dict.fromkeys(tidy_path(name) for row in rows for name in row.photos))
     wanted = [Wanted(name) for name in asked]
     found = {
@@ -323,20 +323,6 @@ def _find_photos(
         some = ", ".join(asked[:3])
         raise InputError(f"none of the adverts' photos ({some}) lies in {lot.source}")
     return catalog, places, missing
-
-
-def _name_below(locator: Locator, sources: Sequence[Path]) -> str:
-    """Where a photo lies below the source that has it; of several, the source's name is part of it.
-
-    An id will not do: it has no folders where names alone tell photos apart.
-    """
-    path = locator.path
-    for source in sources:
-        if path.is_relative_to(source):
-            path = path.relative_to(source.parent if len(sources) > 1 else source)
-            break
-    parts = (*path.parts, *locator.members) or (locator.path.name,)
-    return restore_name("/".join(parts))
 
 
 def _check_apart(path: Path, inputs: Sequence[Path]) -> None:

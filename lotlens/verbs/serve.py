@@ -8,8 +8,8 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from PIL import Image
 from lotlens.deliver.model import Model, load
 from lotlens.errors import InputError, LotlensError
 from lotlens.extras import import_extra
+from lotlens.locks import hold
 from lotlens.report.language import load_language
 from lotlens.run import RunFolder
 
@@ -73,7 +74,8 @@ def serve(
             programs by an API key (`make_key`).
         port: 0 for any that is free.
         behind: the name under which a proxy with TLS is asked, which passes requests on to here.
-        database: URL of SQLAlchemy; None for desk.sqlite in the run's own folder.
+        database: URL of SQLAlchemy; None for desk.sqlite in the run's own folder. Lists of many
+            photos lie in a folder beside it.
         deals: the folder that a scan wrote, to show its list with marks; one that a later scan
             writes there is taken too.
         lang: the language of whoever asks for none that is known, "en" or "ru".
@@ -82,14 +84,15 @@ def serve(
 
     Raises:
         BundleError: the folder is missing, or holds no finished model.
-        InputError: the port is taken, the database or the list cannot be used, or there is no such
-            language.
+        InputError: the port is taken, the database or the list of a scan cannot be used, another
+            desk has it, or there is no such language.
         MissingExtra: lotlens[web] is not installed.
     """
     language = load_language(lang)
     pages = import_extra("lotlens.web.desk", "web")
     batches = import_extra("lotlens.web.batching", "web")
     gates = import_extra("lotlens.web.gate", "web")
+    lists = import_extra("lotlens.web.jobs", "web")
     rest = import_extra("lotlens.web.rest", "web")
     server = import_extra("lotlens.web.server", "web")
     model = load(run)
@@ -97,44 +100,78 @@ def serve(
     if deals is not None:
         shelf = import_extra("lotlens.web.deals", "web").Shelf(Path(deals))
     url = database or default_database(model.run)
-    store = open_store(url)
-    is_open = not server.is_loopback(host) or behind is not None
-    guests = server.Guests() if is_open else None
-    listener = server.open_socket(host, port)
-    meters = rest.Meters()
-    batching = batches.Batching(open_served(model), told=meters.note_batch)
-    app = pages.build_desk(
-        batching,
-        store,
-        name=model.run.path.name,
-        policy=gates.Policy(guests=guests, public_name=behind),
-        language=language,
-        synthetic=model.card.synthetic,
-        meters=meters,
-        shelf=shelf,
-    )
-    addresses: tuple[str, ...] = ()
-    if behind is not None:
-        addresses = (f"https://{behind}/",)
-    elif guests is not None:
-        addresses = server.name_network_addresses(listener)
+    jobs_path = find_jobs(model.run, url)
+    with _alone(jobs_path):
+        store = open_store(url)
+        is_open = not server.is_loopback(host) or behind is not None
+        guests = server.Guests() if is_open else None
+        listener = server.open_socket(host, port)
+        meters = rest.Meters()
+        batching = batches.Batching(open_served(model), told=meters.note_batch)
+        app = pages.build_desk(
+            batching,
+            store,
+            name=model.run.path.name,
+            jobs=lists.Jobs(jobs_path, batching),
+            policy=gates.Policy(guests=guests, public_name=behind),
+            language=language,
+            meters=meters,
+            shelf=shelf,
+        )
+        addresses: tuple[str, ...] = ()
+        if behind is not None:
+            addresses = (f"https://{behind}/",)
+        elif guests is not None:
+            addresses = server.name_network_addresses(listener)
 
-    def invite() -> tuple[str, ...]:
-        return () if guests is None else tuple(map(guests.invite, addresses))
+        def invite() -> tuple[str, ...]:
+            return () if guests is None else tuple(map(guests.invite, addresses))
 
-    if guests is not None and visited is not None:
-        guests.told = lambda device: visited(device, invite())
-    with _listening_for_signals(lambda: _swap(batching, run)), suppress(KeyboardInterrupt):
-        if ready is not None:
-            address = None if behind is not None else server.name_address(listener)
-            keys = store.list_keys()
-            ready(Desk(address, batching.served.id, url, invite(), len(keys)))
-        server.serve(app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S)
+        if guests is not None and visited is not None:
+            guests.told = lambda device: visited(device, invite())
+        with (
+            _listening_for_signals(lambda: _swap(batching, run)),
+            suppress(KeyboardInterrupt),
+        ):
+            if ready is not None:
+                address = None if behind is not None else server.name_address(listener)
+                keys = store.list_keys()
+                ready(Desk(address, batching.served.id, url, invite(), len(keys)))
+            server.serve(app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S)
 
 
 def default_database(run: RunFolder) -> str:
     """The URL of the database in a run's own folder."""
     return f"sqlite:///{quote(str((run.path / 'desk.sqlite').resolve()))}"
+
+
+def find_jobs(run: RunFolder, url: str) -> Path:
+    """The folder of lists of many photos, beside the database.
+
+    Args:
+        run: that is served; they lie in its folder if the database is a server's.
+        url: of the database.
+    """
+    path = import_extra("lotlens.web.store", "web").find_file(url)
+    return (run.path / "desk.sqlite" if path is None else path).with_suffix(".jobs").resolve()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other desks from a folder.
+
+    Raises:
+        InputError: another one has it.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(path, "serve"))
+        except InputError:
+            raise InputError(
+                f"another desk is served with the lists in {path}: end that one, or give this one"
+                " a database of its own (--database)"
+            ) from None
+        yield
 
 
 def open_store(url: str) -> Any:
@@ -239,6 +276,7 @@ class _listening_for_signals:  # noqa: N801 - a context manager
 
     def __init__(self, swap: Callable[[], None]) -> None:
         self._swap = swap
+        self._swapping = threading.Lock()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
@@ -255,7 +293,12 @@ class _listening_for_signals:  # noqa: N801 - a context manager
 
     def _begin(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        threading.Thread(target=self._swap, name="swap", daemon=True).start()
+        threading.Thread(target=self._take_turn, name="swap", daemon=True).start()
+
+    def _take_turn(self) -> None:
+        # One after the other: a folder that was read earlier must not be served later.
+        with self._swapping:
+            self._swap()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

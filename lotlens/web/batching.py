@@ -25,6 +25,9 @@ from lotlens.records import ModelCard, Predictions
 
 MOST_IN_BATCH = 8
 """Photos: more at once are answered no faster, and each would wait for the others."""
+MOST_BEHIND = 2
+"""Photos that a worker takes at once of those that wait behind requests: as long as these take, a
+request that comes meanwhile has to wait."""
 MOST_BATCH_PIXELS = 50_000_000
 """As far as headers tell: a few large photos take as long to decode as many small ones."""
 LONGEST_WAIT_S = 30
@@ -133,11 +136,15 @@ class _Job:
 
 
 class _Line:
-    """The photos that wait for one model: (job, position in it), first come first served."""
+    """The photos that wait for one model: (job, position in it), first come first served.
+
+    Those in `behind` have their turn while there are no others.
+    """
 
     def __init__(self, served: Served) -> None:
         self.served = served
         self.waiting: deque[tuple[_Job, int]] = deque()
+        self.behind: deque[tuple[_Job, int]] = deque()
         self.threads: list[threading.Thread] = []
         self.is_retired = False
 
@@ -146,15 +153,18 @@ class _Line:
 
         Several workers share what waits: none takes all of it while another has nothing to do.
         """
-        share = math.ceil(len(self.waiting) / max(1, len(self.threads)))
+        waiting, most = (
+            (self.waiting, MOST_IN_BATCH) if self.waiting else (self.behind, MOST_BEHIND)
+        )
+        share = math.ceil(len(waiting) / max(1, len(self.threads)))
         batch: list[tuple[_Job, int]] = []
         num_pixels = 0
-        while self.waiting and len(batch) < min(share, MOST_IN_BATCH):
-            job, position = self.waiting[0]
+        while waiting and len(batch) < min(share, most):
+            job, position = waiting[0]
             num_pixels += job.uploads[position].num_pixels
             if batch and num_pixels > MOST_BATCH_PIXELS:
                 break
-            self.waiting.popleft()
+            waiting.popleft()
             if not job.future.done():
                 batch.append((job, position))
         return batch
@@ -224,6 +234,28 @@ class Batching:
             self._hold(1, 0, num_bytes)
             return ticket
 
+    def submit_behind(self, uploads: Sequence[Upload]) -> Future[Answered]:
+        """Queue photos for which nobody waits: they are answered while no request is.
+
+        They take no room of requests, so whoever calls this has few of them queued at a time.
+
+        Args:
+            uploads: one photo or more.
+
+        Returns:
+            as `Ticket.submit`.
+
+        Raises:
+            Ending: nothing is queued any more.
+        """
+        with self._changed:
+            if self._is_ending:
+                raise Ending
+            job = _Job(uploads, self._line.served)
+            self._line.behind.extend((job, position) for position in range(len(uploads)))
+            self._changed.notify_all()
+            return job.future
+
     def swap(self, served: Served) -> None:
         """Have another model, warm already, answer what is submitted from now on.
 
@@ -271,9 +303,10 @@ class Batching:
             while True:
                 with self._changed:
                     # Without a time limit: whoever has nothing to do costs nothing.
-                    self._changed.wait_for(lambda: line.waiting or line.is_retired)
+                    self._changed.wait_for(lambda: line.waiting or line.behind or line.is_retired)
                     batch = line.take()
-                    if not batch and line.is_retired and not line.waiting:
+                    is_empty = not line.waiting and not line.behind
+                    if not batch and line.is_retired and is_empty:
                         return
                 if batch:
                     self._answer(line, batch)

@@ -1,11 +1,8 @@
 // The desk's page: photos are chosen, sent, answered and corrected. It loads nothing from elsewhere.
 "use strict";
 
-const page = document.body.dataset;
-const texts = JSON.parse(page.texts);
 const mostPhotos = Number(page.mostPhotos);
 const mostBytes = Number(page.mostBytes);
-const byId = (id) => document.getElementById(id);
 const percent = (share) => {
   const sign = page.lang === "en" ? "%" : "\u202f%";
   if (share > 0.995) return `>\u202f99${sign}`;
@@ -13,24 +10,38 @@ const percent = (share) => {
   return `${Math.round(100 * share)}${sign}`;
 };
 
-function say(text, values = {}) {
-  const own = texts[text] || text;
-  return own.replace(/%\((\w+)\)s/g, (_, name) => values[name]).replaceAll("%%", "%");
-}
-
 let chosen = []; // {file, url, item}
 let answer = null; // of the photos that are chosen now
 let asking = null; // what ends the request that is under way
 let again = null; // what to do when the person tries again
 
+let offered = []; // files of which a list can be made
+
 function add(files) {
-  const fit = [...files].filter((file) => file.size > 0 && file.size <= mostBytes);
+  files = [...files];
+  const isMany = chosen.length + files.length > mostPhotos;
+  const hasZip = files.some((file) => /\.zip$/i.test(file.name));
+  offered = isMany || hasZip ? [...chosen.map((one) => one.file), ...files] : [];
+  byId("many").hidden = !offered.length;
+  if (!offered.length) {
+    addToCar(files);
+    return;
+  }
+  byId("many-no").hidden = hasZip;
+  byId("many-text").textContent = hasZip
+    ? say("A zip is answered as a list, each photo by itself.")
+    : say("%(num)s photos are too many for one car. As a list, each is answered by itself.", { num: offered.length });
+  byId("many").scrollIntoView({ block: "nearest" });
+}
+
+function addToCar(files) {
+  const fit = files.filter((file) => file.size > 0 && file.size <= mostBytes);
   const taken = fit.slice(0, mostPhotos - chosen.length);
+  if (taken.length) forget();
   if (fit.length < files.length) tell(say("A photo is too large and was left out."));
   else if (taken.length < fit.length) tell(say("%(num)s photos of one car at most.", { num: mostPhotos }));
   else tell("");
   for (const file of taken) chosen.push({ file, url: URL.createObjectURL(file) });
-  if (taken.length) forget();
   draw();
 }
 
@@ -42,7 +53,10 @@ function remove(one) {
 }
 
 function forget() {
-  if (asking) asking.abort();
+  if (asking) {
+    asking.abort();
+    tell("");
+  }
   answer = null;
   byId("answer").hidden = true;
   byId("trouble").hidden = true;
@@ -183,11 +197,28 @@ for (const id of ["camera", "gallery"]) {
     event.target.value = "";
   });
 }
+async function makeList() {
+  const buttons = [byId("many-send"), byId("many-no")];
+  for (const button of buttons) button.disabled = true;
+  const failed = await sendList(offered, (text) => (byId("many-text").textContent = text));
+  if (failed) byId("many-text").textContent = failed;
+  for (const button of buttons) button.disabled = false;
+}
+
+byId("many-send").addEventListener("click", makeList);
+byId("many-no").addEventListener("click", () => {
+  const files = offered.slice(chosen.length);
+  byId("many").hidden = true;
+  addToCar(files);
+});
+// Where there is no camera the chooser of files is one for all kinds of them.
+if (matchMedia("(hover: hover) and (pointer: fine)").matches) byId("gallery").accept += ",.zip";
 byId("send").addEventListener("click", check);
 byId("retry").addEventListener("click", () => again && again());
 byId("clear").addEventListener("click", () => {
   for (const one of [...chosen]) remove(one);
   byId("claim").value = "";
+  byId("many").hidden = true;
   tell("");
 });
 byId("claim").addEventListener("keydown", (event) => event.key === "Enter" && check());

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib import resources
@@ -22,19 +22,21 @@ from lotlens.version import __version__
 from lotlens.web.batching import Batching
 from lotlens.web.deals import Shelf, add_deals
 from lotlens.web.gate import Gate, Policy
+from lotlens.web.job_routes import add_job_pages, build_job_routes
+from lotlens.web.jobs import Jobs
 from lotlens.web.problems import Problem
-from lotlens.web.rest import Desk, Meters, build_routes
+from lotlens.web.rest import FORM_ERRORS, Desk, Meters, build_routes
 from lotlens.web.server import make_json
 from lotlens.web.store import NONE_OF_THESE, Check, Store
 from lotlens.web.uploads import FormBounds
 from lotlens.web.wording import tell_claim, tell_verdict
 
+_KINDS = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _STATIC = {
-    "desk.js": "text/javascript",
-    "marks.js": "text/javascript",
-    "desk.css": "text/css",
-    "icon.svg": "image/svg+xml",
+    "web": ("desk.js", "lists.js", "jobs.js", "marks.js", "desk.css", "icon.svg"),
+    "report": ("tables.js",),
 }
+"""Files that pages ask for, by their room."""
 _CODES = {404: "not_found", 405: "wrong_method"}
 _LANGUAGE = re.compile(r"\s*([a-z]{2})(?:-[a-z0-9-]+)?\s*(?:;\s*q=(0(?:\.\d+)?|1(?:\.0+)?))?\s*")
 
@@ -44,9 +46,9 @@ def build_desk(
     store: Store,
     *,
     name: str,
+    jobs: Jobs,
     policy: Policy | None = None,
     language: Language = ENGLISH,
-    synthetic: bool = False,
     bounds: FormBounds | None = None,
     meters: Meters | None = None,
     shelf: Shelf | None = None,
@@ -57,9 +59,10 @@ def build_desk(
         batching: answers; it is closed when the application ends.
         store: keys, history and corrections; likewise.
         name: of the run, for the page.
+        jobs: lists of many photos; they are taken up when the application begins, and left to go on
+            another time when it ends.
         policy: who is let in; None for this machine alone.
         language: for whoever asks for none that is known.
-        synthetic: whether the model was trained on drawn photos; the page then says so.
         bounds: of each request.
         meters: what is counted, if `batching` tells of its batches there.
         shelf: has the list of a scan, if one is to be shown.
@@ -82,7 +85,9 @@ def build_desk(
     @asynccontextmanager
     async def live(app: FastAPI) -> AsyncIterator[None]:
         del app
+        await asyncio.to_thread(jobs.start)
         yield
+        await asyncio.to_thread(jobs.close)
         await asyncio.to_thread(batching.close)
         store.close()
 
@@ -99,8 +104,10 @@ def build_desk(
     )
     desk = Desk(batching, store, choose, bounds or FormBounds(), meters or Meters())
     app.include_router(build_routes(desk))
+    app.include_router(build_job_routes(jobs, choose, FORM_ERRORS))
     app.add_middleware(Gate, policy=policy, store=store, choose=choose, refuse=refuse)
-    _add_page(app, desk, policy, name, synthetic, shelf)
+    render = _add_page(app, desk, policy, name, shelf)
+    add_job_pages(app, jobs, choose, render)
 
     @app.exception_handler(Problem)
     async def tell(request: Request, problem: Problem) -> Response:
@@ -138,16 +145,16 @@ def choose_language(request: Request, usual: Language) -> Language:
 
 
 def _add_page(
-    app: FastAPI,
-    desk: Desk,
-    policy: Policy,
-    name: str,
-    synthetic: bool,
-    shelf: Shelf | None,
-) -> None:
-    static = {one: resources.files("lotlens.web").joinpath(one).read_bytes() for one in _STATIC}
-    script = static["desk.js"].decode()
-    said = set(re.findall(r'\bsay\(\s*"([^"\\]+)"', script))
+    app: FastAPI, desk: Desk, policy: Policy, name: str, shelf: Shelf | None
+) -> Callable[..., Response]:
+    """Add the page, its history and its files; gives what renders a page (request, template)."""
+    static = {
+        one: resources.files(f"lotlens.{room}").joinpath(one).read_bytes()
+        for room, files in _STATIC.items()
+        for one in files
+    }
+    scripts = "".join(data.decode() for one, data in static.items() if one.endswith(".js"))
+    said = set(re.findall(r'\bsay\(\s*"([^"\\]+)"', scripts))
     pages = {code: open_templates("web", load_language(code)) for code in LANGUAGES}
 
     def render(request: Request, template: str, **values: Any) -> Response:
@@ -156,8 +163,9 @@ def _add_page(
         text = page.render(
             language=language,
             name=name,
-            synthetic=synthetic,
+            synthetic=desk.batching.served.model.card.synthetic,
             token=policy.token,
+            texts={one: language.texts[one] for one in sorted(said & language.texts.keys())},
             has_deals=shelf is not None,
             **values,
         )
@@ -166,14 +174,7 @@ def _add_page(
     @app.get("/", include_in_schema=False)
     async def get_page(request: Request) -> Response:
         classes = sorted(desk.batching.served.model.card.classes, key=lambda car: car.name)
-        texts = desk.choose(request).texts
-        return render(
-            request,
-            "desk.html.jinja",
-            classes=classes,
-            bounds=desk.bounds,
-            texts={english: texts[english] for english in sorted(said & texts.keys())},
-        )
+        return render(request, "desk.html.jinja", classes=classes, bounds=desk.bounds)
 
     @app.get("/history", include_in_schema=False)
     async def get_history(request: Request) -> Response:
@@ -189,7 +190,9 @@ def _add_page(
     async def get_static(name: str) -> Response:
         if name not in static:
             raise Problem("not_found")
-        return Response(static[name], media_type=_STATIC[name])
+        return Response(static[name], media_type=_KINDS[name.rpartition(".")[2]])
+
+    return render
 
 
 def _describe(check: Check, language: Language) -> Mapping[str, Any]:

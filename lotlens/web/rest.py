@@ -41,7 +41,7 @@ ANSWER_PATIENCE_S = 60.0
 """For an answer once its request is accepted."""
 MOST_CANDIDATES = 5
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-_FORM_ERRORS = (
+FORM_ERRORS = (
     *("no_photo", "bad_form", "unknown_field", "field_too_long", "not_let_in", "foreign_page"),
     *("too_slow", "body_too_large", "photo_too_large", "too_many_photos", "not_a_form"),
     *("wrong_name", "too_often", "failed"),
@@ -240,7 +240,7 @@ def build_routes(desk: Desk) -> APIRouter:
         tags=["cars"],
         summary="Say which model a car is, by one photo or several",
         response_model=CarAnswer,
-        responses=list_errors(*_FORM_ERRORS, "unreadable", "too_busy", "ending", "timed_out"),
+        responses=list_errors(*FORM_ERRORS, "unreadable", "too_busy", "ending", "timed_out"),
         openapi_extra=_describe_form(
             {
                 "claim": "The model that the car is said to be, by name or label.",
@@ -277,7 +277,7 @@ def build_routes(desk: Desk) -> APIRouter:
         summary="Say what a car is in fact",
         response_model=Corrected,
         responses=list_errors(
-            *(*_FORM_ERRORS, "bad_request", "gone", "unknown_class", "other_photos"),
+            *(*FORM_ERRORS, "bad_request", "gone", "unknown_class", "other_photos"),
             *("too_busy", "ending"),
         ),
         openapi_extra=_describe_form(

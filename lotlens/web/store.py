@@ -346,6 +346,20 @@ class Store:
             return _write_csv(names, [list(map(str, row)) for row in rows])
 
 
+def find_file(url: str) -> Path | None:
+    """The file of a database; None where it is a server's, or in memory.
+
+    Raises:
+        InputError: that is no URL.
+    """
+    try:
+        told = sa.make_url(url)
+    except SQLAlchemyError as error:
+        raise InputError(f"the database cannot be used: {error}") from error
+    is_file = told.get_backend_name() == "sqlite" and told.database not in (None, "", ":memory:")
+    return Path(str(told.database)) if is_file else None
+
+
 class Saved(NamedTuple):
     """Photos that were written: of the model's classes, and of other cars."""
 

@@ -1,7 +1,8 @@
 """Forms with photos, read from the network within bounds; it knows no model and writes no file.
 
 What a form library would spool to the disk stays in memory here, which is bounded: by each request
-(`FormBounds`), and by all of them together (`batching.Bounds`). Names of files are not looked at.
+(`FormBounds`), and by all of them together (`batching.Bounds`); or whoever reads a form takes the
+photos as they come (`Keeper`). Names of files are not looked at but by a keeper.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -57,6 +59,19 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
 
 
+class Keeper(Protocol):
+    """Takes photos as they come instead of memory; one call at a time, in any thread."""
+
+    def begin(self, name: str) -> None:
+        """A photo begins, whose file had this name."""
+
+    def add(self, data: memoryview) -> None:
+        """More of it."""
+
+    def end(self) -> None:
+        """It is all there."""
+
+
 def tell_length(headers: Mapping[str, str], bounds: FormBounds) -> int:
     """The most bytes that a body can have: as it says itself, or as many as are taken.
 
@@ -76,6 +91,7 @@ async def read_form(
     chunks: AsyncIterator[bytes],
     known: frozenset[str],
     bounds: FormBounds,
+    keeper: Keeper | None = None,
 ) -> Form:
     """A multipart form, no more of it than is allowed at any time.
 
@@ -84,29 +100,36 @@ async def read_form(
         chunks: the body, as it comes.
         known: names of fields that may be there, beside `PHOTOS`.
         bounds: of it.
+        keeper: takes the photos; the form then has none. It may be slow, as a disk is.
 
     Raises:
         Problem: it is no such form, too large, or came too slowly.
-        ClientGone: whatever `chunks` raises comes through.
+        ClientGone: whatever `chunks` and the keeper raise comes through.
     """
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
         raise Problem("not_a_form")
-    reading = _Reading(known, bounds)
+    reading = _Reading(known, bounds, keeper)
     try:
         parser = MultipartParser(boundary, reading.callbacks)  # type: ignore[arg-type]
         async with asyncio.timeout(bounds.patience_s):
             while True:
-                async with asyncio.timeout(bounds.idle_s):
-                    chunk = await anext(chunks, None)
+                try:
+                    async with asyncio.timeout(bounds.idle_s):
+                        chunk = await anext(chunks, None)
+                except TimeoutError:
+                    raise Problem("too_slow", seconds=f"{bounds.idle_s:g}") from None
                 if chunk is None:
                     break
                 reading.count(len(chunk))
-                parser.write(chunk)
+                if keeper is None:
+                    parser.write(chunk)
+                else:
+                    await asyncio.to_thread(parser.write, chunk)
         parser.finalize()
     except TimeoutError:
-        raise Problem("too_slow", seconds=f"{bounds.patience_s:.0f}") from None
+        raise Problem("too_slow", seconds=f"{bounds.patience_s:g}") from None
     except FormParserError:
         raise Problem("bad_form") from None
     if not reading.is_ended:
@@ -117,13 +140,16 @@ async def read_form(
 class _Reading:
     """Callbacks of the parser, which collect a form and stop it where it goes too far."""
 
-    def __init__(self, known: frozenset[str], bounds: FormBounds) -> None:
+    def __init__(
+        self, known: frozenset[str], bounds: FormBounds, keeper: Keeper | None = None
+    ) -> None:
         self.form = Form()
         self.is_ended = False
-        self._known, self._bounds = known, bounds
-        self._num_bytes = self._num_header_bytes = 0
+        self._known, self._bounds, self._keeper = known, bounds, keeper
+        self._num_bytes = self._num_header_bytes = self._num_photos = 0
         self._header, self._value = bytearray(), bytearray()
         self._name: str | None = None
+        self._file_name = ""
         self._part = bytearray()
         self.callbacks = {
             "on_part_begin": self._begin,
@@ -142,7 +168,7 @@ class _Reading:
             raise Problem("body_too_large", limit=f"{self._bounds.most_body_bytes:,}")
 
     def _begin(self) -> None:
-        self._name, self._num_header_bytes = None, 0
+        self._name, self._file_name, self._num_header_bytes = None, "", 0
         self._header, self._value, self._part = bytearray(), bytearray(), bytearray()
 
     def _head(self, part: bytearray, data: bytes) -> None:
@@ -155,16 +181,23 @@ class _Reading:
         if bytes(self._header).lower() == b"content-disposition":
             _, options = parse_options_header(bytes(self._value))
             self._name = options.get(b"name", b"").decode("utf-8", "replace")
+            self._file_name = options.get(b"filename", b"").decode("utf-8", "replace")
         self._header, self._value = bytearray(), bytearray()
 
     def _check_name(self) -> None:
         if self._name == PHOTOS:
-            if len(self.form.photos) >= self._bounds.most_photos:
-                raise Problem("too_many_photos", limit=str(self._bounds.most_photos))
+            self._num_photos += 1
+            if self._num_photos > self._bounds.most_photos:
+                raise Problem("too_many_photos", limit=f"{self._bounds.most_photos:,}")
+            if self._keeper is not None:
+                self._keeper.begin(self._file_name)
         elif self._name not in self._known or self._name in self.form.fields:
             raise Problem("unknown_field")
 
     def _add(self, data: bytes, start: int, end: int) -> None:
+        if self._keeper is not None and self._name == PHOTOS:
+            self._keeper.add(memoryview(data)[start:end])
+            return
         self._part += memoryview(data)[start:end]
         if self._name == PHOTOS:
             if len(self._part) > self._bounds.most_photo_bytes:
@@ -173,7 +206,9 @@ class _Reading:
             raise Problem("field_too_long")
 
     def _end(self) -> None:
-        if self._name == PHOTOS:
+        if self._keeper is not None and self._name == PHOTOS:
+            self._keeper.end()
+        elif self._name == PHOTOS:
             self.form.photos.append(bytes(self._part))
         elif self._name is not None:
             try:

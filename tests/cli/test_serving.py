@@ -1,11 +1,15 @@
 """`lotlens serve`: what it says before it serves, its keys, and a process that ends well."""
 
+import io
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from lotlens.photos.sources import open_lot
 from lotlens.run import RunFolder
 from lotlens.verbs import serve as verb
 from lotlens.web import server
+from lotlens.web.job_answers import PIECE
 from tests.conftest import draw_photo, encode
 
 
@@ -146,6 +151,137 @@ def test_a_bundle_is_served_without_torch_swapped_and_ended(trained, tmp_path):
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert rest.split() == ["False"]
+
+
+SLOW = """
+import sys, time
+from lotlens.cli.app import main
+from lotlens.deliver.model import OpenModel
+answer, count_path = OpenModel.answer_bytes, sys.argv[1]
+def answer_slowly(self, photos, ids):
+    time.sleep(0.02)
+    if ids != ["warm"]:
+        with open(count_path, "a") as file:
+            file.write("x" * len(photos))
+    return answer(self, photos, ids)
+OpenModel.answer_bytes = answer_slowly
+sys.argv = ["lotlens", "serve", *sys.argv[2:], "--port", "0", "--no-browser"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_list_survives_kills_and_goes_on_where_it_was(trained, tmp_path):
+    url, count_path = f"sqlite:///{tmp_path / 'desk.sqlite'}", tmp_path / "asked"
+    stream, num_photos = io.BytesIO(), 6 * PIECE
+    with zipfile.ZipFile(stream, "w") as packed:
+        for number in range(num_photos):
+            data = b"no photo" if number == 3 else encode(draw_photo(number % 3, number))
+            packed.writestr(f"{number:03}.jpg", data)
+
+    def start():
+        command = [sys.executable, "-c", SLOW, str(count_path), str(trained.run.path)]
+        process = subprocess.Popen(
+            [*command, "--database", url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        return process, process.stdout.readline().split()[-1]
+
+    def end(process, how):
+        process.send_signal(how)
+        process.communicate(timeout=60)
+
+    process, address = start()
+    id_ = post(f"{address}api/v1/jobs", stream.getvalue())["id"]
+    end(process, signal.SIGKILL)  # the moment it was accepted
+    num_done, num_kills = 0, 1
+    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        process, address = start()
+        while (job := get(f"{address}api/v1/jobs/{id_}"))["done"] < num_done + PIECE:
+            time.sleep(0.01)
+        assert num_done < job["done"] < num_photos
+        num_done, num_kills = job["done"], num_kills + 1
+        end(process, how)
+    process, address = start()
+    while (job := get(f"{address}api/v1/jobs/{id_}"))["state"] != "done":
+        time.sleep(0.01)
+    rows = get(f"{address}api/v1/jobs/{id_}/rows")["rows"]
+    end(process, signal.SIGTERM)
+    assert [row["id"] for row in rows] == [f"{number:03}.jpg" for number in range(num_photos)]
+    assert [row["number"] for row in rows if row["verdict"] == "no answer"] == [3]
+    # A kill costs no more than what was being answered then.
+    assert num_photos <= len(count_path.read_text()) <= num_photos + num_kills * PIECE
+    expected = {}
+    for number in (0, 50, 95):
+        process_answer = lotlens.load(trained.run.path).predict(
+            write(tmp_path / f"{number}.jpg", encode(draw_photo(number % 3, number)))
+        )
+        expected[number] = process_answer.verdict[0]
+    assert {number: rows[number]["verdict"] for number in expected} == expected
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def get(address):
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        return json.load(answer)
+
+
+def post(address, photo):
+    head = b'--b\r\nContent-Disposition: form-data; name="photos"; filename="a.zip"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    request = urllib.request.Request(address, head + photo + b"\r\n--b--\r\n", headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_a_second_desk_with_the_same_lists_is_refused(trained, served, tmp_path):
+    url = f"sqlite:///{tmp_path / 'desk.sqlite'}"
+
+    def serve_again(_):
+        with pytest.raises(InputError, match=r"another desk is served .*desk\.jobs"):
+            verb.serve(trained.run.path, port=0, database=url)
+        other = f"sqlite:///{tmp_path / 'other.sqlite'}"
+        verb.serve(trained.run.path, port=0, database=other)
+
+    verb.serve(trained.run.path, port=0, database=url, ready=serve_again)
+    assert len(served) == 2
+    verb.serve(trained.run.path, port=0, database=url)
+
+
+def test_lists_lie_beside_the_database_or_in_the_run(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    own = verb.find_jobs(run, verb.default_database(run))
+    assert own == tmp_path / "run" / "desk.jobs"
+    assert verb.find_jobs(run, f"sqlite:///{tmp_path / 'x' / 'a.db'}") == tmp_path / "x" / "a.jobs"
+    for url in ("postgresql+psycopg://me@host/desk", "sqlite://"):
+        assert verb.find_jobs(run, url) == own
+    with pytest.raises(InputError, match="the database cannot be used"):
+        verb.find_jobs(run, "nonsense")
+
+
+def test_two_signals_at_once_are_heeded_in_turn():
+    inside, log = threading.Lock(), []
+    done = threading.Semaphore(0)
+
+    def swap():
+        assert inside.acquire(blocking=False), "two at once"
+        log.append(len(log))
+        time.sleep(0.05)
+        inside.release()
+        done.release()
+
+    with verb._listening_for_signals(swap):
+        for _ in range(3):
+            signal.raise_signal(signal.SIGHUP)
+        for _ in range(3):
+            assert done.acquire(timeout=30)
+    assert log == [0, 1, 2]
 
 
 def ask(address):

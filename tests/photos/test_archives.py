@@ -223,6 +223,37 @@ def test_bombs_are_refused_unread(tmp_path: Path) -> None:
     assert "too large" in refuse_read(Locator(bomb.path, ("1.jpg",)), max_bytes=1_000_000)
 
 
+@pytest.mark.parametrize("is_inner", [False, True])
+def test_a_list_of_members_that_is_too_long_is_not_read(tmp_path: Path, is_inner: bool) -> None:
+    plain = {f"{number}.jpg": b"x" for number in range(100)}
+    archive = write(tmp_path / "a.zip", {"in.zip": pack(plain)} if is_inner else plain)
+    where = Locator(archive.path, ("in.zip",) if is_inner else ())
+    with PhotoReader(max_directory_bytes=1000) as reader:
+        with pytest.raises(InputError, match="lists far too many files"):
+            reader.list_members(where)
+        with pytest.raises(UnreadablePhoto, match="lists far too many files"):
+            reader.read(Locator(where.path, (*where.members, "1.jpg")))
+        assert reader.peek(Locator(where.path, (*where.members, "1.jpg")), 1) == b""
+    with PhotoReader(max_directory_bytes=10_000) as reader:
+        assert len(reader.list_members(where)) == 100
+
+
+@pytest.mark.parametrize("method", [STORED, DEFLATED])
+def test_a_zip_in_a_zip_can_be_bounded(tmp_path: Path, method: int) -> None:
+    inner = pack({"1.jpg": b"photo", "2.txt": bytes(90_000)})
+    outer = write(tmp_path / "a.zip", {"in.zip": inner}, method)
+    where = Locator(outer.path, ("in.zip",))
+    with (
+        PhotoReader(max_inner_bytes=90_000) as reader,
+        pytest.raises(InputError, match="too large for a zip within a zip"),
+    ):
+        reader.list_members(where)
+    with PhotoReader(max_inner_bytes=len(inner)) as reader:
+        with pickle.loads(pickle.dumps(reader)) as other:
+            assert other.max_inner_bytes == len(inner)
+        assert reader.read(Locator(outer.path, ("in.zip", "1.jpg"))) == b"photo"
+
+
 def test_overlapping_members_are_counted_each(tmp_path: Path) -> None:
     # Fifield's bomb: many directory entries share one deflated kernel.
     kernel = pack({"0": bytes(1_000_000)}, DEFLATED)

@@ -83,7 +83,19 @@ def test_seats_and_blurred_photos_say_nothing_against_the_others(refusal):
 def test_an_unknown_car_is_unknown_if_more_photos_say_so(refusal):
     unknown = (OTHER, "", "unknown")
     assert ask(refusal, unknown, unknown, KALINA).verdict.kind == "unknown"
-    assert ask(refusal, unknown, KALINA).verdict.kind == "model"
+    assert ask(refusal, unknown, KALINA, KALINA).verdict.kind == "model"
+
+
+def test_as_many_photos_of_an_unknown_car_leave_it_open(refusal):
+    unknown = (OTHER, "", "unknown")
+    car = ask(refusal, unknown, KALINA)
+    assert (car.verdict.kind, car.verdict.named) == ("unsure", (CLASSES[2],))
+    assert car.verdict.probability == pytest.approx(0.5, abs=0.01)
+    assert sum(car.chances) == pytest.approx(0.5)
+    assert "or a car that was not learnt" in car.verdict.sentence
+    # Two that are unsure already stay so.
+    pair = ask(refusal, unknown, PAIR)
+    assert (pair.verdict.kind, len(pair.verdict.named)) == ("unsure", 2)
 
 
 def test_where_no_photo_passes_it_is_what_most_are(refusal):

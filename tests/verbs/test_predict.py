@@ -9,9 +9,10 @@ import pytest
 
 import lotlens
 from lotlens.deliver.model import ANSWER_COLUMNS
+from lotlens.deliver.table import DETAILS, FOR_PEOPLE, TABLE_COLUMNS
 from lotlens.errors import InputError
 from lotlens.refusal.verdicts import KINDS
-from lotlens.verbs.predict import _DETAILS, _FOR_PEOPLE, TABLE_COLUMNS, write_answers
+from lotlens.verbs.predict import write_answers
 from tests.conftest import draw_photo
 
 
@@ -185,9 +186,9 @@ def test_a_page_has_a_file_of_its_own_and_a_language_that_is_known(trained, phot
 def test_a_table_for_people_names_no_car_where_the_verdict_names_none():
     row = dict.fromkeys(ANSWER_COLUMNS) | {"id": "1.jpg", "label": "4", "name": "Niva"}
     for kind in KINDS:
-        cells = _FOR_PEOPLE.list_cells({**row, "verdict": kind})
+        cells = FOR_PEOPLE.list_cells({**row, "verdict": kind})
         assert cells[1:3] == (["4", "Niva"] if kind in ("model", "unsure") else [None, None])
-        assert _DETAILS.list_cells({**row, "verdict": kind})[2:4] == ["4", "Niva"]
+        assert DETAILS.list_cells({**row, "verdict": kind})[2:4] == ["4", "Niva"]
 
 
 def test_a_submission_can_be_asked_for_without_a_sample(trained, photos, tmp_path):

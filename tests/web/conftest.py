@@ -182,23 +182,97 @@ def build(tmp_path, colour_model):
     """Builds the desk of that model, with a database of its own."""
     from lotlens.web.batching import Batching, Served
     from lotlens.web.desk import build_desk
+    from lotlens.web.jobs import Jobs
     from lotlens.web.store import Store
 
     opened = []
 
-    def build(*, limits=None, **options):
+    def build(*, limits=None, job_bounds=None, **options):
         store = Store(f"sqlite:///{tmp_path / 'desk.sqlite'}")
         batching = Batching(Served("abc", colour_model), limits)
-        opened.append((batching, store))
-        app = build_desk(batching, store, name="run-1", **options)
-        app.state.batching, app.state.store = batching, store
+        jobs = Jobs(tmp_path / "desk.jobs", batching, job_bounds)
+        opened.append((batching, store, jobs))
+        app = build_desk(batching, store, name="run-1", jobs=jobs, **options)
+        app.state.batching, app.state.store, app.state.jobs = batching, store, jobs
         return app
 
     yield build
     colour_model.may_go.set()
-    for batching, store in opened:
+    for batching, store, jobs in opened:
+        jobs.close()
         batching.close()
         store.close()
+
+
+SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
+
+
+@pytest.fixture
+def serve(build):
+    """Serves the desk of a model that answers by colour, and gives its address."""
+    import uvicorn
+
+    from lotlens.web.server import name_address, open_socket
+
+    running = []
+
+    def serve(**options):
+        listener = open_socket("127.0.0.1", 0)
+        address = name_address(listener)
+        server = uvicorn.Server(uvicorn.Config(build(**options), log_level="critical"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        running.append((server, thread, listener))
+        return address
+
+    yield serve
+    for server, thread, listener in running:
+        server.should_exit = True
+        thread.join(60)
+        listener.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Opens pages as a phone or a desktop in a language; fails if the console said anything."""
+    said = []
+    contexts = []
+
+    def open_page(address, size="phone", lang="en"):
+        width, height = SIZES[size]
+        context = chromium.new_context(
+            locale=lang,
+            viewport={"width": width, "height": height},
+            has_touch=size == "phone",
+            is_mobile=size == "phone",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: _check_own(request, address, said))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [text for text in said if "status of 4" not in text] == []
+
+
+def _check_own(request, address, said):
+    if not request.url.startswith((address, "blob:", "data:")):
+        said.append(f"asked elsewhere: {request.url}")
+
+
+def check_looks(page):
+    """Nothing is wider than the screen, and axe finds nothing serious."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 def draw(colour, kind="JPEG", **options):

@@ -68,6 +68,34 @@ def serve():
         batching.close(wait_s=PATIENCE_S)
 
 
+def test_what_waits_behind_comes_after_requests_and_takes_no_room(serve):
+    model = Model(is_held=True)
+    batching = serve(model, Bounds(most_photos=2))
+    behind = batching.submit_behind(make(*(b"%d" % n for n in range(5))))
+    assert model.begun.acquire(timeout=PATIENCE_S)
+    assert batching.num_held == 0
+    with batching.admit(10) as ticket:
+        asked = ticket.submit(make(b"70", b"71"))
+        model.may_go.set()
+        assert read(asked) == [70, 71]
+    assert read(behind) == [0, 1, 2, 3, 4]
+    assert model.batches == [[b"0", b"1"], [b"70", b"71"], [b"2", b"3"], [b"4"]]
+
+
+def test_what_waits_behind_is_answered_by_its_own_model_and_to_the_end(serve):
+    model, other = Model(is_held=True), Model()
+    batching = serve(model)
+    behind = batching.submit_behind(make(b"1", b"2", b"3"))
+    assert model.begun.acquire(timeout=PATIENCE_S)
+    batching.swap(Served("two", other))
+    model.may_go.set()
+    assert behind.result(PATIENCE_S).served.id == "one"
+    assert batching.submit_behind(make(b"4")).result(PATIENCE_S).served.id == "two"
+    batching.end()
+    with pytest.raises(Ending):
+        batching.submit_behind(make(b"5"))
+
+
 def read(future):
     answered = future.result(PATIENCE_S)
     return answered.predictions.logits[:, 0].tolist()

@@ -621,10 +621,15 @@ def test_any_body_is_answered_or_refused_with_a_code(client, parts, boundary):
 # --- the description -----------------------------------------------------------------------------
 
 
+JOB_PATHS = ("answers.csv", "photos/{number}", "rows", "submission.csv")
+
+
 def test_the_openapi_names_every_error_with_an_example(client):
     told = client.get("/api/v1/openapi.json").json()
     assert sorted(told["paths"]) == [
-        *("/api/v1/corrections", "/api/v1/corrections.csv", "/api/v1/model", "/api/v1/predict"),
+        *("/api/v1/corrections", "/api/v1/corrections.csv", "/api/v1/jobs", "/api/v1/jobs/{job}"),
+        *(f"/api/v1/jobs/{{job}}/{one}" for one in JOB_PATHS),
+        *("/api/v1/model", "/api/v1/predict"),
         *("/healthz", "/metrics", "/readyz"),
     ]
     named = {"not_found", "wrong_method", "bad_request"}  # of no path in particular
@@ -718,6 +723,7 @@ def test_whoever_is_too_slow_is_sent_away(build):
     with serving(app) as (address, _):
         status, _, body = hear(ask(address, length=len(BODY), body=BODY[:50]))
         assert (status, body["error"]["code"]) == (408, "too_slow")
+        assert "within 0.2 seconds" in body["error"]["message"]
         assert app.state.batching.num_held == 0
 
 

@@ -1,71 +1,9 @@
 """The desk in a real browser, phone and desktop, both languages: from photos to the history."""
 
-import threading
-
 import pytest
-import uvicorn
-from axe_playwright_python.sync_playwright import Axe
 
 from lotlens.web.batching import Bounds
-from lotlens.web.server import name_address, open_socket
-from tests.web.conftest import draw
-
-SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
-
-
-@pytest.fixture
-def serve(build):
-    """Serves the desk of a model that answers by colour, and gives its address."""
-    running = []
-
-    def serve(**options):
-        listener = open_socket("127.0.0.1", 0)
-        address = name_address(listener)
-        server = uvicorn.Server(uvicorn.Config(build(**options), log_level="critical"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        running.append((server, thread, listener))
-        return address
-
-    yield serve
-    for server, thread, listener in running:
-        server.should_exit = True
-        thread.join(60)
-        listener.close()
-
-
-@pytest.fixture
-def open_page(chromium):
-    """Opens pages as a phone or a desktop in a language; fails if the console said anything."""
-    said = []
-    contexts = []
-
-    def open_page(address, size="phone", lang="en"):
-        width, height = SIZES[size]
-        context = chromium.new_context(
-            locale=lang,
-            viewport={"width": width, "height": height},
-            has_touch=size == "phone",
-            is_mobile=size == "phone",
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: _check_own(request, address, said))
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [text for text in said if "status of 4" not in text] == []
-
-
-def _check_own(request, address, said):
-    if not request.url.startswith((address, "blob:", "data:")):
-        said.append(f"asked elsewhere: {request.url}")
+from tests.web.conftest import SIZES, check_looks, draw
 
 
 def choose(page, *colours):
@@ -75,12 +13,6 @@ def choose(page, *colours):
         for number, photo in enumerate(photos)
     ]
     page.set_input_files("#gallery", files)
-
-
-def check_looks(page):
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found = Axe().run(page).response["violations"]
-    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 WORDS = {
