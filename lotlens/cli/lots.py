@@ -66,6 +66,9 @@ def sample(
     sheet: Annotated[
         Path | None, typer.Option(help="Also write a contact sheet (PNG) to look at.")
     ] = None,
+    listings: Annotated[
+        bool, typer.Option("--listings", help="Also draw a market: adverts with prices, for scan.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a sample lot already there.")] = False,
 ) -> None:
     """Draw the sample lot: ten invented car models in the competition's exact layout."""
@@ -78,6 +81,7 @@ def sample(
             num_train=num_train,
             num_test=num_test,
             sheet=sheet,
+            listings=None if not listings else "ru" if VOICE.lang == "ru" else "en",
             overwrite=overwrite,
             watch=watch,
         )
@@ -85,6 +89,8 @@ def sample(
         f"{num_train} training and {num_test} test photos in {escape(out)} (synthetic)",
         soft_wrap=True,
     )
+    if listings:
+        OUT.print(f"adverts and their prices in {escape(out / 'market')}", soft_wrap=True)
     print_next(f"lotlens audit {quote(out)}")
 
 

@@ -219,11 +219,11 @@ def draw_contact_sheet(lot_path: Path, sheet_path: Path, per_class: int = 8) -> 
         raise InputError(f"per_class is {per_class}: a row needs at least 1 photo")
     misleading = {
         row["Id"]
-        for row in _read_rows(lot_path / "faults.csv")
+        for row in read_rows(lot_path / "faults.csv")
         if row["Fault"] in ("unreadable", "wrong-label", "no-car")
     }
-    names = {row["Category"]: row["Name"] for row in _read_rows(lot_path / "classes.csv")}
-    rows = [row for row in _read_rows(lot_path / "train.csv") if row["Id"] not in misleading]
+    names = {row["Category"]: row["Name"] for row in read_rows(lot_path / "classes.csv")}
+    rows = [row for row in read_rows(lot_path / "train.csv") if row["Id"] not in misleading]
     cell_width, cell_height, margin = 240, 180, 6
     label_width = 190
     sheet = Image.new(
@@ -415,7 +415,7 @@ def _plan_copies(train: _Pool, test: _Pool, num_train: int, num_test: int) -> li
     counts = (
         (train, train, max(2, round(0.02 * num_train))),
         (test, test, max(1, round(0.01 * num_test))),
-        (test, train, max(2, round(0.03 * num_test))),
+        (test, train, max(2, min(round(0.03 * num_test), round(0.2 * num_train)))),
     )
     within: list[int] = []
     made = 0
@@ -423,6 +423,8 @@ def _plan_copies(train: _Pool, test: _Pool, num_train: int, num_test: int) -> li
         for _ in range(count):
             number = pool.take()
             label = pool.plans[number].true
+            if not source_pool.has(label):
+                continue  # of many test photos and few to train on, not all find a source
             source = source_pool.plans[source_pool.take(label)]
             pool.alter(number, source=source, change=_CHANGES[made % len(_CHANGES)])
             made += 1
@@ -470,18 +472,23 @@ def _write_tables(
 
     train, test = shuffle("train"), shuffle("test")
     label = ("Id", "Category")
-    _write_rows(folder / "train.csv", label, [(plan.id, plan.given) for plan in train])
-    _write_rows(folder / "sample-submission.csv", label, [(plan.id, 0) for plan in test])
-    _write_rows(folder / "answers.csv", label, [(plan.id, plan.true) for plan in test])
+    write_rows(folder / "train.csv", label, [(plan.id, plan.given) for plan in train])
+    write_rows(folder / "sample-submission.csv", label, [(plan.id, 0) for plan in test])
+    write_rows(folder / "answers.csv", label, [(plan.id, plan.true) for plan in test])
     names = [(index, DESIGNS[design].name) for index, design in enumerate(designs)]
-    _write_rows(folder / "classes.csv", ("Category", "Name"), names)
+    write_rows(folder / "classes.csv", ("Category", "Name"), names)
     faults = [tuple(row.values()) for row in _list_faults(plans, seed)]
-    _write_rows(folder / "faults.csv", _FAULT_COLUMNS, faults)
+    write_rows(folder / "faults.csv", _FAULT_COLUMNS, faults)
     readme = _README % (("eight", _EASY) if easy else ("ten", _SISTERS))
     (folder / "README.txt").write_text(readme, encoding="utf-8", newline="\n")
 
 
-def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV whose bytes are the same on every system.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -513,7 +520,7 @@ def read_faults(lot_path: Path) -> tuple[Fault, ...]:
     Raises:
         InputError: it cannot be read.
     """
-    rows = _read_rows(lot_path / "faults.csv")
+    rows = read_rows(lot_path / "faults.csv")
     return tuple(
         Fault(
             "test" if row["Part"] == "test" else "train",
@@ -523,7 +530,12 @@ def read_faults(lot_path: Path) -> tuple[Fault, ...]:
     )
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """A table of a sample lot.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
@@ -546,13 +558,17 @@ def _write_zips(
         for done, (job, data) in enumerate(
             zip(jobs, _draw_all(jobs, num_workers), strict=True), start=1
         ):
-            # A fixed date, mode and system: the bytes must not tell when or where it was drawn.
-            entry = zipfile.ZipInfo(job.plan.member, _ZIP_DATE)
-            entry.external_attr = 0o644 << 16
-            entry.create_system = 3
-            (train if job.plan.part == "train" else test).writestr(entry, data)
+            store(train if job.plan.part == "train" else test, job.plan.member, data)
             if progress is not None:
                 progress(done, len(jobs))
+
+
+def store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """Put a file into an archive whose bytes do not tell when or where it was written."""
+    entry = zipfile.ZipInfo(name, _ZIP_DATE)
+    entry.external_attr = 0o644 << 16
+    entry.create_system = 3
+    archive.writestr(entry, data)
 
 
 def _draw_all(jobs: Sequence[_Job], num_workers: int) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lotlens.drawn.lot import draw_contact_sheet, draw_lot
+from lotlens.drawn.market import Heads, draw_market
 from lotlens.files import check_writable
 from lotlens.records import Watcher, watch_part
 
@@ -16,6 +17,7 @@ def draw_sample(
     num_train: int = 600,
     num_test: int = 200,
     sheet: Path | str | None = None,
+    listings: Heads | None = None,
     overwrite: bool = False,
     watch: Watcher | None = None,
 ) -> Path:
@@ -27,6 +29,8 @@ def draw_sample(
         num_train: training photos.
         num_test: test photos.
         sheet: a contact sheet (PNG) to write besides.
+        listings: draw a market of adverts with the test photos besides, into its folder "market"
+            (see `draw_market`); the language of its heads, "en" or "ru".
         overwrite: replace a sample lot already there.
         watch: told of the work as it goes on.
 
@@ -50,4 +54,6 @@ def draw_sample(
     )
     if sheet is not None:
         draw_contact_sheet(lot_path, Path(sheet))
+    if listings is not None:
+        draw_market(lot_path, seed=seed, heads=listings)
     return lot_path

@@ -98,3 +98,12 @@ def test_split_in_words_and_json(small_lot, tmp_path):
     assert {seed for _, seed in read_parts(path)} == {"5"}
     done = run("split", small_lot, "--out", path, "--folds", "3", "--json")
     assert list(json.loads(done.stdout)["photos"]) == ["fold-1", "fold-2", "fold-3"]
+
+
+def test_sample_draws_a_market_with_heads_in_the_language_that_is_spoken(tmp_path):
+    out = tmp_path / "cars"
+    done = run(*("sample", out, "--train", 40, "--test", 20, "--listings", "--lang", "ru"))
+    assert done.returncode == 0, done.stderr
+    assert f"Объявления с ценами лежат в {out / 'market'}" in done.stdout
+    head = (out / "market" / "listings.csv").read_text("utf-8").splitlines()[0]
+    assert head.startswith("Номер,Заголовок,Модель,Цена")

@@ -356,3 +356,10 @@ def test_explains_a_worker_that_died(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="__main__"):
         draw_lot(tmp_path / "lot", num_train=40, num_test=20, num_workers=2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sizes", [(40, 20), (40, 1200), (40, 30_000), (2000, 20)])
+def test_lots_of_any_proportion_are_planned(sizes):
+    plans = drawing._plan_lot(0, *sizes)
+    assert Counter(plan.part for plan in plans) == dict(zip(("train", "test"), sizes, strict=True))
+    assert len({plan.id for plan in plans}) == len(plans)
