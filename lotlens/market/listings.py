@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -361,6 +362,23 @@ def group_reposts(rows: Sequence[Listing]) -> list[int]:
     return groups
 
 
+def settle_currency(read: Listings, currency: str, source: str) -> Listings:
+    """A table whose prices name no currency takes that of another source, and says so.
+
+    Raises:
+        InputError: they are in two currencies.
+    """
+    if read.currency == currency or not currency:
+        return read
+    if read.currency:
+        raise InputError(
+            f"{read.source} is in {read.currency} and {source} in {currency}: prices are not"
+            " compared across currencies"
+        )
+    note = f"no price names its currency: they are taken for {currency}, as in {source}"
+    return replace(read, currency=currency, notes=(*read.notes, note))
+
+
 # --- the table -----------------------------------------------------------------------------------
 
 
@@ -564,7 +582,7 @@ def _doubt_mileages(rows: Sequence[Listing]) -> list[Listing]:
     The table may be of years ago, so today says nothing of ages.
     """
     years = sorted(row.year for row in rows if row.year is not None)
-    newest = years[int(0.995 * (len(years) - 1))] if years else None
+    newest = years[ceil(0.995 * (len(years) - 1))] if years else None
     checked = []
     for row in rows:
         age = None if newest is None or row.year is None else float(newest - row.year)

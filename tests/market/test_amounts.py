@@ -175,6 +175,21 @@ def test_what_is_no_year(text):
         parse_year(text, 2027)
 
 
+@given(st.integers(10, 2500), st.sampled_from(["{}", "{} л.с.", "{}\u00a0hp", "{},0", "около {}"]))
+def test_measures_come_back(number, form):
+    assert parse_measure(form.format(number), 10, 2500) == number
+    with pytest.raises(ValueError, match="no number"):
+        parse_measure(form.format(number), number + 1, 5000)
+
+
+@given(
+    st.integers(2, 10**7), st.sampled_from(sorted(SIGNS)), st.sampled_from(["", "Цена, ", "от "])
+)
+def test_the_currency_of_a_cell_or_a_head_comes_back(amount, sign, before):
+    assert find_currency(f"{before}{amount}{sign}") == SIGNS[sign]
+    assert find_currency(f"{before}{sign}") == SIGNS[sign]
+
+
 def test_measures_and_currencies():
     assert parse_measure("2,0 л", 0.3, 10) == 2.0
     assert parse_measure("3 или более", 0, 50) == 3
