@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lotlens.verbs.lr_find import find_rate as lr_find
     from lotlens.verbs.outside import vet_outside
     from lotlens.verbs.predict import predict
+    from lotlens.verbs.price import price
     from lotlens.verbs.refusal import RefusalChoice, set_refusal
     from lotlens.verbs.refusal import set_refusal as refusal
     from lotlens.verbs.review import review
@@ -90,6 +91,7 @@ __all__ = [
     "plan",
     "plan_round",
     "predict",
+    "price",
     "quiet",
     "refusal",
     "review",
@@ -135,6 +137,7 @@ _HOMES = {
     "plan": "verbs.train.plan",
     "plan_round": "verbs.improve.plan_round",
     "predict": "verbs.predict.predict",
+    "price": "verbs.price.price",
     "quiet": "watching.quiet",
     "refusal": "verbs.refusal.set_refusal",
     "review": "verbs.review.review",

@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "serve": Command(_DELIVER, "serving.serve", "Serve a page and REST that answer for photos"),
     "scan": Command(_DELIVER, "market.scan", "Find offers worth a call among adverts"),
+    "price": Command(_DELIVER, "market.price", "Price adverts by what a scan has learnt"),
     "refusal": Command(_DELIVER, "judging.refusal", "Show or set when a model gives no name"),
     "export": Command(_DELIVER, "answering.export", "Write a model that answers without torch"),
 }

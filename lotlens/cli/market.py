@@ -1,4 +1,4 @@
-"""The command that finds offers worth a call."""
+"""The commands that find offers worth a call, and say what cars are usually offered for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from lotlens.cli.screen import OUT, VOICE, escape, open_page, print_json, print_
 from lotlens.errors import InputError
 from lotlens.texts import show
 
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Which column is what: price=COLUMN (repeatable)."),
+]
+Currency = Annotated[str, typer.Option(help="Of prices without one, such as RUB.")]
+
 
 def scan(
     run: Run,
@@ -24,11 +30,14 @@ def scan(
     history: Annotated[
         Path | None, typer.Option(help="Other adverts to learn prices from as well.")
     ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--column", help="Which column is what: price=COLUMN (repeatable)."),
+    prices: Annotated[
+        Path | None, typer.Option(help="Prices that a scan has saved, instead of learning them.")
     ] = None,
-    currency: Annotated[str, typer.Option(help="Of prices without one, such as RUB.")] = "",
+    save_prices: Annotated[
+        Path | None, typer.Option(help="Keep the learnt prices in this file, for `price`.")
+    ] = None,
+    columns: Columns = None,
+    currency: Currency = "",
     haggle: Annotated[
         float, typer.Option(help="Share of the usual price that a buyer haggles off.")
     ] = 0.05,
@@ -49,18 +58,15 @@ def scan(
         terms = Terms(haggle=haggle, costs=costs)
     except ValueError as error:
         raise InputError(f"{error}, not {haggle:g} and {costs:g}") from error
-    mapping = {}
-    for one in columns or []:
-        role, sign, name = one.partition("=")
-        if not sign:
-            raise InputError(f"--column {one}: write it as role=COLUMN, such as price=Цена")
-        mapping[role.strip()] = name.strip()
+    mapping = _read_columns(columns)
     with show_progress(quiet=as_json, again="the same command") as watch:
         found = scan_adverts(
             run,
             listings,
             photos or None,
             history=history,
+            prices=prices,
+            save_prices=save_prices,
             columns=mapping,
             currency=currency,
             terms=terms,
@@ -75,8 +81,56 @@ def scan(
         print_json(_to_dict(found))
         return
     _print_found(run, found, VOICE.lang or "en")
+    if save_prices is not None:
+        OUT.print(f"written       {escape(save_prices)}", soft_wrap=True)
     if open_it:
         open_page(found.folder / "deals.html")
+
+
+def price(
+    prices: Annotated[Path, typer.Argument(help="Prices that `scan --save-prices` has written.")],
+    listings: Annotated[Path, typer.Argument(help="Adverts: CSV, JSON lines or Parquet.")],
+    columns: Columns = None,
+    currency: Currency = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write.")] = Path(
+        "prices.csv"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Say what cars are usually offered for, by prices that a scan has learnt and saved."""
+    from lotlens.verbs.price import price as price_adverts
+
+    priced = price_adverts(
+        prices,
+        listings,
+        columns=_read_columns(columns),
+        currency=currency,
+        out=out,
+        tell=None if as_json or VOICE.is_quiet else _tell,
+    )
+    if as_json:
+        print_json(
+            {
+                "out": str(priced.path),
+                "adverts": len(priced.fair),
+                "priced": priced.num_priced,
+                "currency": priced.listings.currency,
+            }
+        )
+        return
+    OUT.say(f"{priced.num_priced:,} of {len(priced.fair):,} adverts have a usual price.")
+    OUT.print(f"written       {escape(priced.path)}", soft_wrap=True)
+
+
+def _read_columns(columns: list[str] | None) -> dict[str, str]:
+    """Role -> column."""
+    mapping = {}
+    for one in columns or []:
+        role, sign, name = one.partition("=")
+        if not sign:
+            raise InputError(f"--column {one}: write it as role=COLUMN, such as price=Цена")
+        mapping[role.strip()] = name.strip()
+    return mapping
 
 
 def _tell(read: Any) -> None:

@@ -15,16 +15,18 @@ of models that may have seen its price.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.errors import InputError
 from lotlens.extras import import_extra
+from lotlens.market.encoding import Encoded
 from lotlens.market.listings import Listing, group_reposts
 from lotlens.naming import fold_name
 
@@ -44,28 +46,12 @@ FEWEST_TO_ADJUST = 100
 NUM_FOLDS = 5
 _FEWEST_ANALOGUES, _MOST_ANALOGUES, _ANALOGUE_YEARS = 5, 15, 2
 _NUM_SHOWN = 3
+_MOST_LIKE = 400
+"""Adverts of a car that are looked through for the nearest: those about it in year and mileage."""
 _FEWEST_FOR_LINE = 6
 _LEAST_SPREAD = 0.12  # standard deviation of log price within one car: what few adverts cannot show
 _NOISE = 0.18
 """Standard deviation of log prices that no column explains; penalties are relative to it."""
-_MOST_CATEGORIES = 250
-
-# Standard deviations of effects on the log price, set by hand and not tuned: makes differ by half,
-# models of a make by 40 %, and so on.
-_EFFECTS: Mapping[tuple[str, ...], float] = {
-    ("make",): 0.5, ("car",): 0.4, ("car", "generation"): 0.2, ("car", "engine"): 0.1,
-    ("trim",): 0.05, ("car", "trim"): 0.08, ("city",): 0.05, ("region",): 0.1, ("body",): 0.2,
-    ("car", "body"): 0.1, ("gearbox",): 0.1, ("car", "gearbox"): 0.07, ("drive",): 0.1,
-    ("car", "drive"): 0.07, ("fuel",): 0.1, ("wheel",): 0.1, ("color",): 0.03, ("pts",): 0.03,
-    ("options",): 0.1, ("seller",): 0.05, ("year",): 0.3,
-}  # fmt: skip
-_SLOPES = {"age": 0.25, "power": 0.25, "mileage": 0.1}
-_SLOPED = (("make",), ("car",), ("car", "generation"))
-_FIXED = 3.0
-_BOOSTED = (
-    "make", "region", "body", "gearbox", "drive", "fuel", "wheel", "color", "pts", "options",
-    "seller",
-)  # fmt: skip
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -118,30 +104,58 @@ def estimate_prices(
     Raises:
         InputError: no advert has a price, a model and a year.
     """
-    rows = _complete_makes([*(history or ()), *asked])
+    return learn_prices(asked, history, seed=seed).fair
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a market's adverts say of prices.
+
+    Attributes:
+        fair: of each advert that was asked about, in order.
+        rows: all adverts, makes apart from models; those asked about are the last.
+        market: what was learnt of all together; None where they are too few.
+    """
+
+    fair: list[Fair]
+    rows: Sequence[Listing]
+    market: Market | None
+
+
+def learn_prices(
+    asked: Sequence[Listing], history: Sequence[Listing] | None = None, *, seed: int = 0
+) -> Learnt:
+    """The same as `estimate_prices`, with what it was learnt by."""
+    rows = complete_makes([*(history or ()), *asked])
     start = len(rows) - len(asked)
-    teaching = np.flatnonzero([can_teach(row) for row in rows])
-    if not len(teaching):
+    pool = Pool.of(rows)
+    if not len(pool.teaching):
         raise InputError("no advert to learn prices from has a price, a model and a year")
-    groups = np.array(group_reposts(rows), np.int64)
-    pool = _Pool(rows, teaching, groups)
-    wanted = [at for at in range(start, len(rows)) if rows[at].model and rows[at].year is not None]
+    wanted = [at for at in range(start, len(rows)) if can_ask(rows[at])]
     fair: dict[int, Fair] = {}
-    if len(teaching) >= FEWEST_TO_FIT:
+    market = None
+    if len(pool.teaching) >= FEWEST_TO_FIT:
         known = [at for at in wanted if pool.knows_make(at)]
-        fair = _Market(rows, teaching, groups, seed).estimate(np.array(known, np.int64))
+        market = Market(rows, pool.teaching, pool.groups, seed)
+        fair = market.estimate(np.array(known, np.int64))
         for at, one in fair.items():
-            num_like = len(pool.list_like(at))
+            num_like = pool.count_like(at)
             method: Method = "model" if num_like >= FEWEST_OF_CAR else "make"
             fair[at] = replace(one, method=method, num_like=num_like)
     for at in wanted:
         fair[at] = pool.add_analogues(at, fair.get(at) or pool.estimate_alone(at))
-    return [fair.get(at, Fair()) for at in range(start, len(rows))]
+    return Learnt([fair.get(at, Fair()) for at in range(start, len(rows))], rows, market)
 
 
-def _complete_makes(rows: Sequence[Listing]) -> list[Listing]:
-    """With the make apart from the model where other adverts show which word it is."""
-    makes = {fold_name(row.make): row.make for row in rows if row.make}
+def can_ask(row: Listing) -> bool:
+    """Whether an advert can have a fair price: its model and year are known."""
+    return bool(row.model) and row.year is not None
+
+
+def complete_makes(rows: Sequence[Listing], known: Iterable[str] = ()) -> list[Listing]:
+    """With the make apart from the model where other adverts, or `known`, show which word it is."""
+    makes = {make: make for make in known if make}
+    makes.update((fold_name(row.make), row.make) for row in rows if row.make)
     completed = []
     for row in rows:
         words = row.model.split()
@@ -167,8 +181,19 @@ def make_folds(groups: IntArray, num_folds: int, seed: int) -> IntArray:
 # --- where there are many adverts ---------------------------------------------------------------
 
 
-class _Market:
-    """Adverts as numbers, and what is learnt from their prices."""
+class Market:
+    """Adverts as numbers, and what is learnt from their prices.
+
+    Attributes:
+        table: all adverts as numbers.
+        teaching: positions of those that prices are learnt from.
+        groups: [N] of reposts.
+        seed: of folds and of gradient boosting.
+        log_price: [N]; NaN without a price.
+        residuals: [N] what the out-of-fold estimate leaves of it; of those that teach.
+        middle: [N] that estimate.
+        scores: [N, 2] by how much each leaves either interval out of fold; of those that teach.
+    """
 
     def __init__(
         self, rows: Sequence[Listing], teaching: IntArray, groups: IntArray, seed: int
@@ -176,13 +201,15 @@ class _Market:
         self.table = Encoded.of(rows)
         self.teaching, self.groups, self.seed = teaching, groups, seed
         self.log_price = np.array([math.log(row.price) if row.price else np.nan for row in rows])
+        self.middle = np.full(len(rows), np.nan)
+        self.residuals = np.full(len(rows), np.nan)
+        self.scores = np.full((len(rows), 2), np.nan)
 
     def estimate(self, wanted: IntArray) -> dict[int, Fair]:
         """A price for each of these rows, out of fold."""
         table, teaching = self.table, self.teaching
-        num_rows = len(self.log_price)
-        middle = np.full(num_rows, np.nan)
-        folds = np.full(num_rows, -1)
+        middle = self.middle
+        folds = np.full(len(middle), -1)
         folds[teaching] = make_folds(self.groups[teaching], NUM_FOLDS, self.seed)
         # Rows that nothing is learnt from are asked in the fold of their repost, so that a copy's
         # price has no say, or else in the first.
@@ -195,60 +222,103 @@ class _Market:
             middle[asked] = estimate_middle(
                 table, self.log_price, learnt, asked, self.groups, seed=self.seed
             )
-        residuals = self.log_price - middle
-        bounds = self._bound(residuals, middle, folds, wanted)
-        fair = {}
-        for at in wanted.tolist():
-            price = math.exp(middle[at])
-            low, high, low90, high90 = np.exp(middle[at] + bounds[at])
-            fair[at] = Fair(
-                price=price,
-                low=float(min(low, price)),
-                high=float(max(high, price)),
-                low90=float(min(low90, low, price)),
-                high90=float(max(high90, high, price)),
-                method="model",
-            )
-        return fair
+        self.residuals = self.log_price - middle
+        bounds = self._bound(folds, wanted)
+        return {at: build_fair(middle[at], bounds[at]) for at in wanted.tolist()}
 
-    def _bound(
-        self, residuals: FloatArray, middle: FloatArray, folds: IntArray, wanted: IntArray
-    ) -> dict[int, FloatArray]:
+    def _bound(self, folds: IntArray, wanted: IntArray) -> dict[int, FloatArray]:
         """For each of these rows the ends of both intervals, beside the middle, [4]."""
         table, teaching = self.table, self.teaching
-        car = table.codes["car",]
+        car, make = table.codes["car",], table.codes["make",]
         count = np.bincount(car[teaching], minlength=int(car.max()) + 1)[car]
-        inputs = np.column_stack([table.numbers, middle, np.log1p(count)])
-        ends = [(1 - LEVELS[0]) / 2, (1 + LEVELS[0]) / 2, (1 - LEVELS[1]) / 2, (1 + LEVELS[1]) / 2]
-        no_category = np.zeros(inputs.shape[1], bool)
-        quantiles = np.full((len(residuals), 4), np.nan)
+        inputs = stack_for_ends(table, self.middle, count)
+        quantiles = np.full((len(inputs), len(ENDS)), np.nan)
         for fold in range(NUM_FOLDS):
             learnt = teaching[folds[teaching] != fold]
             asked = np.flatnonzero(folds == fold)
-            for column, end in enumerate(ends):
-                quantiles[asked, column] = _learn(
-                    inputs[learnt], residuals[learnt], inputs[asked], no_category,
-                    loss="quantile", quantile=end, max_iter=100, max_leaf_nodes=8,
-                    min_samples_leaf=40, random_state=self.seed,
-                )  # fmt: skip
+            for column, model in enumerate(
+                fit_ends(inputs[learnt], self.residuals[learnt], self.seed)
+            ):
+                quantiles[asked, column] = model.predict(inputs[asked])
         lows, highs = quantiles[:, [0, 2]], quantiles[:, [1, 3]]
-        scores = np.maximum(lows - residuals[:, None], residuals[:, None] - highs)
-        make = table.codes["make",]
+        residuals = self.residuals[:, None]
+        self.scores = np.maximum(lows - residuals, residuals - highs)
         bounds: dict[int, FloatArray] = {}
         for fold in np.unique(folds[wanted]):
             calibrating = teaching[folds[teaching] != fold]
-            by_car = _adjust_by(car[calibrating], scores[calibrating])
-            by_make = _adjust_by(make[calibrating], scores[calibrating])
-            over_all = np.array(
-                [conformal_quantile(scores[calibrating, k], LEVELS[k]) for k in (0, 1)]
+            adjustment = Adjustment.of(
+                car[calibrating], make[calibrating], self.scores[calibrating]
             )
             for at in wanted[folds[wanted] == fold].tolist():
-                add = by_car.get(int(car[at]), by_make.get(int(make[at]), over_all))
-                low, high, low90, high90 = quantiles[at]
-                bounds[at] = np.array(
-                    [low - add[0], high + add[0], low90 - add[1], high90 + add[1]]
-                )
+                bounds[at] = adjustment.widen(quantiles[at], int(car[at]), int(make[at]))
         return bounds
+
+
+ENDS = ((1 - LEVELS[0]) / 2, (1 + LEVELS[0]) / 2, (1 - LEVELS[1]) / 2, (1 + LEVELS[1]) / 2)
+"""Quantiles of errors that the ends of both intervals begin with: low, high, low90, high90."""
+
+
+def stack_for_ends(table: Encoded, middle: FloatArray, count: IntArray) -> FloatArray:
+    """[N, 7] what the ends of intervals are estimated by.
+
+    Args:
+        table: the adverts.
+        middle: [N] the estimate.
+        count: [N] how many adverts of the same car teach.
+    """
+    return np.column_stack([table.numbers, middle, np.log1p(count)])
+
+
+def fit_ends(inputs: FloatArray, residuals: FloatArray, seed: int) -> list[Booster]:
+    """Models of the quantiles ENDS of errors."""
+    no_category = np.zeros(inputs.shape[1], bool)
+    return [
+        _fit(
+            inputs, residuals, no_category, loss="quantile", quantile=end, max_iter=100,
+            max_leaf_nodes=8, min_samples_leaf=40, random_state=seed,
+        )
+        for end in ENDS
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What is added to both ends of each interval so that it holds what it says.
+
+    Attributes:
+        by_car, by_make: code -> [2], of those that have adverts enough; the car's counts first.
+        over_all: [2].
+    """
+
+    by_car: dict[int, FloatArray]
+    by_make: dict[int, FloatArray]
+    over_all: FloatArray
+
+    @classmethod
+    def of(cls, car: IntArray, make: IntArray, scores: FloatArray) -> Adjustment:
+        """Of adverts with their scores [N, 2]."""
+        over_all = np.array([conformal_quantile(scores[:, k], LEVELS[k]) for k in (0, 1)])
+        return cls(_adjust_by(car, scores), _adjust_by(make, scores), over_all)
+
+    def widen(self, quantiles: FloatArray, car: int, make: int) -> FloatArray:
+        """[4] the ends of an advert's intervals, of their quantiles [4]."""
+        add = self.by_car.get(car, self.by_make.get(make, self.over_all))
+        low, high, low90, high90 = quantiles
+        return np.array([low - add[0], high + add[0], low90 - add[1], high90 + add[1]])
+
+
+def build_fair(middle: float, bounds: FloatArray) -> Fair:
+    """A price of its logarithm and of the ends of its intervals beside that, [4]."""
+    price = math.exp(middle)
+    low, high, low90, high90 = np.exp(middle + bounds)
+    return Fair(
+        price=price,
+        low=float(min(low, price)),
+        high=float(max(high, price)),
+        low90=float(min(low90, low, price)),
+        high90=float(max(high90, high, price)),
+        method="model",
+    )
 
 
 def conformal_quantile(scores: FloatArray, level: float) -> float:
@@ -262,118 +332,77 @@ def conformal_quantile(scores: FloatArray, level: float) -> float:
 
 def _adjust_by(codes: IntArray, scores: FloatArray) -> dict[int, FloatArray]:
     """What is added to both intervals of groups that have adverts enough, [2] each."""
-    counts = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     return {
-        int(code): np.array(
-            [conformal_quantile(scores[codes == code, k], LEVELS[k]) for k in (0, 1)]
+        int(codes[those[0]]): np.array(
+            [conformal_quantile(scores[those, k], LEVELS[k]) for k in (0, 1)]
         )
-        for code in np.flatnonzero(counts >= FEWEST_TO_ADJUST)
+        for those in np.split(order, starts[1:])
+        if len(those) >= FEWEST_TO_ADJUST
     }
+
+
+class Booster(Protocol):
+    """Gradient boosting that has learnt."""
+
+    def predict(self, inputs: FloatArray) -> FloatArray:
+        """[N] estimates of inputs [N, F]."""
+        ...
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Adverts as numbers; nothing in it depends on a price.
+class Middle:
+    """What estimates the logarithm of a price.
 
     Attributes:
-        codes: names of categories -> [N] the code of each row's.
-        numbers: [N, 5] age, log mileage, power, volume, owners; NaN where not known.
-        categories: [N, C] codes of _BOOSTED for gradient boosting, NaN for rare ones.
-        design: [N, P] sparse, of the linear model, each column times its prior standard deviation.
+        level: mean of those learnt from.
+        effects: [P] of the linear model's columns.
+        means: [cars] the car's mean, by code.
+        rest, whole, plain: gradient boosting on what the linear model leaves, with it as an input,
+            and without it.
     """
 
-    codes: Mapping[tuple[str, ...], IntArray]
-    numbers: FloatArray
-    categories: FloatArray
-    design: Any = field(repr=False)
+    level: float
+    effects: FloatArray
+    means: FloatArray
+    rest: Booster
+    whole: Booster
+    plain: Booster
 
-    @classmethod
-    def of(cls, rows: Sequence[Listing]) -> Encoded:
-        """All adverts that are learnt from or asked about; at least one has a year."""
-        newest = max(row.year for row in rows if row.year is not None)
-        numbers = np.array(
-            [
-                (
-                    np.nan if row.year is None else newest - row.year,
-                    np.nan if row.mileage is None else math.log1p(row.mileage / 1000),
-                    np.nan if row.power is None else row.power,
-                    np.nan if row.volume is None else row.volume,
-                    np.nan if row.owners is None else row.owners,
-                )
-                for row in rows
-            ],
-            np.float64,
-        )
-        words = {name: [_say(row, name) for row in rows] for name in _list_names()}
-        codes = {}
-        for names in _EFFECTS:
-            known: dict[tuple[str, ...], int] = {}
-            columns = [words[name] for name in names]
-            codes[names] = np.array(
-                [known.setdefault(words, len(known)) for words in zip(*columns, strict=True)],
-                np.int64,
-            )
-        categories = np.column_stack([_keep_common(codes[name,]) for name in _BOOSTED])
-        return cls(codes, numbers, categories, _build_design(numbers, codes))
+    def estimate(self, table: Encoded, asked: IntArray) -> FloatArray:
+        """[len(asked)] log prices."""
+        linear: FloatArray = self.level + table.design[asked] @ self.effects
+        mean = _look_up(self.means, table, asked, self.level)
+        new = _stack(table, asked, mean, linear)
+        plain = self.plain.predict(_stack(table, asked, mean))
+        estimates: FloatArray = (
+            linear + self.rest.predict(new) + self.whole.predict(new) + plain
+        ) / 3
+        return estimates
 
 
-def _list_names() -> list[str]:
-    return list(dict.fromkeys(name for names in _EFFECTS for name in names))
+def fit_middle(
+    table: Encoded, log_price: FloatArray, learnt: IntArray, groups: IntArray, *, seed: int
+) -> Middle:
+    """Learn from the rows `learnt` alone."""
+    target = log_price[learnt]
 
+    def fit(learnt: IntArray, asked: IntArray) -> FloatArray:
+        return estimate_linear(table, log_price, learnt, asked)
 
-def _say(row: Listing, name: str) -> str:
-    if name == "year":
-        return str(row.year)
-    if name in ("make", "car"):
-        return fold_name(row.make if name == "make" else row.car)
-    return fold_name(row.facts.get(name, ""))
-
-
-def _keep_common(codes: IntArray) -> FloatArray:
-    """Codes of the commonest categories, numbered anew, and NaN for others."""
-    common = np.argsort(-np.bincount(codes), kind="stable")[:_MOST_CATEGORIES]
-    new = np.full(int(codes.max()) + 1, np.nan)
-    new[common] = np.arange(len(common))
-    kept: FloatArray = new[codes]
-    return kept
-
-
-def _build_design(numbers: FloatArray, codes: Mapping[tuple[str, ...], IntArray]) -> Any:
-    from scipy import sparse
-
-    age, mileage, power, volume, owners = numbers.T
-    log_power, log_volume = np.log(power / 150), np.log(volume / 2)
-    bent = [
-        _bend(age / 10, (0.2, 0.5, 1, 1.5, 2, 3)),
-        _bend(mileage / 5, (0.4, 0.6, 0.8, 0.9, 1, 1.1)),
-        _bend(log_power, (-0.5, 0, 0.5)),
-        _bend(log_volume, (0,)),
-        _bend(owners / 4, ()),
-    ]
-    blocks = [sparse.csr_matrix(_FIXED * np.hstack(bent))]
-    slopes = {
-        "age": np.nan_to_num(age / 10 - 1),
-        "power": np.nan_to_num(log_power),
-        "mileage": np.nan_to_num(mileage - 4.5),
-    }
-    for names, spread in _EFFECTS.items():
-        code = codes[names]
-        rows = np.arange(len(code))
-        one = sparse.csr_matrix((np.ones(len(code)), (rows, code)))
-        blocks.append(one * spread)
-        if names in _SLOPED:
-            blocks += [
-                sparse.diags(value) @ one * _SLOPES[which] for which, value in slopes.items()
-            ]
-    return sparse.hstack(blocks).tocsr()
-
-
-def _bend(values: FloatArray, knots: Sequence[float]) -> FloatArray:
-    """A number as a bent line: whether it is missing, itself, and what exceeds each knot."""
-    missing = np.isnan(values)
-    middle = float(np.nanmedian(values)) if not missing.all() else 0.0
-    filled = np.where(missing, middle, values)
-    return np.column_stack([missing, filled, *(np.maximum(filled - knot, 0) for knot in knots)])
+    level, effects = _fit_linear(table, log_price, learnt)
+    linear = _leave_out(fit, learnt, make_folds(groups[learnt], NUM_FOLDS, seed + 1))
+    mean = _estimate_by_car_left_out(table, log_price, learnt, groups, seed)
+    inputs = _stack(table, learnt, mean, linear)
+    return Middle(
+        level=level,
+        effects=effects,
+        means=_fit_means(table, log_price, learnt),
+        rest=_boost(table, inputs, target - linear, seed=seed, max_iter=200, max_leaf_nodes=12),
+        whole=_boost(table, inputs, target, seed=seed, max_iter=300),
+        plain=_boost(table, _stack(table, learnt, mean), target, seed=seed, max_iter=300),
+    )
 
 
 def estimate_middle(
@@ -386,22 +415,7 @@ def estimate_middle(
     seed: int,
 ) -> FloatArray:
     """[len(asked)] log prices, learnt from the rows `learnt` alone."""
-    target = log_price[learnt]
-
-    def fit(learnt: IntArray, asked: IntArray) -> FloatArray:
-        return estimate_linear(table, log_price, learnt, asked)
-
-    linear = fit(learnt, asked)
-    linear_learnt = _leave_out(fit, learnt, make_folds(groups[learnt], NUM_FOLDS, seed + 1))
-    mean_learnt, mean = _estimate_by_car_left_out(table, log_price, learnt, asked, groups, seed)
-    inputs = _stack(table, learnt, mean_learnt, linear_learnt)
-    new = _stack(table, asked, mean, linear)
-    rest = _boost(
-        table, inputs, target - linear_learnt, new, seed=seed, max_iter=200, max_leaf_nodes=12
-    )
-    whole = _boost(table, inputs, target, new, seed=seed, max_iter=300)
-    plain = _boost_plain(table, log_price, (learnt, mean_learnt), (asked, mean), seed=seed)
-    return (linear + rest + whole + plain) / 3
+    return fit_middle(table, log_price, learnt, groups, seed=seed).estimate(table, asked)
 
 
 def estimate_plain(
@@ -414,21 +428,11 @@ def estimate_plain(
     seed: int,
 ) -> FloatArray:
     """The same by gradient boosting with the car's out-of-fold mean alone."""
-    mean_learnt, mean = _estimate_by_car_left_out(table, log_price, learnt, asked, groups, seed)
-    return _boost_plain(table, log_price, (learnt, mean_learnt), (asked, mean), seed=seed)
-
-
-def _boost_plain(
-    table: Encoded,
-    log_price: FloatArray,
-    learnt: tuple[IntArray, FloatArray],
-    asked: tuple[IntArray, FloatArray],
-    *,
-    seed: int,
-) -> FloatArray:
-    """As `estimate_plain`, of rows with their cars' means."""
-    inputs, new = _stack(table, *learnt), _stack(table, *asked)
-    return _boost(table, inputs, log_price[learnt[0]], new, seed=seed, max_iter=300)
+    means = _fit_means(table, log_price, learnt)
+    mean = _estimate_by_car_left_out(table, log_price, learnt, groups, seed)
+    model = _boost(table, _stack(table, learnt, mean), log_price[learnt], seed=seed, max_iter=300)
+    level = float(log_price[learnt].mean())
+    return model.predict(_stack(table, asked, _look_up(means, table, asked, level)))
 
 
 def _stack(table: Encoded, rows: IntArray, *more: FloatArray) -> FloatArray:
@@ -436,30 +440,38 @@ def _stack(table: Encoded, rows: IntArray, *more: FloatArray) -> FloatArray:
 
 
 def _boost(
-    table: Encoded,
-    inputs: FloatArray,
-    target: FloatArray,
-    new: FloatArray,
-    *,
-    seed: int,
-    **given: Any,
-) -> FloatArray:
+    table: Encoded, inputs: FloatArray, target: FloatArray, *, seed: int, **given: Any
+) -> Booster:
     """Gradient boosting on inputs of `_stack`, whose last columns are categories."""
     width = inputs.shape[1]
     is_category = np.arange(width) >= width - table.categories.shape[1]
-    return _learn(inputs, target, new, is_category, random_state=seed, **given)
+    return _fit(inputs, target, is_category, random_state=seed, **given)
 
 
-def _learn(
-    inputs: FloatArray,
-    target: FloatArray,
-    new: FloatArray,
-    is_category: NDArray[np.bool_],
-    **given: Any,
-) -> FloatArray:
+@dataclass(frozen=True)
+class Regressor:
+    """Gradient boosting by scikit-learn.
+
+    Attributes:
+        model: its regressor.
+        told: [F] which inputs it takes: a column of gaps alone cannot be put into bins.
+    """
+
+    model: Any
+    told: NDArray[np.bool_]
+
+    def predict(self, inputs: FloatArray) -> FloatArray:
+        """[N] estimates of inputs [N, F]."""
+        result: FloatArray = self.model.predict(inputs[:, self.told])
+        return result
+
+
+def _fit(
+    inputs: FloatArray, target: FloatArray, is_category: NDArray[np.bool_], **given: Any
+) -> Regressor:
     ensemble = import_extra("sklearn.ensemble", "market")  # takes a second to import
 
-    told = ~np.isnan(inputs).all(axis=0)  # a column of gaps alone cannot be put into bins
+    told: NDArray[np.bool_] = np.asarray(~np.isnan(inputs).all(axis=0))
     settings = {
         "learning_rate": 0.05, "min_samples_leaf": 20, "l2_regularization": 1.0,
         "max_features": 0.5, "early_stopping": False,
@@ -467,53 +479,60 @@ def _learn(
     model = ensemble.HistGradientBoostingRegressor(
         categorical_features=is_category[told], **{**settings, **given}
     )
-    result: FloatArray = model.fit(inputs[:, told], target).predict(new[:, told])
-    return result
-
-
-def _estimate_by_car_left_out(
-    table: Encoded,
-    log_price: FloatArray,
-    learnt: IntArray,
-    asked: IntArray,
-    groups: IntArray,
-    seed: int,
-) -> tuple[FloatArray, FloatArray]:
-    """The car's mean for the rows learnt from, out of fold, and for those asked about."""
-
-    def fit(learnt: IntArray, asked: IntArray) -> FloatArray:
-        return _estimate_by_car(table, log_price, learnt, asked)
-
-    folds = make_folds(groups[learnt], NUM_FOLDS, seed + 1)
-    return _leave_out(fit, learnt, folds), fit(learnt, asked)
+    return Regressor(model.fit(inputs[:, told], target), told)
 
 
 def estimate_linear(
     table: Encoded, log_price: FloatArray, learnt: IntArray, asked: IntArray
 ) -> FloatArray:
     """[len(asked)] log prices by the linear model alone: least squares with ridge penalties."""
-    from scipy.sparse.linalg import lsqr
-
-    middle = log_price[learnt].mean()
-    design = table.design
-    effects = lsqr(
-        design[learnt], log_price[learnt] - middle, damp=_NOISE, iter_lim=200, atol=1e-5, btol=1e-5
-    )[0]
-    result: FloatArray = middle + design[asked] @ effects
+    level, effects = _fit_linear(table, log_price, learnt)
+    result: FloatArray = level + table.design[asked] @ effects
     return result
 
 
-def _estimate_by_car(
-    table: Encoded, log_price: FloatArray, learnt: IntArray, asked: IntArray, *, weight: float = 5
+def _fit_linear(
+    table: Encoded, log_price: FloatArray, learnt: IntArray
+) -> tuple[float, FloatArray]:
+    """The level and the effects [P] of the linear model."""
+    from scipy.sparse.linalg import lsqr
+
+    level = float(log_price[learnt].mean())
+    effects: FloatArray = lsqr(
+        table.design[learnt], log_price[learnt] - level, damp=_NOISE, iter_lim=200, atol=1e-5,
+        btol=1e-5,
+    )[0]  # fmt: skip
+    return level, effects
+
+
+def _fit_means(
+    table: Encoded, log_price: FloatArray, learnt: IntArray, *, weight: float = 5
 ) -> FloatArray:
-    """The mean log price of the same car, as if `weight` more of them had the market's."""
+    """[cars] the mean log price of a car, as if `weight` more of them had the market's."""
     car = table.codes["car",]
-    middle = log_price[learnt].mean()
+    level = log_price[learnt].mean()
     size = int(car.max()) + 1
     sums = np.bincount(car[learnt], log_price[learnt], minlength=size)
     counts = np.bincount(car[learnt], minlength=size)
-    result: FloatArray = ((sums + weight * middle) / (counts + weight))[car[asked]]
-    return result
+    means: FloatArray = (sums + weight * level) / (counts + weight)
+    return means
+
+
+def _look_up(means: FloatArray, table: Encoded, asked: IntArray, level: float) -> FloatArray:
+    """[len(asked)] the car's mean; the market's for a car that is not known."""
+    return np.append(means, level)[table.codes["car",][asked]]
+
+
+def _estimate_by_car_left_out(
+    table: Encoded, log_price: FloatArray, learnt: IntArray, groups: IntArray, seed: int
+) -> FloatArray:
+    """The car's mean for the rows learnt from, out of fold."""
+
+    def fit(learnt: IntArray, asked: IntArray) -> FloatArray:
+        level = float(log_price[learnt].mean())
+        return _look_up(_fit_means(table, log_price, learnt), table, asked, level)
+
+    return _leave_out(fit, learnt, make_folds(groups[learnt], NUM_FOLDS, seed + 1))
 
 
 def _leave_out(
@@ -529,16 +548,17 @@ def _leave_out(
 # --- where there are few ------------------------------------------------------------------------
 
 
-class _Pool:
+class Pool:
     """Adverts by car, for analogues and for cars of which there are few."""
 
-    def __init__(self, rows: Sequence[Listing], positions: IntArray, groups: IntArray) -> None:
-        self.rows, self.groups = rows, groups
+    def __init__(self, rows: Sequence[Listing], teaching: IntArray, groups: IntArray) -> None:
+        self.rows, self.teaching, self.groups = rows, teaching, groups
         by_car: dict[str, list[int]] = defaultdict(list)
-        for at in positions.tolist():
+        for at in teaching.tolist():
             by_car[fold_name(rows[at].car)].append(at)
-        self.by_car = {car: np.array(those, np.int64) for car, those in by_car.items()}
-        self.makes = Counter(fold_name(rows[at].make) for at in positions.tolist())
+        self.by_car = {car: sorted(those, key=self._place) for car, those in by_car.items()}
+        self.group_sizes = Counter(groups[teaching].tolist())
+        self.makes = Counter(fold_name(rows[at].make) for at in teaching.tolist())
         self.numbers = np.array(
             [
                 (
@@ -554,13 +574,31 @@ class _Pool:
         roles = ("generation", "gearbox", "drive", "body")
         self.words = np.array([[row.facts.get(role, "") for role in roles] for row in rows])
 
+    @classmethod
+    def of(cls, rows: Sequence[Listing]) -> Pool:
+        """Of all adverts; those that can teach are found."""
+        teaching = np.flatnonzero([can_teach(row) for row in rows])
+        return cls(rows, teaching, np.array(group_reposts(rows), np.int64))
+
+    def count_like(self, at: int) -> int:
+        """How many adverts of the same car there are to learn from, without it and its reposts."""
+        like = self.by_car.get(fold_name(self.rows[at].car), ())
+        return len(like) - self.group_sizes[int(self.groups[at])]
+
     def list_like(self, at: int) -> IntArray:
-        """Adverts of the same car to learn from, without this one and its reposts."""
-        like = self.by_car.get(fold_name(self.rows[at].car))
-        if like is None:
-            return np.empty(0, np.int64)
-        others: IntArray = like[self.groups[like] != self.groups[at]]
+        """Of these the `_MOST_LIKE` about it in year and mileage, in the order of the rows."""
+        like = self.by_car.get(fold_name(self.rows[at].car), [])
+        if len(like) > _MOST_LIKE:
+            place = bisect_left(like, self._place(at), key=self._place)
+            start = min(max(0, place - _MOST_LIKE // 2), len(like) - _MOST_LIKE)
+            like = like[start : start + _MOST_LIKE]
+        positions = np.array(sorted(like), np.int64)
+        others: IntArray = positions[self.groups[positions] != self.groups[at]]
         return others
+
+    def _place(self, at: int) -> tuple[int, float]:
+        """Where an advert stands among those of its car."""
+        return self.rows[at].year or 0, self.rows[at].mileage or 0.0
 
     def knows_make(self, at: int) -> bool:
         """Whether there are adverts of the make; without one the model's own name must do."""
@@ -568,7 +606,7 @@ class _Pool:
         return (
             self.makes[fold_name(row.make)] > FEWEST_OF_CAR
             if row.make
-            else len(self.list_like(at)) >= FEWEST_OF_CAR
+            else self.count_like(at) >= FEWEST_OF_CAR
         )
 
     def rank_like(self, at: int) -> list[int]:
@@ -588,19 +626,19 @@ class _Pool:
         Intervals are those of a new draw from a normal distribution of log prices (Student's t).
         """
         row = self.rows[at]
-        like = self.rank_like(at)
+        like, num_like = self.rank_like(at), self.count_like(at)
         near = [
             one
             for one in like
             if abs((self.rows[one].year or 0) - (row.year or 0)) <= _ANALOGUE_YEARS
         ][:_MOST_ANALOGUES]
         if len(near) >= _FEWEST_ANALOGUES:
-            return self._spread("analogues", self._read_logs(near), 1, len(like))
+            return self._spread("analogues", self._read_logs(near), 1, num_like)
         if len(like) >= _FEWEST_FOR_LINE:
             return self._draw_line(row, like)
         if len(like) >= FEWEST_OF_CAR:
-            return self._spread("median", self._read_logs(like), 1, len(like))
-        return Fair(num_like=len(like))
+            return self._spread("median", self._read_logs(like), 1, num_like)
+        return Fair(num_like=num_like)
 
     def _read_logs(self, positions: Sequence[int]) -> FloatArray:
         return np.array([math.log(self.rows[one].price or math.nan) for one in positions])

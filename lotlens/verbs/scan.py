@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,15 @@ from lotlens.files import (
 from lotlens.locks import hold
 from lotlens.market.claims import Claim, find_others, judge_listing
 from lotlens.market.copies import Shared, judge_copies
-from lotlens.market.listings import Listing, Listings, read_listings
-from lotlens.market.prices import estimate_prices
+from lotlens.market.fitted import (
+    check_enough,
+    estimate_by_file,
+    keep_prices,
+    read_prices,
+    write_prices,
+)
+from lotlens.market.listings import Listing, Listings, read_listings, settle_currency
+from lotlens.market.prices import Fair, learn_prices
 from lotlens.market.ranking import Offer, Terms, rank_offers, say_offer
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.labelled import add_labelled
@@ -106,6 +114,8 @@ def scan(
     photos: Path | str | Sequence[Path | str] | None = None,
     *,
     history: Path | str | None = None,
+    prices: Path | str | None = None,
+    save_prices: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     currency: str = "",
     terms: Terms | None = None,
@@ -125,6 +135,9 @@ def scan(
         listings: the table of adverts (see `market.listings`).
         photos: folders, zips or files that the adverts' photos lie in; None to look at none.
         history: a table of other adverts to learn prices from as well.
+        prices: fitted prices that a scan has saved, by which adverts are judged instead of by one
+            another and a history.
+        save_prices: a file to keep the fitted prices in, for other adverts (see `verbs.price`).
         columns: role -> column, where names do not tell; in the history too, where it has them.
         currency: of prices without one.
         terms: what is haggled off, costs, and what is not believed.
@@ -141,14 +154,18 @@ def scan(
         BundleError: the run is missing or damaged.
         OutputError: a file cannot be written.
     """
-    import_extra("sklearn", "market")  # said before photos are answered
+    if prices is not None and (history is not None or save_prices is not None):
+        raise InputError("fitted prices need no history, and are saved already: leave that out")
+    fitted = None if prices is None else read_prices(prices)
+    if fitted is None:
+        import_extra("sklearn", "market")  # said before photos are answered
     language = load_language(lang)
     folder = Path(out)
     table_path, page_path = folder / "deals.csv", folder / "deals.html"
-    inputs = [Path(one) for one in (listings, history) if one is not None]
+    inputs = [Path(one) for one in (listings, history, prices) if one is not None]
     inputs += [] if photos is None else list_paths(photos)
-    written = (table_path, page_path, folder / DATA_NAME, folder / "deals.parquet")
-    for path in written:
+    written = [table_path, page_path, folder / DATA_NAME, folder / "deals.parquet"]
+    for path in [*written, *([] if save_prices is None else [Path(save_prices)])]:
         _check_apart(path, inputs)
         check_writable(path)
     model = load(run)
@@ -160,8 +177,13 @@ def scan(
         learnt = read_listings(
             history, columns=columns, may_lack_columns=True, currency=currency, cars=cars
         )
-    read = _settle_currency(read, learnt)
-    learnt = None if learnt is None else _settle_currency(learnt, read)
+        read = settle_currency(read, learnt.currency, learnt.source)
+        learnt = settle_currency(learnt, read.currency, read.source)
+    if fitted is not None:
+        read = fitted.introduce(read, str(prices))
+    past_rows = () if learnt is None else learnt.rows
+    if save_prices is not None:
+        check_enough([*past_rows, *read.rows])
     if tell is not None:
         tell(read)
         if learnt is not None:
@@ -172,23 +194,31 @@ def scan(
         for path in written:
             remove_unfinished_of(path)
         looked = _look(model, rows, photos, table_path, watch)
-        fair = estimate_prices(rows, None if learnt is None else learnt.rows, seed=seed)
+        if fitted is not None:
+            fair: list[Fair] = estimate_by_file(fitted, rows)
+        else:
+            found = learn_prices(rows, past_rows, seed=seed)
+            fair = found.fair
+            if save_prices is not None:
+                sources = [Path(one.source).name for one in (read, learnt) if one is not None]
+                write_prices(Path(save_prices), keep_prices(found, sources, read.currency))
         offers = rank_offers(rows, fair, looked.claims, looked.shared, terms)
         new = None if past is None else {row.row for row in rows if _key(row) not in past}
-        pool = rows if learnt is None else (*learnt.rows, *rows)
+        pool = (*past_rows, *rows)
         scanned = Scanned(offers, rows, pool, looked.shown, read.currency, terms or Terms(), new)
         name, synthetic = Path(listings).name, model.card.synthetic
         pictures = draw_offers(scanned, watch)
         write_deals_page(page_path, name, scanned, pictures, synthetic=synthetic, language=language)
         write_deals_data(folder / DATA_NAME, name, scanned, pictures, synthetic=synthetic)
         names = [name_advert(row, language) for row in rows]
-        cells = [
-            _list_cells(offer, scanned, looked, names, "ru" if lang == "ru" else "en")
-            for offer in offers
-        ]
-        has_parquet = _write_parquet(folder / "deals.parquet", cells)
+
+        def list_cells() -> Iterator[list[object]]:  # twice over: all at once fill the memory
+            code = "ru" if lang == "ru" else "en"
+            return (_list_cells(offer, scanned, looked, names, code) for offer in offers)
+
+        has_parquet = _write_parquet(folder / "deals.parquet", list_cells())
         num_others = _save_others(folder / "others", looked.others)
-        write_rows_atomically(table_path, COLUMNS, cells)
+        write_rows_atomically(table_path, COLUMNS, list_cells())
         if looked.journal is not None:
             looked.journal.remove()
     return Scan(
@@ -338,23 +368,6 @@ def _check_apart(path: Path, inputs: Sequence[Path]) -> None:
             )
 
 
-def _settle_currency(read: Listings, other: Listings | None) -> Listings:
-    """A table whose prices name no currency takes that of the other, and says so.
-
-    Raises:
-        InputError: they are in two currencies.
-    """
-    if other is None or read.currency == other.currency or not other.currency:
-        return read
-    if read.currency:
-        raise InputError(
-            f"{read.source} is in {read.currency} and {other.source} in {other.currency}: prices"
-            " are not compared across currencies"
-        )
-    note = f"no price names its currency: they are taken for {other.currency}, as in {other.source}"
-    return replace(read, currency=other.currency, notes=(*read.notes, note))
-
-
 def _key(row: Listing) -> tuple[str, str]:
     """By what an advert is known again: its number and price."""
     return row.id, "" if row.price is None else f"{row.price:.0f}"
@@ -427,14 +440,27 @@ def _round(value: float | None) -> int | None:
     return None if value is None or math.isnan(value) else round(value)
 
 
-def _write_parquet(path: Path, rows: Sequence[Sequence[object]]) -> bool:
+_WHOLES = frozenset({
+    "rank", "worth_a_call", "new", "year", "mileage_km", "price", "fair_price", "fair_low",
+    "fair_high", "fair_low90", "fair_high90", "gain", "sure_gain", "num_like",
+})  # fmt: skip
+_SHARES = frozenset({"photos_say_probability", "claimed_probability"})
+_PIECE = 5_000
+"""Adverts that are turned into a part of deals.parquet at once."""
+
+
+def _write_parquet(path: Path, rows: Iterable[Sequence[object]]) -> bool:
     """The same as Parquet, where pyarrow is installed; whether it is."""
     try:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError:
         return False
-    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
-    with atomic_path(path) as part_path:
-        parquet.write_table(pyarrow.table({k: list(v) for k, v in columns.items()}), part_path)
+    kinds = {**dict.fromkeys(_WHOLES, pyarrow.int64()), **dict.fromkeys(_SHARES, pyarrow.float64())}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in COLUMNS])
+    left = iter(rows)
+    with atomic_path(path) as part_path, parquet.ParquetWriter(part_path, schema) as writer:
+        while piece := list(islice(left, _PIECE)):
+            columns = dict(zip(COLUMNS, map(list, zip(*piece, strict=True)), strict=True))
+            writer.write_table(pyarrow.table(columns, schema))
     return True
