@@ -28,7 +28,7 @@ _FEWEST_OF_MAKE = 150
 
 
 def measure(estimates: FloatArray, asked: FloatArray, num_adverts: int) -> str:
-    """Weighted, mean and median absolute error, with 95 % intervals over 1,000 resamples.
+    """Weighted, mean absolute, mean and median error, with 95 % intervals over 1,000 resamples.
 
     Adverts are drawn, each with its estimates of all seeds.
     """
@@ -36,10 +36,12 @@ def measure(estimates: FloatArray, asked: FloatArray, num_adverts: int) -> str:
     asked = asked[:num_adverts]
     picks = np.random.default_rng(0).integers(num_adverts, size=(1000, num_adverts))
     weighted = np.percentile(wrong[picks].sum(axis=1) / asked[picks].sum(axis=1), [2.5, 97.5])
+    whole = np.percentile(wrong[picks].mean(axis=1), [2.5, 97.5])
     mean = np.percentile((wrong / asked)[picks].mean(axis=1), [2.5, 97.5])
     return (
         f"{100 * wrong.sum() / asked.sum():.2f} ({100 * weighted[0]:.2f} to"
-        f" {100 * weighted[1]:.2f}) | {100 * (wrong / asked).mean():.2f} ({100 * mean[0]:.2f} to"
+        f" {100 * weighted[1]:.2f}) | {wrong.mean():,.0f} ({whole[0]:,.0f} to {whole[1]:,.0f})"
+        f" | {100 * (wrong / asked).mean():.2f} ({100 * mean[0]:.2f} to"
         f" {100 * mean[1]:.2f}) | {100 * np.median(wrong / asked):.2f}"
     )
 
@@ -105,7 +107,8 @@ def main() -> None:
             found["boosting"][new] = np.exp(plain)
         for name, column in found.items():
             others[name].append(column)
-    print("| way | weighted error, % | mean error, % | median, % |\n|---|---|---|---|")
+    print("| way | weighted error, % | mean absolute error | mean error, % | median, % |")
+    print("|---|---|---|---|---|")
     names = {
         "median": "median of model and year", "linear": "linear model", "boosting": "boosting",
     }  # fmt: skip
@@ -162,8 +165,8 @@ def draw_curve(
     table: prices.Encoded, logs: FloatArray, groups: NDArray[np.int64], asked: FloatArray
 ) -> None:
     """Errors with an eighth to all of the adverts to learn from; the same are asked about."""
-    print("| share learnt from | adverts | weighted error, % | mean error, % | median, % |")
-    print("|---|---|---|---|---|")
+    print("| share learnt from | adverts | weighted error, % | mean absolute error | mean error, %"
+          " | median, % |\n|---|---|---|---|---|---|")  # fmt: skip
     folds = prices.make_folds(groups, prices.NUM_FOLDS, 0)
     kept = np.random.default_rng(0).permutation(len(asked)) / len(asked)
     for share in (0.125, 0.25, 0.5, 1.0):

@@ -44,6 +44,7 @@ from lotlens.records import METHODS
 from lotlens.refusal.verdicts import KINDS
 from lotlens.verbs.export import _MOST_CALIBRATED, _MOST_CHECKED
 from lotlens.verbs.predict import _PIECE
+from lotlens.verbs.sample import draw_sample
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -135,6 +136,21 @@ def test_the_page_on_scans_states_what_the_code_does():
     assert LEVELS == (0.8, 0.9)
     for method in get_args(Method):
         assert method == "none" or f"`{method}`" in SCAN, method
+
+
+def test_the_pages_one_line_scans_a_drawn_market(tiny_run, tmp_path, monkeypatch):
+    (line,) = (line for line in SCAN.splitlines() if "cars/market/listings.csv" in line)
+    draw_sample(tmp_path / "cars", num_train=40, num_test=20, listings="en")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "cars-quick-1").symlink_to(tiny_run.path)
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(build_app(), shlex.split(line)[1:])
+    assert said.exit_code == 0, said.output
+    assert "adverts are worth a call" in said.output
+    with (tmp_path / "cars" / "market" / "truth.csv").open(encoding="utf-8") as truth:
+        assert len((tmp_path / "deals" / "deals.csv").read_text("utf-8").splitlines()) == len(
+            truth.readlines()
+        )
 
 
 def test_the_readmes_python_uses_the_real_verbs():
