@@ -53,7 +53,7 @@ from lotlens.report.deals_page import (
     write_deals_data,
     write_deals_page,
 )
-from lotlens.report.language import load_language
+from lotlens.report.language import Language, load_language
 from lotlens.texts import describe, fit
 from lotlens.verbs.predict import answer_all, describe_task
 
@@ -171,14 +171,7 @@ def scan(
     model = load(run)
     past = None if new_since is None else _read_past(Path(new_since))
     cars = [car.name for car in model.card.classes]
-    read = read_listings(listings, columns=columns, currency=currency, cars=cars)
-    learnt = None
-    if history is not None:
-        learnt = read_listings(
-            history, columns=columns, may_lack_columns=True, currency=currency, cars=cars
-        )
-        read = settle_currency(read, learnt.currency, learnt.source)
-        learnt = settle_currency(learnt, read.currency, read.source)
+    read, learnt = _read_tables(listings, history, columns or {}, currency, cars)
     if fitted is not None:
         read = fitted.introduce(read, str(prices))
     past_rows = () if learnt is None else learnt.rows
@@ -210,15 +203,12 @@ def scan(
         pictures = draw_offers(scanned, watch)
         write_deals_page(page_path, name, scanned, pictures, synthetic=synthetic, language=language)
         write_deals_data(folder / DATA_NAME, name, scanned, pictures, synthetic=synthetic)
-        names = [name_advert(row, language) for row in rows]
-
-        def list_cells() -> Iterator[list[object]]:  # twice over: all at once fill the memory
-            code = "ru" if lang == "ru" else "en"
-            return (_list_cells(offer, scanned, looked, names, code) for offer in offers)
-
-        has_parquet = _write_parquet(folder / "deals.parquet", list_cells())
+        has_parquet = _write_parquet(
+            folder / "deals.parquet", _list_rows(scanned, looked, language)
+        )
         num_others = _save_others(folder / "others", looked.others)
-        write_rows_atomically(table_path, COLUMNS, list_cells())
+        # Twice over: the cells of many adverts at once would fill the memory.
+        write_rows_atomically(table_path, COLUMNS, _list_rows(scanned, looked, language))
         if looked.journal is not None:
             looked.journal.remove()
     return Scan(
@@ -231,6 +221,24 @@ def scan(
         has_parquet,
         num_others,
     )
+
+
+def _read_tables(
+    listings: Path | str,
+    history: Path | str | None,
+    columns: Mapping[str, str],
+    currency: str,
+    cars: Sequence[str],
+) -> tuple[Listings, Listings | None]:
+    """The adverts and the history, in one currency."""
+    read = read_listings(listings, columns=columns, currency=currency, cars=cars)
+    if history is None:
+        return read, None
+    learnt = read_listings(
+        history, columns=columns, may_lack_columns=True, currency=currency, cars=cars
+    )
+    read = settle_currency(read, learnt.currency, learnt.source)
+    return read, settle_currency(learnt, read.currency, read.source)
 
 
 @dataclass(frozen=True)
@@ -380,6 +388,13 @@ def _read_past(path: Path) -> set[tuple[str, str]]:
         raise InputError(f"{table.name} was written by no scan, or by one of another version")
     id_at, price_at = COLUMNS.index("id"), COLUMNS.index("price")
     return {(cells[id_at], cells[price_at]) for cells in table.rows}
+
+
+def _list_rows(scanned: Scanned, looked: _Looked, language: Language) -> Iterator[list[object]]:
+    """The rows of deals.csv."""
+    names = [name_advert(row, language) for row in scanned.rows]
+    code = "ru" if language.code == "ru" else "en"
+    return (_list_cells(offer, scanned, looked, names, code) for offer in scanned.offers)
 
 
 def _list_cells(
