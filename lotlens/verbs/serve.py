@@ -23,7 +23,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.errors import InputError, LotlensError
 from lotlens.extras import import_extra
 from lotlens.locks import hold
-from lotlens.report.language import load_language
+from lotlens.report.language import Language, load_language
 from lotlens.run import RunFolder
 
 _MANY_PHOTOS = 10_000
@@ -86,51 +86,64 @@ def serve(
         MissingExtra: lotlens[web] is not installed.
     """
     language = load_language(lang)
+    model = load(run)
+    url = database or default_database(model.run)
+    jobs_path = find_jobs(model.run, url)
+    with _alone(jobs_path):
+        _serve(model, url, jobs_path, language, host, port, behind, ready, visited)
+
+
+def _serve(
+    model: Model,
+    url: str,
+    jobs_path: Path,
+    language: Language,
+    host: str,
+    port: int,
+    behind: str | None,
+    ready: Callable[[Desk], None] | None,
+    visited: Callable[[str, tuple[str, ...]], None] | None,
+) -> None:
+    """As `serve`, of a model and a folder of lists that nobody else uses."""
+    run = model.run.path
     pages = import_extra("lotlens.web.desk", "web")
     batches = import_extra("lotlens.web.batching", "web")
     gates = import_extra("lotlens.web.gate", "web")
     lists = import_extra("lotlens.web.jobs", "web")
     rest = import_extra("lotlens.web.rest", "web")
     server = import_extra("lotlens.web.server", "web")
-    model = load(run)
-    url = database or default_database(model.run)
-    jobs_path = find_jobs(model.run, url)
-    with _alone(jobs_path):
-        store = open_store(url)
-        is_open = not server.is_loopback(host) or behind is not None
-        guests = server.Guests() if is_open else None
-        listener = server.open_socket(host, port)
-        meters = rest.Meters()
-        batching = batches.Batching(open_served(model), told=meters.note_batch)
-        app = pages.build_desk(
-            batching,
-            store,
-            name=model.run.path.name,
-            jobs=lists.Jobs(jobs_path, batching),
-            policy=gates.Policy(guests=guests, public_name=behind),
-            language=language,
-            meters=meters,
-        )
-        addresses: tuple[str, ...] = ()
-        if behind is not None:
-            addresses = (f"https://{behind}/",)
-        elif guests is not None:
-            addresses = server.name_network_addresses(listener)
+    store = open_store(url)
+    is_open = not server.is_loopback(host) or behind is not None
+    guests = server.Guests() if is_open else None
+    listener = server.open_socket(host, port)
+    meters = rest.Meters()
+    batching = batches.Batching(open_served(model), told=meters.note_batch)
+    app = pages.build_desk(
+        batching,
+        store,
+        name=model.run.path.name,
+        jobs=lists.Jobs(jobs_path, batching),
+        policy=gates.Policy(guests=guests, public_name=behind),
+        language=language,
+        meters=meters,
+    )
+    addresses: tuple[str, ...] = ()
+    if behind is not None:
+        addresses = (f"https://{behind}/",)
+    elif guests is not None:
+        addresses = server.name_network_addresses(listener)
 
-        def invite() -> tuple[str, ...]:
-            return () if guests is None else tuple(map(guests.invite, addresses))
+    def invite() -> tuple[str, ...]:
+        return () if guests is None else tuple(map(guests.invite, addresses))
 
-        if guests is not None and visited is not None:
-            guests.told = lambda device: visited(device, invite())
-        with (
-            _listening_for_signals(lambda: _swap(batching, run)),
-            suppress(KeyboardInterrupt),
-        ):
-            if ready is not None:
-                address = None if behind is not None else server.name_address(listener)
-                keys = store.list_keys()
-                ready(Desk(address, batching.served.id, url, invite(), len(keys)))
-            server.serve(app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S)
+    if guests is not None and visited is not None:
+        guests.told = lambda device: visited(device, invite())
+    with _listening_for_signals(lambda: _swap(batching, run)), suppress(KeyboardInterrupt):
+        if ready is not None:
+            address = None if behind is not None else server.name_address(listener)
+            keys = store.list_keys()
+            ready(Desk(address, batching.served.id, url, invite(), len(keys)))
+        server.serve(app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S)
 
 
 def default_database(run: RunFolder) -> str:
