@@ -10,7 +10,8 @@ at those that 90 % of known photos pass.
 
 With --ten TEN, a lot of a few models such as stanford10, a run on that lot is trained instead, with
 others from the training half of DATA whose classes' names begin with none of the lot's; its folder
-is printed, for `refusal.py TEN --run RUN --cars NAME=PHOTOS`.
+is printed, for `refusal.py TEN --run RUN --cars NAME=PHOTOS`. With --num-classes so many of those
+classes are given, and photos of the rest are judged: of the source of the others, never seen.
 
 Rows go into others.csv beside this file; what is there already is not measured again. Without DATA
 it prints the tables of that file. Nothing is to be chosen by these figures.
@@ -129,7 +130,7 @@ def measure(data: Path, recipe: str, num_others: int, seed: int, out: Path) -> N
     known, given = labels[:NUM_KNOWN], labels[NUM_KNOWN : NUM_KNOWN + NUM_OTHERS]
     never = set(labels[NUM_KNOWN + NUM_OTHERS :])
     classes = {car.label: car.name for car in lot.train.classes}
-    test = open_lot(data / "test-labels.csv", photos=data / "test.zip").train.photos
+    test = open_test(data).photos
 
     def choose(some: set[str]) -> Catalog:
         chosen: tuple[Photo, ...] = tuple(photo for photo in test if photo.label in some)
@@ -149,19 +150,39 @@ def measure(data: Path, recipe: str, num_others: int, seed: int, out: Path) -> N
     write_rows_atomically(RESULTS, COLUMNS, [[r.get(c, "") for c in COLUMNS] for r in rows])
 
 
-def train_ten(data: Path, ten: Path, recipe: str, num_others: int, seed: int, out: Path) -> None:
+def train_ten(
+    data: Path, ten: Path, recipe: str, num_others: int, seed: int, out: Path, num_classes: int
+) -> None:
     """Train on a lot of a few models, with others from elsewhere in DATA."""
     lot = open_lot(data)
     known = tuple(car.name.casefold() for car in open_lot(ten).train.classes)
     classes = {car.label: car.name for car in lot.train.classes}
     labels = [one for one, name in classes.items() if not name.casefold().startswith(known)]
-    others = None
+    given = labels
+    if num_classes:
+        given = np.random.default_rng(seed).permutation(labels).tolist()[:num_classes]
+    others, name = None, f"{num_others}-of-{len(given)}" if num_classes else str(num_others)
     if num_others:
-        place = out / f"others-ten-{seed}-{num_others}"
-        others = lay_lot(data, labels, classes, place, num_photos=num_others, seed=seed)
-    run = out / f"ten-{recipe}-{seed}-{num_others}"
+        place = out / f"others-ten-{seed}-{name}"
+        others = lay_lot(data, given, classes, place, num_photos=num_others, seed=seed)
+    run = out / f"ten-{recipe}-{seed}-{name}"
     train_beside(ten, others, recipe, seed, run)
     print(run, lotlens.load(run).card.metrics[0])
+    if not num_classes:
+        return
+    never = tuple(
+        photo
+        for photo in (*lot.train.with_files().photos, *open_test(data).photos)
+        if photo.label in set(labels) - set(given)
+    )
+    photos = {"known": open_test(ten), "never seen": Catalog(never, lot.train.classes)}
+    for row in judge(run, photos, ANSWERED[0]):
+        print({key: row[key] for key in ("photos_of", "photos", *KINDS, "named_rightly")})
+
+
+def open_test(data: Path) -> Catalog:
+    """Photos of the test half, with their labels."""
+    return open_lot(data / "test-labels.csv", photos=data / "test.zip").train
 
 
 def print_tables() -> None:
@@ -208,6 +229,7 @@ def main() -> None:
     parser.add_argument("--num-others", type=int, nargs="+", default=[0, 2000])
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--ten", type=Path)
+    parser.add_argument("--num-classes", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("others-runs"))
     options = parser.parse_args()
     if options.data is not None:
@@ -217,7 +239,7 @@ def main() -> None:
                 if options.ten is None:
                     measure(options.data, *how)
                 else:
-                    train_ten(options.data, options.ten, *how)
+                    train_ten(options.data, options.ten, *how, options.num_classes)
     if options.ten is None:
         print_tables()
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from lotlens.intervals import compute_wilson_interval
 from lotlens.market import prices
-from lotlens.market.listings import fold_name, group_reposts, read_listings
+from lotlens.market.listings import group_reposts, read_listings
+from lotlens.naming import fold_name
 
 FloatArray = NDArray[np.float64]
 _TOP = 0.05

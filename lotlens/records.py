@@ -65,6 +65,8 @@ _TEMPERATURES = (1e-3, 1e3)
 """Twice as far either way, in powers of ten, as a temperature is fitted."""
 _MOST_METRICS = 100
 _MOST_VIEWS = 20
+MOST_WORDS = 20
+"""For what photos of no car show."""
 
 OK = "ok"
 """The status of a photo that was read and predicted. Any other status is the reason it was not."""
@@ -717,6 +719,37 @@ def _read_share(values: Any) -> Metric:
 
 
 @dataclass(frozen=True)
+class Word:
+    """What photos of no car show that a user has sorted into a folder (see `refusal.words`).
+
+    Attributes:
+        name: of the folder.
+        direction: [F] float16 of their features, as base64.
+        least: photos as near as this bear the word.
+    """
+
+    name: str
+    direction: str = field(repr=False)
+    least: float
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Word:
+        """From plain values; unknown keys are ignored.
+
+        Raises:
+            ValueError: they are not a word's.
+        """
+        readers: Mapping[str, Callable[[Any], Any]] = {
+            "name": read_name,
+            "direction": read_name,
+            "least": partial(read_number, least=-1.0, most=1.0),
+        }
+        read = read_fields(values, readers)
+        require_fields(read, readers)
+        return cls(**read)
+
+
+@dataclass(frozen=True)
 class Refusal:
     """When a model does not answer with one of its classes (see `refusal.gates`).
 
@@ -734,6 +767,7 @@ class Refusal:
         vehicle: a photo of which this share or more is a vehicle is never "not a car", unless a
             part of one fills it (see `refusal.vehicles`); None if nobody looks.
         shown_sha256: of the file with the network that looks, where a bundle has its own.
+        words: what photos of no car may show, by photos that the user gave.
     """
 
     gates: tuple[Gate, ...] = ()
@@ -746,6 +780,7 @@ class Refusal:
     odds: KnownOdds | None = None
     vehicle: float | None = None
     shown_sha256: str = ""
+    words: tuple[Word, ...] = ()
 
     @classmethod
     def from_dict(cls, values: Any) -> Refusal:
@@ -766,9 +801,10 @@ class Refusal:
             "odds": lambda value: None if value is None else KnownOdds.from_dict(value),
             "vehicle": lambda value: None if value is None else read_share(value),
             "shown_sha256": read_hash,
+            "words": partial(read_list, read=Word.from_dict, least=0, most=MOST_WORDS),
         }
         read = read_fields(values, readers)
-        require_fields(read, set(readers) - {"odds", "vehicle", "shown_sha256"})
+        require_fields(read, set(readers) - {"odds", "vehicle", "shown_sha256", "words"})
         return cls(**read)
 
     def __repr__(self) -> str:
@@ -846,7 +882,7 @@ class ModelCard:
     checked: Mapping[str, Any] = field(default_factory=dict)
     split_sha256: str = ""
     answers_sha256: str = ""
-    dependence: float = 1.0
+    dependence: float = 0.5
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -971,7 +1007,8 @@ class Predictions:
         classes: in the order of the logits' columns.
         flaws: what makes each photo too poor to tell models apart by (see `photos.quality`), or
             ""; None if that was not looked at.
-        familiarity: [N, M] float32, FAMILIARITIES of the plain view; NaN rows where status is not
+        familiarity: [N, M + W] float32, FAMILIARITIES of the plain view and the likeness to each
+            of the refusal's words; NaN rows where status is not
             ok, and columns of what the model cannot tell; None if not measured.
         shows: [N, S] float32, the share of each of SHOWN; NaN rows where nobody looked; None if
             at no photo.
@@ -995,7 +1032,11 @@ class Predictions:
         num_photos, scores = len(self.ids), self.familiarity
         if self.flaws is not None and len(self.flaws) != num_photos:
             raise ValueError(f"{len(self.flaws)} flaws for {num_photos} photos")
-        if scores is not None and scores.shape != (num_photos, len(FAMILIARITIES)):
+        if scores is not None and (
+            scores.ndim != 2
+            or len(scores) != num_photos
+            or not 0 <= scores.shape[1] - len(FAMILIARITIES) <= MOST_WORDS
+        ):
             raise ValueError(f"familiarity of shape {scores.shape} for {num_photos} photos")
         if self.shows is not None and self.shows.shape != (num_photos, len(SHOWN)):
             raise ValueError(f"shows of shape {self.shows.shape} for {num_photos} photos")

@@ -33,6 +33,12 @@ def show(text: str, *, in_one_line: bool = False) -> str:
     return _UNSEEN.sub(lambda found: _escape(found[0]), text)
 
 
+def fit(text: str, most: int = 200) -> str:
+    """A stranger's text for a page: in one line, cut, and with nothing that turns or hides it."""
+    cut = text if len(text) <= most else f"{text[: most - 1]}…"
+    return show(cut, in_one_line=True)
+
+
 def describe(what: str, more: str = "") -> str:
     """A record as its `repr`: one line of bounded length, whatever strangers' text is in it."""
     text = show(f"{what}: {more}" if more else what, in_one_line=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 import lotlens
+from lotlens.answering.fusing import EXCLUDED, SURE
 from lotlens.answering.views import VIEWS
 from lotlens.cli.app import build_app
 from lotlens.cli.commands import COMMANDS
@@ -29,7 +30,6 @@ from lotlens.judge import metrics
 from lotlens.judge.blend import SMALLEST_SHARE
 from lotlens.judge.compare import Comparison
 from lotlens.judge.gain import DOUBT, SMALLEST_GAIN
-from lotlens.market.claims import EXCLUDED, SURE
 from lotlens.market.copies import FEWEST_FOR_STOCK
 from lotlens.market.prices import FEWEST_TO_FIT, LEVELS, Method
 from lotlens.market.ranking import Terms

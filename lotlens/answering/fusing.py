@@ -20,13 +20,17 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lotlens.answering.answers import probabilities, take_rows
+from lotlens.answering.answers import probabilities
 from lotlens.answering.logits import log_softmax
 from lotlens.records import Predictions
 
-DEPENDENCE = 1.0
-"""Where it was not measured: many photos are then no surer than their mean, which is the side on
-which a dealer loses nothing."""
+DEPENDENCE = 0.5
+"""Where it was not measured, the middle of what it can be: two photos count as one and a third, and
+no number of them as more than two."""
+SURE = 0.9
+"""The least probability by which a photo, or several, contradict what is said of a car."""
+EXCLUDED = 0.02
+"""The most probability of a class by which they exclude it."""
 FEWEST_ADVERTS = 30
 """With several photos each; from fewer no dependence is fitted."""
 _STEPS = 101
@@ -94,34 +98,43 @@ def fuse(
     )
 
 
-def find_odd(
-    predictions: Predictions, temperature: float, *, dependence: float = DEPENDENCE
-) -> tuple[int, ...]:
-    """Rows of photos that speak for another car than all the others together.
+def part_photos(
+    predictions: Predictions, temperature: float
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which photos of a car say what it is, and which seem to show another one.
 
-    A photo is odd if it is surer than not of a class, the others fused are surer than not of
-    another one, and each gives what the other names less than one in twenty. Of two photos that
-    contradict each other both are odd: nothing says which.
+    A photo contradicts another if it is sure of a class which the other one excludes, and the
+    other way round (`SURE`, `EXCLUDED`). Where two thirds of three photos or more are likeliest to
+    be of one class, those that are sure of another one and exclude that are odd, and do not count.
+    Without such a majority nothing says which is wrong: all that contradict each other are odd, and
+    all count.
 
     Args:
         predictions: answers to photos of one car.
         temperature: by which single answers are calibrated.
-        dependence: as for `fuse`.
+
+    Returns:
+        rows of those that count, and of the odd ones.
     """
     rows = np.flatnonzero(predictions.answered).tolist()
-    if len(rows) < 2:
-        return ()
-    own = probabilities(predictions, temperature)
-    odd = []
-    for row in rows:
-        others = take_rows(predictions, [other for other in rows if other != row])
-        fused = fuse(others, [""] * (len(rows) - 1), temperature, dependence=dependence)
-        rest = probabilities(fused, temperature)[0]
-        mine, theirs = int(own[row].argmax()), int(rest.argmax())
-        is_sure = own[row, mine] > 0.5 and rest[theirs] > 0.5
-        if mine != theirs and is_sure and own[row, theirs] < 0.05 and rest[mine] < 0.05:
-            odd.append(row)
-    return tuple(odd)
+    chances = probabilities(predictions, temperature)
+    named = {row: int(chances[row].argmax()) for row in rows}
+    sure = [row for row in rows if chances[row, named[row]] >= SURE]
+    most = max(named.values(), key=list(named.values()).count, default=0)
+    if len(rows) > 2 and 3 * list(named.values()).count(most) >= 2 * len(rows):
+        odd = tuple(row for row in sure if named[row] != most and chances[row, most] <= EXCLUDED)
+        return tuple(row for row in rows if row not in odd), odd
+    odd = tuple(
+        row
+        for row in sure
+        if any(
+            named[row] != named[other]
+            and chances[row, named[other]] <= EXCLUDED
+            and chances[other, named[row]] <= EXCLUDED
+            for other in sure
+        )
+    )
+    return tuple(rows), odd
 
 
 def fit_dependence(

@@ -32,19 +32,25 @@ def describe_shown() -> ModelCard:
     return ModelCard(1, "", classes, SHOWN_IMAGE, "lite0", {}, "")
 
 
-def ask_shown(open_shown: OpenShown, photos: Catalog | Sequence[bytes]) -> FloatArray:
+def ask_shown(
+    open_shown: OpenShown,
+    photos: Catalog | Sequence[bytes],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> FloatArray:
     """What photos show.
 
     Args:
         open_shown: opens the network.
         photos: in a catalog, or the bytes of each.
+        progress: told (photos done, photos in all) of those in a catalog.
 
     Returns:
         [N, S] the share of each of SHOWN; NaN rows where a photo cannot be read.
     """
     predictor = open_shown(len(photos))
     if isinstance(photos, Catalog):
-        found = predict(predictor, photos, views=(WHOLE,))
+        found = predict(predictor, photos, views=(WHOLE,), progress=progress)
     else:
         found = answer_bytes(predictor, photos, [str(number) for number in range(len(photos))])
     return probabilities(found)[:, : len(SHOWN)].astype(np.float32)

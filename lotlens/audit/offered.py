@@ -6,7 +6,6 @@ that a model is judged by, is learnt because somebody offered it once more.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from lotlens.audit.checks import join_links, tell_files
 from lotlens.audit.findings import find_links
 from lotlens.audit.parts import LOCKED, list_held_out
 from lotlens.audit.signs import Signs, scan_photos
+from lotlens.naming import fold_name
 from lotlens.records import OK, CarClass, Catalog, Lot, Photo, Split, Watcher, watch_part
 
 Part = Literal["test", "locked", "validation", "training", "additions"]
@@ -56,7 +56,8 @@ def match_classes(
     them: a class of the offer that has a name is the target's class of that name, whatever its
     label, and none if there is no such name. Without a name, or where the target has none, an equal
     label counts; then a label that is the target's name (a folder "Niva" for the class 4 Niva).
-    Case, spaces and the composition of letters make no difference to names.
+    Case, spaces, signs and the composition of letters make no difference to names, but where
+    several classes differ in signs alone.
 
     Args:
         offered: classes of the source; `name` equals `label` where it gives none.
@@ -68,12 +69,15 @@ def match_classes(
     by_label = {car.label: car for car in target}
     by_name: dict[str, list[CarClass]] = defaultdict(list)
     for car in target:
-        by_name[_tidy_name(car.name)].append(car)
+        by_name[fold_name(car.name)].append(car)
     has_names = any(car.name != car.label for car in target)
 
     def match(car: CarClass) -> CarClass | None:
         same_label = by_label.get(car.label)
-        same_name = by_name.get(_tidy_name(car.name), [])
+        folded = fold_name(car.name)
+        same_name = by_name.get(folded, [])
+        if len(same_name) > 1 or not folded:
+            same_name = [one for one in same_name if one.name == car.name]
         if car.name == car.label or not has_names:
             return same_label or (same_name[0] if len(same_name) == 1 else None)
         if same_label in same_name:  # of several classes of one name
@@ -179,7 +183,3 @@ def find_copies(
                 likeness=None if same else best[file],
             )
     return tuple(found)
-
-
-def _tidy_name(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())

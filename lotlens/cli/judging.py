@@ -235,6 +235,8 @@ def _print_refusal(chosen: Any) -> None:
             OUT.say(
                 f"              by ImageNet's vehicles: a share of {vehicle:.2g} or more is one"
             )
+    if words := [word.name for word in chosen.refusal.words]:
+        OUT.say(f"in words      what is no car may show: {escape(', '.join(words))}")
     sure = chosen.refusal.sure
     OUT.say(f"one name      where no other car is likely, with a probability above {sure:.2f}")
     if chosen.refusal.odds is None:

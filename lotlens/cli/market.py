@@ -10,7 +10,7 @@ import typer
 
 from lotlens.cli.options import Json, Open, Run
 from lotlens.cli.progress import show_progress
-from lotlens.cli.screen import OUT, VOICE, escape, open_page, print_json, print_next
+from lotlens.cli.screen import OUT, VOICE, escape, open_page, print_json, print_next, quote
 from lotlens.errors import InputError
 from lotlens.texts import show
 
@@ -74,7 +74,7 @@ def scan(
     if as_json:
         print_json(_to_dict(found))
         return
-    _print_found(found, VOICE.lang or "en")
+    _print_found(run, found, VOICE.lang or "en")
     if open_it:
         open_page(found.folder / "deals.html")
 
@@ -83,7 +83,7 @@ def _tell(read: Any) -> None:
     OUT.say(str(read))
 
 
-def _print_found(found: Any, lang: str) -> None:
+def _print_found(run: Path, found: Any, lang: str) -> None:
     from lotlens.market.ranking import say_offer
 
     num = len(found.offers)
@@ -99,6 +99,11 @@ def _print_found(found: Any, lang: str) -> None:
         OUT.say(f"note          {found.num_missing:,} photos that adverts name were not found")
     if found.num_new is not None:
         OUT.say(f"new           {found.num_new:,} since the earlier scan")
+    if found.num_others:
+        num, command = found.num_others, f"lotlens improve {quote(run)} --others"
+        shown = "1 photo of a car" if num == 1 else f"{num:,} photos of cars"
+        OUT.say(f"others        {shown} that the model was not taught; so that it learns that:")
+        OUT.print(escape(f"{'':<14}{command} {quote(found.others)}"), soft_wrap=True)
     OUT.print(f"written       {escape(found.folder)}", soft_wrap=True)
     if not found.has_parquet:
         OUT.say("note          deals.parquet needs the package pyarrow; deals.csv has the same")
@@ -112,6 +117,7 @@ def _to_dict(found: Any) -> dict[str, Any]:
         "worth_a_call": found.num_calls,
         "photos": found.num_photos,
         "photos_missing": found.num_missing,
+        "others": found.num_others,
         "new": found.num_new,
         "currency": found.listings.currency,
         "offers": [

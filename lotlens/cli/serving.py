@@ -34,6 +34,10 @@ def serve(
         str | None,
         typer.Option(help="URL of history and corrections; default desk.sqlite in the run."),
     ] = None,
+    deals: Annotated[
+        Path | None,
+        typer.Option(help="Folder of lotlens scan: its list is shown too, to be marked."),
+    ] = None,
     new_key: Annotated[
         str | None, typer.Option(help="Make an API key of this name, show it once, and end.")
     ] = None,
@@ -56,10 +60,17 @@ def serve(
     if sum(one is not None for one in (new_key, remove_key, corrections)) > 1:
         raise InputError("--new-key, --remove-key and --corrections: give one of them")
     if corrections is not None:
-        count = verb.save_corrections(run, corrections, database=database)
+        count, num_others = verb.save_corrections(run, corrections, database=database)
         OUT.say(f"{count} corrected {'photo' if count == 1 else 'photos'} written")
+        command = f"lotlens improve {quote(run)}"
+        if count:
+            command += f" --outside {quote(corrections)} --trust-labels"
+        if num_others:
+            shown = "photo of another car" if num_others == 1 else "photos of other cars"
+            OUT.say(f"{num_others} {shown} written")
+            command += f" --others {quote(corrections / 'others')}"
         OUT.print(f"folder        {escape(corrections)}", soft_wrap=True)
-        print_next(f"lotlens improve {quote(run)} --outside {quote(corrections)} --trust-labels")
+        print_next(command)
         return
     if new_key is not None:
         key = verb.make_key(run, new_key, database=database)
@@ -102,6 +113,7 @@ def serve(
         port=port,
         behind=behind,
         database=database,
+        deals=deals,
         lang=VOICE.lang or "en",
         ready=tell,
         visited=tell_visit,

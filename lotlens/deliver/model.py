@@ -397,7 +397,7 @@ class OpenModel:
         if not self.references:
             return answer_bytes(self.predictor, photos, ids)
         familiar = FamiliarPredictor(self.predictor, self.references)
-        return take_familiarity(answer_bytes(familiar, photos, ids, keep_features=True))
+        return take_familiarity(answer_bytes(familiar, photos, ids, keep_features=True), self.card)
 
     def answer_in_turn(
         self,
@@ -457,7 +457,7 @@ class OpenModel:
             by_view = join_pieces(pieces, ids, predictor.card, views, keep_features=keep)
             logits = average_views([by_view[view].logits for view in views])
             whole = replace(by_view[views[0]], logits=logits)
-            return take_familiarity(whole) if keep else whole
+            return take_familiarity(whole, self.card) if keep else whole
 
         batches = answer_pieces(predictor, catalog.photos, views=views, keep_features=keep)
         waiting: list[Piece] = []

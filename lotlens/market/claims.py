@@ -1,31 +1,22 @@
-"""Whether an advert's photos show the car that it claims; it opens no photo and runs no network."""
+"""What an advert's photos say of its claim, in an advert's terms; it opens no photo.
+
+How photos of one car become one answer, and when that confirms a claim, is `refusal.cars`'.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, logit
-
-from lotlens.answering.answers import probabilities, take_rows
-from lotlens.market.listings import Listing, fold_name
-from lotlens.records import CarClass, Predictions
+from lotlens.market.copies import Shared
+from lotlens.market.listings import Listing
+from lotlens.naming import find_class, may_be_class
+from lotlens.records import CarClass
+from lotlens.refusal.cars import CarVerdict, Claimed, judge_claim
 from lotlens.refusal.verdicts import Kind as VerdictKind
 
-Verdict = Literal["confirmed", "contradicted", "open"]
 Why = Literal["", "no photos", "no usable photo", "not learnt", "not sure"]
-
-SURE = 0.9
-"""The least probability by which photos contradict a claim with another car."""
-CONFIRMED = 0.8
-"""The least probability of the claimed car by which they confirm it."""
-EXCLUDED = 0.02
-"""The most probability of the claimed car by which they contradict it."""
-
-FloatArray = NDArray[np.float64]
 
 _SET_ASIDE: Mapping[VerdictKind, str] = {
     "no answer": "cannot be read",
@@ -34,7 +25,6 @@ _SET_ASIDE: Mapping[VerdictKind, str] = {
     "unknown": "shows none of the models that were learnt",
 }
 _ANOTHER = "shows another car"
-_SMALLEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,144 +38,98 @@ class Claim:
         seen: the likeliest class by the photos together; None without a usable photo.
         probability: of `seen`.
         chance: of the claimed class; None where that or a usable photo is lacking.
-        set_aside: position of a photo among the advert's -> why it was not counted.
+        is_named: whether the photos name `seen` alone, as the desk would.
+        set_aside: number of a photo among the advert's, from 0 -> why it was not counted.
     """
 
-    verdict: Verdict
+    verdict: Claimed
     why: Why = ""
     claimed: CarClass | None = None
     seen: CarClass | None = None
     probability: float = 0.0
     chance: float | None = None
-    set_aside: Mapping[int, str] | None = None
+    is_named: bool = False
+    set_aside: Mapping[int, str] = field(default_factory=dict)
 
 
-def fuse_listing(
-    predictions: Predictions, rows: Sequence[int], *, temperature: float = 1.0
-) -> FloatArray:
-    """Log-probabilities [K] of one car by several photos of it.
-
-    The sum of the photos' log-probabilities divided by the square root of their number, so that
-    photos that were taken in one place by one person do not count as independent.
-
-    Args:
-        predictions: answers to photos.
-        rows: which of them show the car; one at least, all answered.
-        temperature: of the model's card.
-    """
-    chances = probabilities(take_rows(predictions, rows), temperature)
-    logs = np.log(np.maximum(chances, 1e-12)).sum(axis=0) / np.sqrt(len(rows))
-    logs -= logs.max()
-    fused: FloatArray = logs - np.log(np.exp(logs).sum())
-    return fused
+def name_car(row: Listing) -> tuple[str, ...]:
+    """What an advert calls its car, for `naming.find_class`: the fullest name first."""
+    title = row.title.partition(",")[0].partition("(")[0]
+    return row.car, row.model, title
 
 
-def judge_claim(
+def judge_listing(
     row: Listing,
-    predictions: Predictions,
-    photos: Sequence[int],
-    kinds: Sequence[VerdictKind],
-    *,
-    known: Sequence[float] | None = None,
-    temperature: float = 1.0,
+    classes: Sequence[CarClass],
+    car: CarVerdict | None,
+    numbers: Sequence[int] = (),
 ) -> Claim:
-    """What an advert's photos say.
-
-    Photos of a car that was not learnt speak against those that are named: if there are more of
-    them, none is counted.
+    """What an advert's photos say of the car that it claims.
 
     Args:
         row: the advert.
-        predictions: answers to photos.
-        photos: which of them are the advert's.
-        kinds: what `refusal.verdicts` says of each photo of `predictions`.
-        known: how likely each of them shows any of the classes (`Verdict.known`); None where
-            nothing is known of other cars. Probabilities are of a class and of no other car.
-        temperature: of the model's card.
+        classes: in the order of the verdict's chances.
+        car: what is said by its photos; None without any.
+        numbers: of each of these photos its number among the advert's.
     """
-    classes = predictions.classes
-    at = find_class(row, classes)
-    claimed = None if at is None else classes[at]
-    if not photos:
+    claimed = find_class(name_car(row), classes)
+    if car is None:
         return Claim("open", "no photos", claimed)
-    aside = {
-        place: _SET_ASIDE[kinds[photo]]
-        for place, photo in enumerate(photos)
-        if kinds[photo] in _SET_ASIDE
-    }
-    usable = [place for place in range(len(photos)) if place not in aside]
-    if sum(kinds[photo] == "unknown" for photo in photos) > len(usable):
+    aside: dict[int, str] = {}
+    for at, (number, photo) in enumerate(zip(numbers, car.photos, strict=True)):
+        if photo.kind in _SET_ASIDE:
+            aside[number] = _SET_ASIDE[photo.kind]
+        elif at in car.odd and at not in car.used:
+            aside[number] = _ANOTHER
+    if not car.chances:
         return Claim("open", "no usable photo", claimed, set_aside=aside)
-    chances = probabilities(take_rows(predictions, photos), temperature)
-    usable, others = _leave_out_others(usable, chances)
-    aside.update(dict.fromkeys(others, _ANOTHER))
-    if not usable:
-        return Claim("open", "no usable photo", claimed, set_aside=aside)
-    own = [photos[place] for place in usable]
-    fused = np.exp(fuse_listing(predictions, own, temperature=temperature))
-    if known is not None:
-        fused *= _fuse_known([known[photo] for photo in own])
-    best = int(fused.argmax())
-    seen, probability = classes[best], float(fused[best])
-    if at is None:
-        return Claim("open", "not learnt", None, seen, probability, None, aside)
-    chance = float(fused[at])
-    verdict: Verdict = "open"
-    if best == at and chance >= CONFIRMED:
-        verdict = "confirmed"
-    elif best != at and probability >= SURE and chance <= EXCLUDED:
-        verdict = "contradicted"
-    why: Why = "not sure" if verdict == "open" else ""
-    return Claim(verdict, why, claimed, seen, probability, chance, aside)
+    best = max(range(len(classes)), key=car.chances.__getitem__)
+    verdict = judge_claim(claimed, car, classes)
+    chance = None
+    if claimed is not None:
+        chance = car.chances[[one.label for one in classes].index(claimed.label)]
+    why: Why = "" if verdict != "open" else "not learnt" if claimed is None else "not sure"
+    return Claim(
+        verdict,
+        why,
+        claimed,
+        classes[best],
+        car.chances[best],
+        chance,
+        car.verdict.kind == "model",
+        aside,
+    )
 
 
-def _fuse_known(shares: Sequence[float]) -> float:
-    """How likely one car is any of the classes, by the mean log-odds of its photos."""
-    odds = logit(np.clip(shares, _SMALLEST, 1 - _SMALLEST)).mean()
-    return 1.0 if min(shares) == 1 else float(expit(odds))
+def find_others(
+    row: Listing,
+    classes: Sequence[CarClass],
+    car: CarVerdict | None,
+    claim: Claim,
+    shared: Shared | None,
+    numbers: Sequence[int],
+) -> list[int]:
+    """Numbers of an advert's photos that may be learnt as cars that are none of the classes.
 
+    The advert names a model that is surely no class (no word of a class's name is in it), and its
+    photos do not name a class: else the advert may be wrong, or its name in other letters. Pictures
+    that stand in other sellers' adverts are nobody's.
 
-def _leave_out_others(
-    usable: Sequence[int], chances: NDArray[np.floating]
-) -> tuple[list[int], list[int]]:
-    """Of three photos or more, those apart that are sure of a car which two thirds deny."""
-    if len(usable) < 3:
-        return list(usable), []
-    named = [int(chances[place].argmax()) for place in usable]
-    most = max(set(named), key=named.count)
-    if named.count(most) < 2 * len(named) / 3:
-        return list(usable), []
-    others = [
-        place
-        for place, name in zip(usable, named, strict=True)
-        if name != most and chances[place, name] >= SURE and chances[place, most] <= EXCLUDED
-    ]
-    return [place for place in usable if place not in others], others
-
-
-def find_class(row: Listing, classes: Sequence[CarClass]) -> int | None:
-    """The class that an advert claims; None if it is none of them, or could be several.
-
-    The class's name is the car's, or begins it, or is the model without its make, or begins the
-    title; the longest name counts.
+    Args:
+        row: the advert.
+        classes: that were learnt.
+        car: what is said by its photos; None without any.
+        claim: likewise, of its claim.
+        shared: what its pictures in other adverts mean.
+        numbers: of each of these photos its number among the advert's.
     """
-    car, model, title = (f"{fold_name(text)} " for text in (row.car, row.model, row.title))
-    for text in (car, model, title):
-        if not text.strip():
-            continue
-        names = [f"{fold_name(one.name)} " for one in classes]
-        found = [at for at, name in enumerate(names) if name.strip() and text.startswith(name)]
-        if text is car and not found:
-            # The class may have no make, where the advert has one.
-            found = [
-                at
-                for at, name in enumerate(names)
-                if name.strip()
-                and text.endswith(f" {name}")
-                and len(name.split()) < len(car.split())
-            ]
-        if found:
-            longest = max(len(names[at]) for at in found)
-            best = [at for at in found if len(names[at]) == longest]
-            return best[0] if len(best) == 1 else None
-    return None
+    is_stolen = shared is not None and shared.kind != "repost"
+    if car is None or claim.is_named or is_stolen or not row.car:
+        return []
+    if claim.claimed is not None or may_be_class((row.car, row.title), classes):
+        return []
+    return [
+        number
+        for at, (number, photo) in enumerate(zip(numbers, car.photos, strict=True))
+        if photo.kind in ("model", "unsure", "unknown") and at not in car.odd
+    ]

@@ -1,7 +1,8 @@
 """One picture in several adverts: a repost, a stolen photo or a stock picture; it opens no photo.
 
 A picture alone does not decide. What the adverts claim, where they stand, who sells and for how
-much does: the same car offered twice has the same claim, city and about the price.
+much does: the same car offered twice has the same claim, city and about the price. Where neither
+city nor seller is told, it has the same mileage.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lotlens.market.listings import Listing, fold_name, group_reposts
+from lotlens.market.listings import Listing, group_reposts
+from lotlens.naming import fold_name
 
 Kind = Literal["repost", "stolen", "stock"]
 """What it means that a picture stands in other adverts too."""
@@ -20,6 +22,12 @@ FEWEST_FOR_STOCK = 4
 """Cars (reposts counted once) with one picture that make it a stock picture."""
 NEAR_PRICE = 0.15
 """By so much a repost's price may differ, as a share of the higher one."""
+_KINDS_OF_SELLER = frozenset(
+    ("private", "private person", "owner", "individual", "dealer", "trustmark dealer", "company",
+     "частник", "частное лицо", "собственник", "дилер", "автодилер", "официальный дилер",
+     "компания", "автосалон", "салон")
+)  # fmt: skip
+"""What a column of sellers says that names nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +96,18 @@ def _is_repost(one: Listing, other: Listing, *, is_same: bool) -> bool:
     claims = (fold_name(one.car), one.year), (fold_name(other.car), other.year)
     if claims[0] != claims[1]:
         return False
-    sellers = [fold_name(row.facts.get("seller", "")) for row in (one, other)]
-    cities = [fold_name(row.facts.get("city", "")) for row in (one, other)]
     is_near = True
     if one.price and other.price:
         is_near = abs(one.price - other.price) <= NEAR_PRICE * max(one.price, other.price)
-    return is_near and (cities[0] == cities[1] or (sellers[0] == sellers[1] != ""))
+    # What neither or only one of them tells says nothing for them, and nothing against.
+    pairs = [
+        tuple(fold_name(row.facts.get(role, "")) for row in (one, other))
+        for role in ("city", "seller")
+    ]
+    told = [
+        first == second
+        for first, second in pairs
+        if first and second and not _KINDS_OF_SELLER.issuperset((first, second))
+    ]
+    is_like = any(told) if told else one.mileage is not None and one.mileage == other.mileage
+    return is_near and is_like

@@ -5,15 +5,16 @@ Every row comes out as a `Listing`, in order; what could not be read in it stand
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from lotlens.errors import InputError
 from lotlens.market.amounts import (
@@ -25,6 +26,7 @@ from lotlens.market.amounts import (
     parse_price,
     parse_year,
 )
+from lotlens.naming import fold_name, is_variant
 from lotlens.photos.tables import Table, list_some, read_table
 from lotlens.texts import describe, show
 from lotlens.values import parse_json
@@ -223,6 +225,7 @@ def read_listings(
     path: Path | str,
     *,
     columns: Mapping[str, str] | None = None,
+    may_lack_columns: bool = False,
     currency: str = "",
     newest: int | None = None,
     cars: Sequence[str] = (),
@@ -232,6 +235,8 @@ def read_listings(
     Args:
         path: a CSV, JSON lines (.jsonl, .ndjson, .json) or Parquet file.
         columns: role -> name of the column, where `COLUMNS` does not tell.
+        may_lack_columns: whether names of `columns` that the table lacks are passed over; they may
+            be another table's.
         currency: of prices without one, ISO 4217.
         newest: the last year that a car can be of; next year, if not given.
         cars: makes with models that are known, by which titles are read.
@@ -243,7 +248,12 @@ def read_listings(
     path = Path(path)
     table, form, reasons = _read(path)
     newest = newest or datetime.now(UTC).year + 1
-    roles, notes = _find_roles(table, columns or {})
+    given_columns = dict(columns or {})
+    if may_lack_columns:
+        given_columns = {
+            role: name for role, name in given_columns.items() if name in table.columns
+        }
+    roles, notes = _find_roles(table, given_columns)
     heads = {role: fold_name(table.columns[at]) for role, at in roles.items()}
     rows = [
         _read_row(
@@ -308,11 +318,29 @@ def judge_condition(text: str, *, asks_damage: bool = False) -> bool | None:
     return False if rest != text or _SOUND.search(rest) else None
 
 
-@lru_cache(maxsize=50_000)
-def fold_name(text: str) -> str:
-    """A name without what differs from writer to writer: case, signs, ё; for comparing."""
-    plain = text.casefold().replace("ё", "е")
-    return " ".join(re.findall(r"\w+", plain.replace("_", " ")))
+def is_web_address(url: str) -> bool:
+    """Whether an advert's address may be a link: of the web, and nothing that runs."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and url.isprintable()
+
+
+def name_key(row: Listing) -> str:
+    """By what an advert is known again in the next table, whatever its price has become.
+
+    Its number with the site's name, if it has one of its own; else its address; else what it says
+    of the car. Hexadecimal digits, so that it can stand anywhere.
+    """
+    site = urlsplit(row.url).hostname if is_web_address(row.url) else ""
+    told: Sequence[object] = ("address", row.url)
+    if row.id != str(row.row):
+        told = ("number", site, row.id)
+    elif not site:
+        car = (fold_name(row.car), row.year, row.mileage, row.title, row.photos)
+        told = ("car", *car, row.facts.get("city", ""))
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
 def group_reposts(rows: Sequence[Listing]) -> list[int]:
@@ -582,11 +610,13 @@ def _read_title(row: Listing, known: Mapping[tuple[str, ...], str], longest: int
     for count in range(min(longest, len(words)), 0, -1):
         car = known.get(tuple(" ".join(folded[:count]).split()))
         if car is not None:
-            words = car.split()
+            own = car.split()
+            if not is_variant(" ".join(folded[count : count + 1]).split()):
+                own.append(words[count])  # a Land Cruiser Prado is no Land Cruiser
             size = 2 if " ".join(folded[:2]) in _LONG_MAKES else 1
-            if len(words) <= size:  # a class without a make
-                return replace(row, model=car)
-            return replace(row, make=" ".join(words[:size]), model=" ".join(words[size:]))
+            if len(own) <= size:  # a class without a make
+                return replace(row, model=" ".join(own))
+            return replace(row, make=" ".join(own[:size]), model=" ".join(own[size:]))
     make = row.make or " ".join(words[:1])
     if " ".join(folded[:2]) in _LONG_MAKES:
         make = " ".join(words[:2])

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from lotlens.errors import InputError
 from lotlens.extras import import_extra
-from lotlens.market.listings import Listing, fold_name, group_reposts
+from lotlens.market.listings import Listing, group_reposts
+from lotlens.naming import fold_name
 
 Method = Literal["model", "make", "analogues", "line", "median", "none"]
 """By what a price was estimated; from the second on since adverts are too few: "make" is what the

@@ -17,6 +17,7 @@ from lotlens.market.claims import Claim
 from lotlens.market.copies import Shared
 from lotlens.market.listings import Listing
 from lotlens.market.prices import FEWEST_OF_CAR, Fair
+from lotlens.texts import fit
 
 Reason = Literal[
     "no price", "no fair price", "too cheap", "few like it", "wide", "no mileage", "damaged",
@@ -148,6 +149,7 @@ def judge_offer(
 
 _SIGNS: Mapping[str, str] = {"RUB": "₽", "USD": "$", "EUR": "€", "KZT": "₸", "INR": "₹", "UAH": "₴"}
 _THIN = "\u202f"
+_MOST_LETTERS = 60  # of a stranger's words in a sentence
 
 _METHODS: Mapping[str, tuple[str, str]] = {
     "model": ("by {n} adverts of the model and all the others",
@@ -223,7 +225,9 @@ def say_offer(offer: Offer, currency: str, code: Code, names: Sequence[str] = ()
 def say_claim(claim: Claim | None, code: Code) -> str:
     """What the photos say of the advert's car."""
     is_russian = code == "ru"
-    if claim is None or claim.why == "no photos":
+    if claim is not None and claim.why == "no photos":
+        return "Ни одного фото не нашлось." if is_russian else "None of its photos was found."
+    if claim is None:
         return "Фото не проверялись." if is_russian else "No photos were checked."
     seen = "" if claim.seen is None else f"{claim.seen.name}, {_share(claim.probability)}"
     if claim.verdict == "confirmed":
@@ -266,7 +270,7 @@ def _say(english: str, russian: str) -> Callable[[Offer, str, Code, Sequence[str
             "n": fair.num_like,
             "others": others,
             "num_others": len(offer.shared.others) if offer.shared else 0,
-            "condition": offer.row.condition,
+            "condition": fit(offer.row.condition, _MOST_LETTERS),
         }
         return (russian if code == "ru" else english).format(**values)
 

@@ -312,6 +312,20 @@ def restore_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def name_below(locator: Locator, sources: Sequence[Path]) -> str:
+    """Where a photo lies below the source that has it; of several, the source's name is part of it.
+
+    An id will not do: it has no folders where names alone tell photos apart.
+    """
+    path = locator.path
+    for source in sources:
+        if path.is_relative_to(source):
+            path = path.relative_to(source.parent if len(sources) > 1 else source)
+            break
+    parts = (*path.parts, *locator.members) or (locator.path.name,)
+    return restore_name("/".join(parts))
+
+
 def name_kind(name: str) -> str:
     """What files are counted by: their ending."""
     found = re.search(r"\.\w{1,12}\Z", name.rpartition("/")[2])

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lotlens.answering.answers import probabilities, take_rows
-from lotlens.answering.fusing import DEPENDENCE, find_odd, fuse
+from lotlens.answering.fusing import DEPENDENCE, EXCLUDED, SURE, fuse, part_photos
 from lotlens.records import OK, CarClass, Predictions, Refusal
 from lotlens.refusal.verdicts import Verdict, decide, doubt
 
 Claimed = Literal["confirmed", "contradicted", "open"]
 
-CLAIMED: tuple[Claimed, ...] = ("confirmed", "contradicted", "open")
-"""What photos can say of a claim."""
+CONFIRMED = 0.8
+"""The least probability of the claimed class by which photos confirm it: with the claim there are
+two witnesses, so it may be less than a name needs alone."""
 _NAMING = ("model", "unsure")
 
 
@@ -27,7 +28,8 @@ class CarVerdict:
         verdict: of all its photos together.
         photos: of each photo alone, in their order.
         used: positions of the photos on which the verdict rests.
-        odd: positions of those among them that speak for another car than the others do.
+        odd: positions of those that speak for another car than the others do; where most agree
+            the verdict does not rest on them (see `answering.fusing.part_photos`).
         chances: probability of each class and of no other car, in their order; empty where no car
             is named.
     """
@@ -37,6 +39,16 @@ class CarVerdict:
     used: tuple[int, ...]
     odd: tuple[int, ...]
     chances: tuple[float, ...]
+
+    @property
+    def num_named(self) -> int:
+        """Photos that show a class, or one of two."""
+        return sum(photo.kind in _NAMING for photo in self.photos)
+
+    @property
+    def num_unknown(self) -> int:
+        """Photos that show a car which was not learnt."""
+        return sum(photo.kind == "unknown" for photo in self.photos)
 
 
 def decide_car(
@@ -48,7 +60,8 @@ def decide_car(
 ) -> CarVerdict:
     """One verdict on the car that all photos show.
 
-    Gates and quality are asked of each photo alone, and the photos that pass are fused. A photo
+    Gates and quality are asked of each photo alone, and the photos that pass are fused, but for
+    those that show another car than most. A photo
     that is poor, or shows no car, says nothing against the others: a dealer photographs seats and
     dials too. Photos of an unknown car do: if there are more of them than of those that pass, the
     car is unknown, and if there are as many, a name is one that it may have. Where none passes, the
@@ -70,43 +83,38 @@ def decide_car(
         commonest = kinds.most_common(1)[0][0]
         rows = tuple(row for row, verdict in enumerate(photos) if verdict.kind == commonest)
         return CarVerdict(photos[rows[0]], photos, rows, (), ())
-    counted = take_rows(predictions, named)
-    fused = fuse(counted, [""] * len(named), temperature, dependence=dependence)
-    if len(named) == 1:
-        verdict = photos[named[0]]
+    agreeing, odd = part_photos(take_rows(predictions, named), temperature)
+    used = tuple(named[row] for row in agreeing)
+    fused = fuse(take_rows(predictions, used), [""] * len(used), temperature, dependence=dependence)
+    if len(used) == 1:
+        verdict = photos[used[0]]
     else:
         ungated = None if refusal is None else replace(refusal, gates=())
         (verdict,) = decide(fused, ungated, temperature)
     if len(unknown) == len(named) and verdict.kind == "model":
         verdict = doubt(verdict)
-    odd = tuple(named[row] for row in find_odd(counted, temperature, dependence=dependence))
     chances = _list_chances(fused, temperature, verdict.known)
-    return CarVerdict(verdict, photos, tuple(named), odd, chances)
+    return CarVerdict(verdict, photos, used, tuple(named[row] for row in odd), chances)
 
 
-def find_class(claim: str, classes: Sequence[CarClass]) -> CarClass | None:
-    """The class that a claim means, by its name or label; case and blanks do not count.
-
-    None where it means none, or could mean two.
-    """
-    wanted = _fold(claim)
-    found = [car for car in classes if wanted in (_fold(car.name), _fold(car.label))]
-    return found[0] if len(found) == 1 else None
-
-
-def judge_claim(car: CarClass | None, verdict: Verdict) -> Claimed:
+def judge_claim(car: CarClass | None, verdict: CarVerdict, classes: Sequence[CarClass]) -> Claimed:
     """Whether photos confirm that a car is what it is said to be.
 
-    Contradicted is a claim only where another model is named surely: a pair, a refusal or a claim
-    outside the classes (None) leaves it open.
+    A claim outside the classes (None) stays open, and so does one of which as many photos show a
+    car that was not learnt as show one that was.
+
+    Args:
+        car: what it is said to be.
+        verdict: by its photos.
+        classes: in the order of its chances.
     """
-    if car is None or verdict.kind != "model" or len(verdict.named) != 1:
+    if car is None or not verdict.chances or verdict.num_unknown >= verdict.num_named:
         return "open"
-    return "confirmed" if verdict.named[0].label == car.label else "contradicted"
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().split())
+    chance = verdict.chances[[one.label for one in classes].index(car.label)]
+    most = max(verdict.chances)
+    if chance == most:
+        return "confirmed" if chance >= CONFIRMED else "open"
+    return "contradicted" if most >= SURE and chance <= EXCLUDED else "open"
 
 
 def _list_chances(fused: Predictions, temperature: float, known: float) -> tuple[float, ...]:

@@ -38,7 +38,9 @@ from lotlens.records import (
     ModelCard,
     Predictions,
     Predictor,
+    Word,
 )
+from lotlens.refusal.words import measure_words, normalise
 from lotlens.values import load_arrays
 
 NUM_NEIGHBOURS = 5
@@ -73,7 +75,7 @@ class Reference:
 
 
 class FamiliarPredictor:
-    """A Predictor whose features are FAMILIARITIES [N, M] instead; logits are as they were.
+    """A Predictor whose features are `familiarity` [N, M + W] instead; logits are as they were.
 
     So that the answers for many photos need not keep the features of all.
 
@@ -100,7 +102,11 @@ class FamiliarPredictor:
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         logits, features = self._predictor(batch)
         num_classes = len(self.card.classes)
-        return logits, measure_familiarity(logits, features, self._references, num_classes)
+        scores = measure_familiarity(logits, features, self._references, num_classes)
+        if words := list_words(self.card):
+            means = [reference.means for reference in self._references]
+            scores = np.hstack([scores, measure_words(features, means, words)])
+        return logits, scores
 
 
 def predict_familiar(
@@ -118,14 +124,20 @@ def predict_familiar(
     """
     familiar = FamiliarPredictor(predictor, references)
     found = predict(familiar, catalog, views=views, keep_features=True, progress=progress)
-    return take_familiarity(found)
+    return take_familiarity(found, predictor.card)
 
 
-def take_familiarity(found: Predictions) -> Predictions:
+def list_words(card: ModelCard) -> tuple[Word, ...]:
+    """What photos of no car may show, as far as a model knows."""
+    return () if card.refusal is None else card.refusal.words
+
+
+def take_familiarity(found: Predictions, card: ModelCard) -> Predictions:
     """Answers of a FamiliarPredictor that keeps its features, these put where they belong."""
     scores = found.features
     if scores is not None and not scores.size:  # no photo was read at all
-        scores = np.full((len(found.ids), len(FAMILIARITIES)), np.nan, np.float32)
+        width = len(FAMILIARITIES) + len(list_words(card))
+        scores = np.full((len(found.ids), width), np.nan, np.float32)
     return replace(found, features=None, familiarity=scores)
 
 
@@ -165,7 +177,7 @@ def learn_reference(features: FloatArray, targets: NDArray[np.int64]) -> Referen
     usable = np.isfinite(features).all(axis=1)
     if usable.sum() < 2 or not features.shape[1]:
         return None
-    unit = _normalise(features[usable])
+    unit = normalise(features[usable])
     known = targets[usable]
     present = np.unique(known)
     means = np.stack([unit[known == label].mean(axis=0) for label in present])
@@ -224,14 +236,14 @@ def measure_familiarity(
 
 def measure_neighbours(features: FloatArray, reference: Reference) -> Scores:
     """Cosine between features [N, F] and those of the k-th nearest training photo, [N]."""
-    cosines = _normalise(features) @ reference.neighbours.T
+    cosines = normalise(features) @ reference.neighbours.T
     nth = min(NUM_NEIGHBOURS, cosines.shape[1])
     return np.asarray(-np.partition(-cosines, nth - 1, axis=1)[:, nth - 1], np.float64)
 
 
 def measure_mahalanobis(features: FloatArray, reference: Reference) -> Scores:
     """Less the squared distance of features [N, F] to the nearest class mean, [N]."""
-    unit = _normalise(features).astype(np.float64)
+    unit = normalise(features).astype(np.float64)
     means = reference.means.astype(np.float64)
     directions = reference.directions.astype(np.float64)
     along, along_means = unit @ directions.T, means @ directions.T
@@ -327,12 +339,6 @@ def _check_reference(
     if not fits:
         raise ValueError("its arrays have other shapes or values than they should")
     return Reference(means, directions, variances, float(rest), wide)
-
-
-def _normalise(features: FloatArray) -> FloatArray:
-    wide = np.asarray(features, np.float32)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(wide / np.maximum(lengths, _SMALLEST), np.float32)
 
 
 def _find_shrinkage(centred: FloatArray) -> float:

@@ -6,7 +6,7 @@ It knows Predictors and catalogs, not run folders.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +21,14 @@ from lotlens.drawn.negatives import make_negatives
 from lotlens.errors import InputError
 from lotlens.records import (
     FAMILIARITIES,
+    SHOWN,
     Catalog,
     FloatArray,
     Photo,
     Predictions,
     Predictor,
     Refusal,
+    Word,
 )
 from lotlens.refusal.familiarity import (
     Reference,
@@ -35,12 +37,15 @@ from lotlens.refusal.familiarity import (
     sample_references,
 )
 from lotlens.refusal.gates import Group, Strangers
-from lotlens.refusal.vehicles import MOST_ASKED, add_shown, choose_least_vehicle
+from lotlens.refusal.vehicles import MOST_ASKED, add_shown, choose_least_vehicle, name_part
 from lotlens.refusal.verdicts import list_unfamiliar
+from lotlens.refusal.words import learn_words
 
 Progress = Callable[[int, int], None]
 
 NUM_PER_KIND = 16
+OTHER_CARS = "other cars held out"
+"""A set of strangers."""
 _NUM_SHOWN = 8  # of each kind, by which it is set what a vehicle is
 _ASPECT = 4 / 3  # of what is drawn
 
@@ -144,22 +149,95 @@ def meet_given(
     return Strangers(f"{group} (given)", group, True, found)
 
 
+def meet_words(
+    predictor: Predictor,
+    references: Sequence[Reference],
+    folders: Mapping[str, Catalog],
+    *,
+    progress: Progress | None = None,
+) -> tuple[Word, ...]:
+    """What photos of no car show, learnt from those that the user has sorted into folders.
+
+    Args:
+        predictor: the model.
+        references: what it remembers.
+        folders: name -> photos; of each MOST_ASKED at most are looked at.
+        progress: told (photos done, photos in all).
+    """
+    photos = {
+        name: [catalog.photos[row] for row in _spread(len(catalog))]
+        for name, catalog in folders.items()
+    }
+    if not photos:
+        return ()
+    whole = Catalog(tuple(photo for own in photos.values() for photo in own), ())
+    found = predict(predictor, whole, views=(WHOLE,), keep_features=True, progress=progress)
+    features: dict[str, FloatArray] = {}
+    for name, own in photos.items():
+        one = select_predictions(found, [photo.id for photo in own])
+        if one.features is not None and one.features.size:
+            features[name] = one.features
+    return learn_words(features, [reference.means for reference in references])
+
+
 def meet_others(
     predictor: Predictor,
     references: Sequence[Reference],
-    photos: Sequence[Photo],
+    held_out: Sequence[Photo],
+    no_cars: Sequence[Photo] = (),
     *,
     progress: Progress | None = None,
 ) -> tuple[Strangers, ...]:
     """Answers to photos of other cars that a model knows of but has not learnt, as one set.
 
+    Args:
+        predictor: the model.
+        references: what it remembers.
+        held_out: other cars.
+        no_cars: photos that were found among other cars and show none, another set.
+        progress: told (photos done, photos in all).
+
     Returns:
-        nothing where there are no such photos, or none that can be read.
+        other cars first; no set of which no photo can be read.
     """
-    found = predict_familiar(predictor, references, Catalog(tuple(photos), ()), progress=progress)
-    if not found.answered.any():
-        return ()
-    return (Strangers("other cars held out", "unknown", True, found),)
+    whole = Catalog((*held_out, *no_cars), ())
+    found = predict_familiar(predictor, references, whole, progress=progress)
+    sets = (
+        Strangers(OTHER_CARS, "unknown", True, _take(found, held_out)),
+        # Nobody has vouched for them: they count as what lotlens makes.
+        Strangers("no cars among them", "not a car", False, _take(found, no_cars)),
+    )
+    return tuple(one for one in sets if one.predictions.answered.any())
+
+
+def _take(found: Predictions, photos: Sequence[Photo]) -> Predictions:
+    return select_predictions(found, [photo.id for photo in photos])
+
+
+def find_no_cars(
+    photos: Catalog, known: Catalog, open_shown: OpenShown, *, progress: Progress | None = None
+) -> list[bool]:
+    """Whether each photo shows no car, or only a part of one.
+
+    Args:
+        photos: of which most should show cars.
+        known: photos of cars; of some the least share of vehicle is learnt that a car's photo has.
+        open_shown: opens the network to ask.
+        progress: told (photos done, photos in all).
+
+    Returns:
+        False for those that cannot be read, and for all where nothing can be learnt.
+    """
+    sample = Catalog(tuple(known.photos[row] for row in _spread(len(known))), known.classes)
+    least = choose_least_vehicle(ask_shown(open_shown, sample), ask_drawn(open_shown))
+    if least is None:
+        return [False] * len(photos)
+    vehicle = SHOWN.index("vehicle")
+    shows = ask_shown(open_shown, photos, progress=progress)
+    return [
+        bool(np.isfinite(row).all()) and (name_part(row) is not None or bool(row[vehicle] < least))
+        for row in shows
+    ]
 
 
 def learn_vehicle(

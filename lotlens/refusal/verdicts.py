@@ -10,10 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.answering.answers import probabilities
-from lotlens.records import OK, SHOWN, CarClass, FloatArray, Gate, Predictions, Refusal
+from lotlens.records import (
+    FAMILIARITIES,
+    OK,
+    SHOWN,
+    CarClass,
+    FloatArray,
+    Gate,
+    Predictions,
+    Refusal,
+    Word,
+)
 from lotlens.refusal.conformal import list_candidates
 from lotlens.refusal.familiarity import list_scores
 from lotlens.refusal.vehicles import name_part
+from lotlens.refusal.words import find_word
 
 Kind = Literal["model", "unsure", "unknown", "not a car", "poor photo", "no answer"]
 
@@ -29,6 +40,8 @@ PARTS: Mapping[str, str] = {
     "document": "It shows a document or a screen, not a car.",
 }
 """What is said where one of SHOWN fills a photo that no gate lets pass."""
+
+LIKE_YOURS = "It looks like your photos in"
 
 _NO_CHANCES = {"probability": float("nan"), "second_probability": float("nan")}
 
@@ -97,7 +110,8 @@ def decide(
             verdicts.append(Verdict("poor photo", (), None, (), sentence))
         elif refused_by[row] is not None:
             shares = None if predictions.shows is None else predictions.shows[row]
-            verdicts.append(_refuse(refused_by[row], ranked[0][0], shares, rule.vehicle))
+            word = _find_word(predictions, row, rule.words)
+            verdicts.append(_refuse(refused_by[row], ranked[0][0], shares, rule.vehicle, word))
         else:
             is_only = refusal is None or candidates == (ranked[0][0],)
             is_sure = is_only and ranked[0][1] > rule.sure
@@ -182,8 +196,20 @@ def _is_poor(flaw: str, refusal: Refusal) -> bool:
     return bool(flaw) and flaw.partition(":")[0] not in refusal.tolerated
 
 
+def _find_word(predictions: Predictions, row: int, words: Sequence[Word]) -> str:
+    scores = predictions.familiarity
+    if not words or scores is None or scores.shape[1] != len(FAMILIARITIES) + len(words):
+        return ""
+    word = find_word(scores[row, len(FAMILIARITIES) :], words)
+    return "" if word is None else word.name
+
+
 def _refuse(
-    gate: Gate | None, likeliest: CarClass, shares: FloatArray | None, vehicle: float | None
+    gate: Gate | None,
+    likeliest: CarClass,
+    shares: FloatArray | None,
+    vehicle: float | None,
+    word: str,
 ) -> Verdict:
     if gate is not None and gate.refuses == "unknown":
         sentence = (
@@ -191,6 +217,8 @@ def _refuse(
             f" {likeliest.name}."
         )
         return Verdict("unknown", (), None, (), sentence)
+    if word:
+        return Verdict("not a car", (), None, (), f'{LIKE_YOURS} "{word}", not like a whole car.')
     sentence = "It does not look like the cars that were learnt: no car, or only a part of one."
     if vehicle is not None and shares is not None and np.isfinite(shares).all():
         part = name_part(shares)

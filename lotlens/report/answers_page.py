@@ -14,20 +14,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from lotlens.files import write_text_atomically
-from lotlens.photos.archives import PhotoReader
-from lotlens.records import OK, Catalog, Photo, Watcher
+from lotlens.records import OK, Catalog, Watcher
 from lotlens.report.language import ENGLISH, Language, mark
-from lotlens.report.pictures import read_thumbnail
+from lotlens.report.pictures import read_thumbnails
 from lotlens.report.templates import format_chance, render_page
-from lotlens.texts import show
-from lotlens.threads import map_ahead
+from lotlens.texts import fit, show
 
 MOST_ROWS = 20_000
 """Answers that a page shows; of more the first to check."""
@@ -40,8 +37,6 @@ _SIZES = (
     (96, 72, 60, 1_800),
 )
 """Width, height and quality of thumbnails, and the bytes that one takes about."""
-_NUM_THREADS, _NUM_AHEAD = 4, 32
-_MOST_LETTERS = 200
 _LEAST_RUNNER = 0.005
 _SURE = 0.5
 """An answer of less is to be checked, whatever its verdict."""
@@ -112,7 +107,7 @@ def write_answers_page(
         "rows": [
             _describe(row, picture, language) for row, picture in zip(shown, pictures, strict=True)
         ],
-        "names": [_fit(one) for one in names],
+        "names": [fit(one) for one in names],
     }
     num_pictures = sum(picture is not None for picture in pictures)
     page = render_page(
@@ -170,23 +165,17 @@ def _describe(row: Mapping[str, Any], picture: bytes | None, language: Language)
     if not is_named:
         reason = language.reword(row["reason"]) or row["reason"]
     return [
-        _fit(row["id"]),
-        _fit(head),
+        fit(row["id"]),
+        fit(head),
         kind,
         language.say(word) if is_named else "",
         format_chance(chance, language) if is_named else "",
         round(chance, 4) if is_named else 0,
-        _fit(runner),
-        _fit(reason),
+        fit(runner),
+        fit(reason),
         int(_is_doubtful(row)),
         "" if picture is None else base64.b64encode(picture).decode(),
     ]
-
-
-def _fit(text: str) -> str:
-    """A stranger's text for a page: in one line, cut, and with nothing that turns or hides it."""
-    cut = text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
-    return show(cut, in_one_line=True)
 
 
 def _dump(values: Any) -> str:
@@ -201,32 +190,8 @@ def _draw(
     rows: Sequence[Mapping[str, Any]], catalog: Catalog, watch: Watcher | None
 ) -> list[bytes | None]:
     """A small JPEG of each photo that can be read, while the budget lasts."""
-    photos = {photo.id: photo for photo in catalog.photos}
+    photos = {photo.id: photo.locator for photo in catalog.photos}
     asked = [photos.get(row["id"]) if row["status"] == OK else None for row in rows]
-    num_asked = sum(photo is not None for photo in asked)
+    num_asked = sum(locator is not None for locator in asked)
     size = next((one for one in _SIZES if num_asked * one[3] <= MOST_PICTURE_BYTES), _SIZES[-1])
-    pictures: list[bytes | None] = []
-    bytes_left = MOST_PICTURE_BYTES
-
-    def list_photos() -> Iterable[Photo | None]:
-        for photo in asked:
-            yield photo if bytes_left > 0 else None
-
-    with PhotoReader() as reader:
-        draw = partial(_draw_one, reader=reader, size=size[:2], quality=size[2])
-        drawn = map_ahead(
-            draw, list_photos(), num_threads=_NUM_THREADS, num_ahead=_NUM_AHEAD, name="thumbnails"
-        )
-        for picture in drawn:
-            kept = picture if picture is not None and len(picture) <= bytes_left else None
-            bytes_left -= len(picture or b"")
-            pictures.append(kept)
-            if watch is not None and (len(pictures) % 64 == 0 or len(pictures) == len(rows)):
-                watch("drawing thumbnails", len(pictures), len(rows))
-    return pictures
-
-
-def _draw_one(
-    photo: Photo | None, *, reader: PhotoReader, size: tuple[int, int], quality: int
-) -> bytes | None:
-    return None if photo is None else read_thumbnail(photo.locator, reader, size, quality)
+    return read_thumbnails(asked, size[:2], size[2], most_bytes=MOST_PICTURE_BYTES, watch=watch)

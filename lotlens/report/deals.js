@@ -4,6 +4,10 @@
   const find = (id) => document.getElementById(id);
   const list = find("list"), rows = [...list.children], texts = find("texts").dataset;
   const show = find("show"), car = find("car"), sort = find("sort"), search = find("search");
+  const mark = find("mark"); // on the desk
+  // What an advert says of itself, not the others that its price is explained by.
+  const told = (row) =>
+    [...row.querySelectorAll(".offer > :not(details)")].map((one) => one.textContent).join(" ").toLowerCase();
   const number = (row, key) => (row.dataset[key] === "" ? Infinity : Number(row.dataset[key]));
   const orders = {
     place: (a, b) => number(a, "place") - number(b, "place"),
@@ -19,7 +23,8 @@
       const fits =
         (!show.value || row.dataset.kind.split(" ").includes(show.value)) &&
         (!car.value || row.dataset.car === car.value) &&
-        (!words || row.textContent.toLowerCase().includes(words));
+        (!mark || !mark.value || (row.dataset.mark || "none") === mark.value) &&
+        (!words || told(row).includes(words));
       row.hidden = !fits;
       num += fits;
     }
@@ -29,7 +34,7 @@
       .replace("%(all)s", rows.length);
   }
 
-  for (const one of [show, car, sort]) one.addEventListener("change", choose);
+  for (const one of [show, car, sort, mark].filter(Boolean)) one.addEventListener("change", choose);
   search.addEventListener("input", choose);
   find("tools").addEventListener("submit", (event) => event.preventDefault());
   find("tools").hidden = false;

@@ -7,33 +7,30 @@ own, known by its hash. All that adverts say is strangers' text, escaped by the 
 from __future__ import annotations
 
 import base64
-import hashlib
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
-
-from markupsafe import Markup
 
 from lotlens.files import write_text_atomically
-from lotlens.market.listings import Listing
+from lotlens.market.listings import Listing, is_web_address, name_key
 from lotlens.market.ranking import Offer, Terms, say_claim, say_method, say_money, say_offer
-from lotlens.photos.archives import PhotoReader
 from lotlens.records import Photo, Watcher
-from lotlens.report.language import ENGLISH, Language
-from lotlens.report.pictures import read_thumbnail
-from lotlens.report.templates import render_page
-from lotlens.texts import show
+from lotlens.report.language import ENGLISH, LANGUAGES, Language, load_language
+from lotlens.report.pictures import read_thumbnails
+from lotlens.report.templates import make_data_uri, render_page
+from lotlens.texts import fit, show
 
+DATA_NAME = "deals.json"
+"""What a page shows, for a page that is served."""
+DATA_FORMAT = 1
 MOST_OFFERS = 1_000
 """Offers that a page shows; the table has all."""
 _SIZE, _QUALITY = (416, 312), 72
 _MOST_PICTURE_BYTES = 15_000_000
 _WIDTH = 460
-_MOST_LETTERS = 200
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,44 @@ class Scanned:
     new: Collection[int] | None = None
 
 
+def draw_offers(scanned: Scanned, watch: Watcher | None = None) -> list[bytes | None]:
+    """A small JPEG for each offer that a page shows and whose photo can be read."""
+    photos = [scanned.photos.get(offer.row.row) for offer in scanned.offers[:MOST_OFFERS]]
+    return read_thumbnails(
+        [None if photo is None else photo.locator for photo in photos],
+        _SIZE,
+        _QUALITY,
+        most_bytes=_MOST_PICTURE_BYTES,
+        watch=watch,
+    )
+
+
+def describe_offers(scanned: Scanned, language: Language) -> dict[str, Any]:
+    """What offers.html.jinja shows, but for pictures and marks: plain values for JSON."""
+    offers = scanned.offers
+    shown = offers[:MOST_OFFERS]
+    names = [name_advert(row, language) for row in scanned.rows]
+    return {
+        "num_offers": len(offers),
+        "num_shown": len(shown),
+        "num_calls": sum(offer.is_worth_a_call for offer in offers),
+        "num_ranked": sum(offer.rank is not None for offer in offers),
+        "num_by_hand": sum(offer.rank is None for offer in offers),
+        "num_new": None if scanned.new is None else len(scanned.new),
+        "terms": _say_terms(scanned, language),
+        "cars": sorted({fit(offer.row.car) for offer in shown if offer.row.car}),
+        "offers": [_describe(offer, scanned, names, language) for offer in shown],
+    }
+
+
 def write_deals_page(
     path: Path,
     name: str,
     scanned: Scanned,
+    pictures: Sequence[bytes | None],
     *,
     synthetic: bool = False,
     language: Language = ENGLISH,
-    watch: Watcher | None = None,
 ) -> None:
     """Write offers as one HTML file, whole or not at all.
 
@@ -74,47 +101,56 @@ def write_deals_page(
         path: the file to write.
         name: of the table, for the title.
         scanned: what it shows.
+        pictures: as `draw_offers` draws them.
         synthetic: whether the model was trained on drawn photos; the page then says so at its top.
         language: what it is written in.
-        watch: told of the work as it goes on.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    shown = scanned.offers[:MOST_OFFERS]
-    pictures = _draw(shown, scanned.photos, watch)
-    names = [name_advert(row, language) for row in scanned.rows]
-    script = resources.files("lotlens.report").joinpath("deals.js").read_text("utf-8")
-    offers = scanned.offers
+    values = describe_offers(scanned, language)
+    for offer, picture in zip(values["offers"], pictures, strict=True):
+        offer["src"] = "" if picture is None else make_data_uri("image/jpeg", picture)
     page = render_page(
         "deals.html.jinja",
+        "deals.js",
         language=language,
         title=show(language.say("Offers in %(table)s", table=name), in_one_line=True),
         synthetic=synthetic,
-        num_offers=len(offers),
-        num_shown=len(shown),
         table="deals.csv",
-        num_calls=sum(offer.is_worth_a_call for offer in offers),
-        num_ranked=sum(offer.rank is not None for offer in offers),
-        num_by_hand=sum(offer.rank is None for offer in offers),
-        num_new=None if scanned.new is None else len(scanned.new),
-        terms=_say_terms(scanned, language),
-        cars=sorted({_fit(offer.row.car) for offer in shown if offer.row.car}),
-        offers=[
-            _describe(offer, scanned, picture, names, language)
-            for offer, picture in zip(shown, pictures, strict=True)
-        ],
-        script=Markup(script),  # noqa: S704 - it is this module's own
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        has_marks=False,
+        has_pictures=any(pictures),
+        **values,
     )
     write_text_atomically(path, page)
 
 
+def write_deals_data(
+    path: Path,
+    name: str,
+    scanned: Scanned,
+    pictures: Sequence[bytes | None],
+    *,
+    synthetic: bool = False,
+) -> None:
+    """Write what the page shows as JSON, in all languages, for a page that is served.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    values = {
+        "format": DATA_FORMAT,
+        "name": fit(name),
+        "synthetic": synthetic,
+        "pages": {code: describe_offers(scanned, load_language(code)) for code in LANGUAGES},
+        "pictures": [None if one is None else base64.b64encode(one).decode() for one in pictures],
+    }
+    write_text_atomically(path, json.dumps(values, ensure_ascii=True, allow_nan=False))
+
+
 def name_advert(row: Listing, language: Language) -> str:
     """An advert as others call it: its title and number."""
-    return language.say(
-        "%(title)s, advert %(id)s", title=_fit(row.title or row.car), id=_fit(row.id)
-    )
+    return language.say("%(title)s, advert %(id)s", title=fit(row.title or row.car), id=fit(row.id))
 
 
 def _say_terms(scanned: Scanned, language: Language) -> str:
@@ -133,7 +169,6 @@ def _code(language: Language) -> Literal["en", "ru"]:
 def _describe(
     offer: Offer,
     scanned: Scanned,
-    picture: bytes | None,
     names: Sequence[str],
     language: Language,
 ) -> dict[str, Any]:
@@ -142,11 +177,13 @@ def _describe(
     kind = "call" if offer.is_worth_a_call else "hand" if offer.rank is None else "rest"
     has_share = row.price is not None and not math.isnan(fair.price)
     return {
+        "key": name_key(row),
+        "id": fit(row.id),
         "kind": kind,
         "rank": offer.rank,
         "is_new": scanned.new is not None and row.row in scanned.new,
-        "car": _fit(row.car),
-        "title": _fit(row.title or row.car or row.id),
+        "car": fit(row.car),
+        "title": fit(row.title or row.car or row.id),
         "sentence": say_offer(offer, scanned.currency, code, names),
         "price": language.say("no price")
         if row.price is None
@@ -156,24 +193,16 @@ def _describe(
         "year": "" if row.year is None else str(row.year),
         "facts": _say_facts(row, language),
         "chart": _chart(offer, scanned.currency, language) if has_share else None,
-        "claim": "" if "contradicted" in offer.reasons else say_claim(offer.claim, code),
+        "claim": ""
+        if {"contradicted", "no usable photo"}.intersection(offer.reasons)
+        else say_claim(offer.claim, code),
         "url": row.url if is_web_address(row.url) else "",
         "method": language.say("Estimated %(how)s.", how=say_method(fair, code)),
         "analogues": [
             _say_analogue(scanned.pool[at], scanned.currency, language) for at in fair.analogues
         ],
-        "problems": [_fit(problem) for problem in row.problems],
-        "picture": picture,
+        "problems": [fit(problem) for problem in row.problems],
     }
-
-
-def is_web_address(url: str) -> bool:
-    """Whether an advert's address may be a link: of the web, and nothing that runs."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def _say_facts(row: Listing, language: Language) -> str:
@@ -181,12 +210,12 @@ def _say_facts(row: Listing, language: Language) -> str:
     if row.mileage is not None:
         facts.append(language.say("%(km)s km", km=language.whole(round(row.mileage))))
     facts += [row.facts[role] for role in ("gearbox", "city") if row.facts.get(role)]
-    return _fit(" · ".join(facts))
+    return fit(" · ".join(facts))
 
 
 def _say_analogue(row: Listing, currency: str, language: Language) -> str:
     price = "" if row.price is None else say_money(row.price, currency, _code(language), exact=True)
-    told = [_fit(row.title or row.car), _say_facts(row, language), price]
+    told = [fit(row.title or row.car), _say_facts(row, language), price]
     return " · ".join(part for part in told if part)
 
 
@@ -217,28 +246,3 @@ def _chart(offer: Offer, currency: str, language: Language) -> dict[str, Any]:
             high=high,
         ),
     }
-
-
-def _draw(
-    offers: Sequence[Offer], photos: Mapping[int, Photo], watch: Watcher | None
-) -> list[bytes | None]:
-    """A small JPEG for each offer whose photo can be read, while the budget lasts."""
-    pictures: list[bytes | None] = []
-    bytes_left = _MOST_PICTURE_BYTES
-    with PhotoReader() as reader:
-        for offer in offers:
-            photo = photos.get(offer.row.row)
-            picture = None
-            if photo is not None and bytes_left > 0:
-                picture = read_thumbnail(photo.locator, reader, _SIZE, _QUALITY)
-                bytes_left -= len(picture or b"")
-            pictures.append(picture)
-            if watch is not None and (len(pictures) % 64 == 0 or len(pictures) == len(offers)):
-                watch("drawing thumbnails", len(pictures), len(offers))
-    return pictures
-
-
-def _fit(text: str) -> str:
-    """A stranger's text for a page: in one line, cut, and with nothing that turns or hides it."""
-    cut = text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
-    return show(cut, in_one_line=True)

@@ -6,6 +6,8 @@ It knows catalogs and arrays, not pages or figures.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -16,12 +18,14 @@ from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decoding
 from lotlens.photos.prepare import unfit_map
-from lotlens.records import Catalog, FloatArray, ImageSpec, Locator
+from lotlens.records import Catalog, FloatArray, ImageSpec, Locator, Watcher
+from lotlens.threads import map_ahead
 
 Pixels = NDArray[np.uint8]
 
 THUMBNAIL_SIZE = (320, 240)
 _QUALITY = 82
+_NUM_THREADS, _NUM_AHEAD = 4, 32
 # From cold to hot; dark blue to light yellow is told apart by the colour-blind and in grey print.
 _HEAT = np.array([(22, 24, 66), (120, 28, 109), (222, 73, 55), (249, 160, 40), (252, 245, 150)])
 _HEAT_SHARE = 0.62
@@ -37,6 +41,47 @@ def read_thumbnail(
     """A photo where it lies, as `draw_thumbnail` draws it; None if it cannot be read."""
     photo = _read(locator, reader, size)
     return None if photo is None else draw_thumbnail(photo, size, quality)
+
+
+def read_thumbnails(
+    locators: Iterable[Locator | None],
+    size: tuple[int, int],
+    quality: int,
+    *,
+    most_bytes: int,
+    watch: Watcher | None = None,
+) -> list[bytes | None]:
+    """Photos where they lie as small JPEGs, in their order, while a budget of bytes lasts.
+
+    Args:
+        locators: of photos; None where there is none.
+        size: at most, width and height in pixels.
+        quality: of the JPEGs.
+        most_bytes: of all of them.
+        watch: told of the work as it goes on.
+
+    Returns:
+        one each; None for what there is not, cannot be read, or was too much.
+    """
+    asked = list(locators)
+    pictures: list[bytes | None] = []
+    bytes_left = most_bytes
+
+    def list_wanted() -> Iterable[Locator | None]:
+        for locator in asked:
+            yield locator if bytes_left > 0 else None
+
+    with PhotoReader() as reader:
+        read = partial(read_thumbnail, reader=reader, size=size, quality=quality)
+        drawn = map_ahead(
+            read, list_wanted(), num_threads=_NUM_THREADS, num_ahead=_NUM_AHEAD, name="thumbnails"
+        )
+        for picture in drawn:
+            pictures.append(picture if picture is not None and len(picture) <= bytes_left else None)
+            bytes_left -= len(picture or b"")
+            if watch is not None and (len(pictures) % 64 == 0 or len(pictures) == len(asked)):
+                watch("drawing thumbnails", len(pictures), len(asked))
+    return pictures
 
 
 def draw_thumbnail(

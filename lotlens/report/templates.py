@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lotlens.report.language import ENGLISH, THIN, Language, install
@@ -47,12 +47,14 @@ def render_page(
 def open_templates(room: str, language: Language) -> Environment:
     """What renders the templates of a room's folder in a language; every value is escaped.
 
+    What it includes may lie in this folder too.
+
     Args:
         room: its name, such as "web".
         language: of the sentences that templates mark with `trans`.
     """
     environment = Environment(
-        loader=PackageLoader("lotlens", room),
+        loader=ChoiceLoader([PackageLoader("lotlens", one) for one in (room, "report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -75,7 +77,7 @@ def build_environment(language: Language) -> Environment:
     environment.filters["quote"] = language.quote
     environment.filters["chance"] = lambda share: format_chance(share, language)
     environment.filters["name"] = _cut
-    environment.filters["jpeg"] = lambda data: _make_data_uri("image/jpeg", data)
+    environment.filters["jpeg"] = lambda data: make_data_uri("image/jpeg", data)
     return environment
 
 
@@ -92,10 +94,11 @@ def format_chance(share: float, language: Language) -> str:
     return language.percent(share)
 
 
-def _make_data_uri(kind: str, data: bytes) -> str:
+def make_data_uri(kind: str, data: bytes) -> str:
+    """Bytes as an address that has them in it."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def make_svg_uri(data: bytes) -> str:
     """A drawing as a data URI."""
-    return _make_data_uri("image/svg+xml", data)
+    return make_data_uri("image/svg+xml", data)

@@ -139,7 +139,7 @@ def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None
     card, predictions, _ = settle(card, by_view, validation)
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
     card, predictions = teach_refusal(
-        run, card, network, members, sides, predictions, catalog, training.others.held_out, watch
+        run, card, network, members, sides, predictions, catalog, training.others, watch
     )
     sha256 = save_predictions(run.validation_path, predictions)
     bundle.save_bundle(run, network, replace(card, answers_sha256=sha256))

@@ -49,15 +49,17 @@ HELD_OUT = 0.2
 FEWEST = 60
 """Others that are worth learning: of fewer, too few are left to tell how well it works."""
 
-LEARNT_PART, HELD_PART = "learnt", "held out"
+LEARNT_PART, HELD_PART, NO_CAR_PART = "learnt", "held out", "no car"
 REASONS: Mapping[str, str] = {
     "copy": "copies of photos of the data",
     "known class": "labelled as a class that is learnt",
     "unreadable": "cannot be read",
     "repeated": "the same picture twice",
+    "no car": "without a car, kept as such",
     "named": "without a label, and named by the model",
 }
 """Why a photo is turned away -> what that means."""
+_PARTS = (LEARNT_PART, HELD_PART, NO_CAR_PART)
 _COLUMNS = ("Id", "Path", "Members", "Label", "Part", "Style")
 _FEWEST_CLASSES = 5  # from which whole classes are held out
 
@@ -69,6 +71,7 @@ class Others:
     Attributes:
         learnt: as none of the classes; their label is what they were offered as, if anything.
         held_out: likewise, never learnt: they tell how well other cars are told.
+        no_cars: likewise, neither learnt nor other cars: they show no car, or a part of one.
         turned_away: one of REASONS -> how many.
         signs: id of one -> what was seen of it.
         style: as if stored so these are read while training, lest they are known by how they are
@@ -79,6 +82,7 @@ class Others:
 
     learnt: tuple[Photo, ...] = ()
     held_out: tuple[Photo, ...] = ()
+    no_cars: tuple[Photo, ...] = ()
     turned_away: Mapping[str, int] = field(default_factory=dict)
     signs: Mapping[str, Signs] = field(default_factory=dict, repr=False, compare=False)
     style: Style | None = None
@@ -104,6 +108,7 @@ def take_others(
     seen: Mapping[str, Signs] | None = None,
     earlier: Others | None = None,
     additions: Sequence[Photo] = (),
+    is_no_car: Callable[[Catalog], Sequence[bool]] | None = None,
     is_named: Callable[[Catalog], Sequence[bool]] | None = None,
     tell: Tell | None = None,
     watch: Watcher | None = None,
@@ -119,6 +124,7 @@ def take_others(
         seen: id of a photo of the data -> its signs, where it was looked at before.
         earlier: other cars that a model knows; they stay, in the parts that they have.
         additions: other photos that it has learnt, which must not come twice either.
+        is_no_car: whether each of some photos shows no car; those that do are kept apart.
         is_named: whether the present model names each of some photos as one of its classes; those
             that it names are left out where no label says that they show another car.
         tell: told what was understood of the files.
@@ -132,16 +138,19 @@ def take_others(
     """
     before = Others() if earlier is None else earlier
     known_others = (*before.learnt, *before.held_out)
+    earlier_ones = (*known_others, *before.no_cars)
     offered = open_lot(path)
     if tell is not None:
         tell(offered.reading)
     photos = join_offer(offered).with_files().photos
-    own = list_own(lot, split, (*additions, *known_others))
+    own = list_own(lot, split, (*additions, *earlier_ones))
     copies = find_copies(photos, own, seen=seen, watch=watch)
     matches = match_classes(offered.train.classes, lot.train.classes)
     reasons = find_reasons(photos, matches, copies)
+    if is_no_car is not None:
+        reasons = _leave_out(photos, reasons, "no car", is_no_car)
     if is_named is not None:
-        reasons = _leave_out_named(photos, reasons, is_named)
+        reasons = _leave_out(photos, reasons, "named", is_named, without_label=True)
     kept = [at for at, reason in enumerate(reasons) if not reason]
     fewest = 1 if known_others else FEWEST
     if len(kept) < fewest:
@@ -151,16 +160,20 @@ def take_others(
             f"{len(kept)} photos of other cars are left of the {len(photos)} in {path}, and"
             f" {fewest} are needed at least" + (f" (left out: {left_out})" if left_out else "")
         )
+    apart = [at for at, reason in enumerate(reasons) if reason == "no car"]
+    taken = [*kept, *apart]
     ids = name_offered(
-        [photos[at].id for at in kept], path.absolute().stem, {photo.id for _, photo in own}
+        [photos[at].id for at in taken], path.absolute().stem, {photo.id for _, photo in own}
     )
-    named = [replace(photos[at], id=id_) for at, id_ in zip(kept, ids, strict=True)]
+    renamed = [replace(photos[at], id=id_) for at, id_ in zip(taken, ids, strict=True)]
+    named, no_cars = renamed[: len(kept)], renamed[len(kept) :]
     held_out = choose_held_out(named, seed=seed)
     style, source = find_style(lot.train.photos, [*known_others, *named], frame)
-    signs = {id_: copies[at].sign for at, id_ in zip(kept, ids, strict=True)}
+    signs = {id_: copies[at].sign for at, id_ in zip(taken, ids, strict=True)}
     return Others(
         (*before.learnt, *(p for p, is_held in zip(named, held_out, strict=True) if not is_held)),
         (*before.held_out, *(p for p, is_held in zip(named, held_out, strict=True) if is_held)),
+        (*before.no_cars, *no_cars),
         dict(Counter(reason for reason in reasons if reason).most_common()),
         {id_: sign for id_, sign in signs.items() if sign is not None},
         style,
@@ -193,15 +206,23 @@ def find_style(
     return style, f"They are learnt as yours are stored ({style}). {told.sentence}"
 
 
-def _leave_out_named(
+def _leave_out(
     photos: Sequence[Photo],
     reasons: Sequence[str],
-    is_named: Callable[[Catalog], Sequence[bool]],
+    why: str,
+    is_left_out: Callable[[Catalog], Sequence[bool]],
+    *,
+    without_label: bool = False,
 ) -> tuple[str, ...]:
-    asked = [at for at, reason in enumerate(reasons) if not reason and photos[at].label is None]
-    named = is_named(Catalog(tuple(photos[at] for at in asked), ()))
-    left_out = {at for at, is_one in zip(asked, named, strict=True) if is_one}
-    return tuple("named" if at in left_out else reason for at, reason in enumerate(reasons))
+    """The reasons, with one more for photos that had none; only those without a label, if asked."""
+    asked = [
+        at
+        for at, reason in enumerate(reasons)
+        if not reason and not (without_label and photos[at].label is not None)
+    ]
+    answers = is_left_out(Catalog(tuple(photos[at] for at in asked), ()))
+    left_out = {at for at, is_one in zip(asked, answers, strict=True) if is_one}
+    return tuple(why if at in left_out else reason for at, reason in enumerate(reasons))
 
 
 def count_shown(path: Path, num_known: int) -> int:
@@ -281,14 +302,14 @@ def choose_held_out(photos: Sequence[Photo], *, seed: int) -> list[bool]:
 
 
 def write_others(path: Path, others: Others) -> None:
-    """Write which photos are learnt as other cars, and which are held out.
+    """Write which photos are learnt as other cars, which are held out, and which show no car.
 
     Raises:
         OutputError: the file cannot be written.
     """
     rows = []
     style = _write_style(others.style)
-    for part, photos in ((LEARNT_PART, others.learnt), (HELD_PART, others.held_out)):
+    for part, photos in zip(_PARTS, (others.learnt, others.held_out, others.no_cars), strict=True):
         for photo in photos:
             rows.append((photo.id, *write_place(photo), photo.label or "", part, style))
     write_rows_atomically(path, _COLUMNS, rows)
@@ -304,7 +325,7 @@ def read_others(path: Path) -> Others:
     """
     if not path.is_file():
         return Others()
-    photos: dict[str, dict[str, Photo]] = {LEARNT_PART: {}, HELD_PART: {}}
+    photos: dict[str, dict[str, Photo]] = {part: {} for part in _PARTS}
     styles: set[str] = set()
     try:
         table = read_own_table(path)
@@ -320,8 +341,8 @@ def read_others(path: Path) -> Others:
         raise BundleError(
             f"{path} is damaged ({shorten(str(error))}): restore it, or train anew"
         ) from error
-    learnt, held_out = (tuple(photos[part].values()) for part in (LEARNT_PART, HELD_PART))
-    return Others(learnt, held_out, style=style)
+    learnt, held_out, no_cars = (tuple(photos[part].values()) for part in _PARTS)
+    return Others(learnt, held_out, no_cars, style=style)
 
 
 def _write_style(style: Style | None) -> str:

@@ -14,7 +14,7 @@ from lotlens.extras import import_vision
 from lotlens.judge.judged import calibrate
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Choice, choose_views
-from lotlens.records import Catalog, ModelCard, Photo, Predictions, Watcher, watch_part
+from lotlens.records import Catalog, ModelCard, Predictions, Watcher, watch_part
 from lotlens.refusal.familiarity import Reference, encode_references
 from lotlens.refusal.gates import learn_refusal
 from lotlens.refusal.strangers import (
@@ -25,6 +25,7 @@ from lotlens.refusal.strangers import (
     remember_photos,
 )
 from lotlens.run import RunFolder
+from lotlens.training.others import Others
 
 if TYPE_CHECKING:
     from lotlens.vision.classifier import Network
@@ -74,7 +75,7 @@ def teach_refusal(
     sides: Sides,
     predictions: Predictions,
     catalog: Catalog,
-    others: Sequence[Photo],
+    others: Others,
     watch: Watcher | None,
 ) -> tuple[ModelCard, Predictions]:
     """The card with gates, and validation's answers with what they rest on.
@@ -87,7 +88,7 @@ def teach_refusal(
         sides: ids learnt and ids held out of each.
         predictions: answers to the photos held out, side after side.
         catalog: holds all these photos.
-        others: photos of other cars that no member has learnt; there may be none.
+        others: photos of other cars; there may be none.
         watch: told of the work as it goes on.
     """
     predictor = import_vision("predictor")
@@ -106,13 +107,17 @@ def teach_refusal(
     sha256 = run.write_references(encode_references(references))
     learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
     other_cars = meet_others(
-        predictor.ClassifierPredictor(network, card, num_photos=len(others)),
+        predictor.ClassifierPredictor(
+            network, card, num_photos=len(others.held_out) + len(others.no_cars)
+        ),
         references,
-        others,
+        others.held_out,
+        others.no_cars,
         progress=watch_part(watch, "trying other cars"),
     )
-    if other_cars:
-        save_predictions(run.others_answers_path, other_cars[0].predictions)
+    for one in other_cars:
+        if one.group == "unknown":
+            save_predictions(run.others_answers_path, one.predictions)
     made = meet_made(
         predictor.ClassifierPredictor(network, card),
         references,

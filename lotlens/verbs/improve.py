@@ -71,7 +71,7 @@ from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
 from lotlens.training.others import Others, read_others, take_others
-from lotlens.verbs.train import complete_training
+from lotlens.verbs.train import complete_training, look_for_cars
 
 
 @dataclass(frozen=True)
@@ -379,6 +379,7 @@ def _take_others(
         seed=split.seed,
         earlier=earlier,
         additions=[one.photo for one in additions],
+        is_no_car=look_for_cars(lot.train.with_files(), watch),
         is_named=find_named,
         tell=wishes.tell,
         watch=watch,

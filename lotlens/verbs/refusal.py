@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
 from lotlens.files import check_writable
 from lotlens.judge.metrics import align_targets
+from lotlens.photos.places import name_below
 from lotlens.photos.sources import open_photos
-from lotlens.records import Catalog, Refusal, Watcher, watch_part
+from lotlens.records import Catalog, Photo, Refusal, Watcher, Word, watch_part
 from lotlens.refusal.familiarity import Reference
 from lotlens.refusal.gates import (
     ANSWERED,
@@ -26,7 +28,13 @@ from lotlens.refusal.gates import (
     compare_methods,
     learn_refusal,
 )
-from lotlens.refusal.strangers import learn_vehicle, meet_given, meet_made, meet_others
+from lotlens.refusal.strangers import (
+    learn_vehicle,
+    meet_given,
+    meet_made,
+    meet_others,
+    meet_words,
+)
 from lotlens.run import RunFolder
 from lotlens.texts import describe
 from lotlens.training.others import read_others
@@ -116,7 +124,7 @@ def set_refusal(
         own = open_own_data(model)
         answers = own.answers  # read before the slow work, which damaged ones would make vain
         given: dict[Group, Any] = {"not a car": negatives, "unknown": unknown}
-        strangers, num_left_out = _meet_strangers(own, references, given, watch)
+        strangers, words, num_left_out = _meet_strangers(own, references, given, watch)
         refusal = learn_refusal(
             answers,
             align_targets(answers, own.lot.train),
@@ -133,6 +141,7 @@ def set_refusal(
         refusal, _ = learn_vehicle(
             refusal, answers, own.lot.train, model.card.temperature, strangers, open_shown
         )
+        refusal = replace(refusal, words=words)
         comparison = compare_methods(answers, strangers, model.card.temperature, answered=answered)
         model.run.write_card(replace(model.card, refusal=refusal))
         return RefusalChoice(refusal, comparison, num_left_out)
@@ -143,7 +152,7 @@ def _meet_strangers(
     references: Sequence[Reference],
     given: Mapping[Group, Any],
     watch: Watcher | None,
-) -> tuple[list[Strangers], int]:
+) -> tuple[list[Strangers], tuple[Word, ...], int]:
     """What the model says of photos that are given, and of pictures that lotlens makes.
 
     Photos that it has learnt are no strangers; how many were given is told besides.
@@ -162,12 +171,17 @@ def _meet_strangers(
                     f"all photos given as {group} were learnt by {own.model.run.path}:"
                     f" {tell_left_out(counts)}"
                 )
-    others = read_others(own.model.run.others_path).held_out
-    predictor = own.model.build_predictor(sum(map(len, photos_of.values())) + len(others))
+    others = read_others(own.model.run.others_path)
+    num_others = len(others.held_out) + len(others.no_cars)
+    predictor = own.model.build_predictor(sum(map(len, photos_of.values())) + num_others)
     open_shown = import_vision("imagenet").find_shown()
     strangers = [
         *meet_others(
-            predictor, references, others, progress=watch_part(watch, "trying other cars")
+            predictor,
+            references,
+            others.held_out,
+            others.no_cars,
+            progress=watch_part(watch, "trying other cars"),
         ),
     ]
     strangers += [
@@ -190,4 +204,23 @@ def _meet_strangers(
             progress=watch_part(watch, "trying pictures of no car"),
         ),
     ]
-    return made, num_left_out
+    negatives = photos_of.get("not a car", Catalog((), ()))
+    words = meet_words(
+        predictor,
+        references,
+        _sort_by_folder(negatives, list_paths(given["not a car"] or ())),
+        progress=watch_part(watch, "learning what photos of no car show"),
+    )
+    return made, words, num_left_out
+
+
+def _sort_by_folder(catalog: Catalog, sources: Sequence[Path]) -> dict[str, Catalog]:
+    """Photos by the name of the folder that they lie in; those in none are left out."""
+    folders: dict[str, list[Photo]] = defaultdict(list)
+    for photo in catalog.photos:
+        if photo.locator is not None:
+            *_, folder, _ = ("", "", *name_below(photo.locator, sources).split("/"))
+            folders[folder.removesuffix(".zip")].append(photo)
+    return {
+        name: Catalog(tuple(photos), catalog.classes) for name, photos in folders.items() if name
+    }

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lotlens.answering.answers import take_rows
 from lotlens.audit.checks import name_clusters
 from lotlens.audit.findings import find_links
 from lotlens.audit.signs import scan_photos
 from lotlens.deliver.journal import Journal
 from lotlens.deliver.model import Model, list_paths, load
-from lotlens.errors import InputError
+from lotlens.errors import InputError, OutputError, UnreadablePhoto
 from lotlens.extras import import_extra
 from lotlens.files import (
     atomic_path,
@@ -23,20 +24,29 @@ from lotlens.files import (
     write_rows_atomically,
 )
 from lotlens.locks import hold
-from lotlens.market.claims import Claim, judge_claim
+from lotlens.market.claims import Claim, find_others, judge_listing
 from lotlens.market.copies import Shared, judge_copies
 from lotlens.market.listings import Listing, Listings, read_listings
 from lotlens.market.prices import estimate_prices
 from lotlens.market.ranking import Offer, Terms, rank_offers, say_offer
+from lotlens.photos.archives import PhotoReader
+from lotlens.photos.labelled import add_labelled
 from lotlens.photos.matching import Wanted, match_files, tidy_path
-from lotlens.photos.places import File, restore_name
+from lotlens.photos.places import File, name_below
 from lotlens.photos.sources import open_unlabelled
 from lotlens.photos.tables import read_own_table
-from lotlens.records import CarClass, Catalog, Locator, Watcher, watch_part
-from lotlens.refusal.verdicts import decide
-from lotlens.report.deals_page import Scanned, name_advert, write_deals_page
+from lotlens.records import CarClass, Catalog, Photo, Watcher, watch_part
+from lotlens.refusal.cars import decide_car
+from lotlens.report.deals_page import (
+    DATA_NAME,
+    Scanned,
+    draw_offers,
+    name_advert,
+    write_deals_data,
+    write_deals_page,
+)
 from lotlens.report.language import load_language
-from lotlens.texts import describe
+from lotlens.texts import describe, fit
 from lotlens.verbs.predict import answer_all, describe_task
 
 COLUMNS = (
@@ -47,6 +57,8 @@ COLUMNS = (
     "same_picture", "same_picture_in", "by_hand_because", "sentence", "problems", "url",
 )  # fmt: skip
 """Of deals.csv."""
+MOST_OTHERS = 2_000
+"""Photos of other cars that are copied; more help little."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +66,15 @@ class Scan:
     """What a scan found.
 
     Attributes:
-        folder: where deals.csv and deals.html lie, and deals.parquet where pyarrow is installed.
+        folder: where deals.csv, deals.html and deals.json lie, and deals.parquet where pyarrow is
+            installed.
         offers: all adverts, those in order first.
         listings: how the adverts were read.
         num_photos: that were looked at.
         num_missing: that adverts name and no file matches.
         num_new: adverts not shown before; None where that was not asked.
         has_parquet: whether deals.parquet was written.
+        num_others: photos in `others`, those of earlier scans too.
     """
 
     folder: Path
@@ -70,6 +84,12 @@ class Scan:
     num_missing: int = 0
     num_new: int | None = None
     has_parquet: bool = False
+    num_others: int = 0
+
+    @property
+    def others(self) -> Path:
+        """Where photos of cars lie that are none of the classes, for `lotlens improve --others`."""
+        return self.folder / "others"
 
     @property
     def num_calls(self) -> int:
@@ -105,7 +125,7 @@ def scan(
         listings: the table of adverts (see `market.listings`).
         photos: folders, zips or files that the adverts' photos lie in; None to look at none.
         history: a table of other adverts to learn prices from as well.
-        columns: role -> column, where names do not tell.
+        columns: role -> column, where names do not tell; in the history too, where it has them.
         currency: of prices without one.
         terms: what is haggled off, costs, and what is not believed.
         out: the folder to write.
@@ -125,13 +145,21 @@ def scan(
     language = load_language(lang)
     folder = Path(out)
     table_path, page_path = folder / "deals.csv", folder / "deals.html"
-    for path in (table_path, page_path):
+    inputs = [Path(one) for one in (listings, history) if one is not None]
+    inputs += [] if photos is None else list_paths(photos)
+    written = (table_path, page_path, folder / DATA_NAME, folder / "deals.parquet")
+    for path in written:
+        _check_apart(path, inputs)
         check_writable(path)
     model = load(run)
     past = None if new_since is None else _read_past(Path(new_since))
     cars = [car.name for car in model.card.classes]
     read = read_listings(listings, columns=columns, currency=currency, cars=cars)
-    learnt = None if history is None else read_listings(history, currency=currency, cars=cars)
+    learnt = None
+    if history is not None:
+        learnt = read_listings(
+            history, columns=columns, may_lack_columns=True, currency=currency, cars=cars
+        )
     read = _settle_currency(read, learnt)
     learnt = None if learnt is None else _settle_currency(learnt, read)
     if tell is not None:
@@ -141,7 +169,7 @@ def scan(
     rows = read.rows
     with ExitStack() as held:
         held.enter_context(hold(table_path, "scan"))
-        for path in (table_path, page_path, folder / "deals.parquet"):
+        for path in written:
             remove_unfinished_of(path)
         looked = _look(model, rows, photos, table_path, watch)
         fair = estimate_prices(rows, None if learnt is None else learnt.rows, seed=seed)
@@ -149,20 +177,17 @@ def scan(
         new = None if past is None else {row.row for row in rows if _key(row) not in past}
         pool = rows if learnt is None else (*learnt.rows, *rows)
         scanned = Scanned(offers, rows, pool, looked.shown, read.currency, terms or Terms(), new)
-        write_deals_page(
-            page_path,
-            Path(listings).name,
-            scanned,
-            synthetic=model.card.synthetic,
-            language=language,
-            watch=watch,
-        )
+        name, synthetic = Path(listings).name, model.card.synthetic
+        pictures = draw_offers(scanned, watch)
+        write_deals_page(page_path, name, scanned, pictures, synthetic=synthetic, language=language)
+        write_deals_data(folder / DATA_NAME, name, scanned, pictures, synthetic=synthetic)
         names = [name_advert(row, language) for row in rows]
         cells = [
             _list_cells(offer, scanned, looked, names, "ru" if lang == "ru" else "en")
             for offer in offers
         ]
         has_parquet = _write_parquet(folder / "deals.parquet", cells)
+        num_others = _save_others(folder / "others", looked.others)
         write_rows_atomically(table_path, COLUMNS, cells)
         if looked.journal is not None:
             looked.journal.remove()
@@ -174,6 +199,7 @@ def scan(
         sum(map(len, looked.missing)),
         None if new is None else len(new),
         has_parquet,
+        num_others,
     )
 
 
@@ -186,6 +212,7 @@ class _Looked:
         shown: row of an advert -> the photo to show of it.
         missing: of each advert the names that no file matches.
         catalog: the photos.
+        others: photos of cars that are none of the classes, with label and advert.
         journal: where answers are kept until all is written.
     """
 
@@ -194,6 +221,7 @@ class _Looked:
     shown: Mapping[int, Any]
     missing: Sequence[Sequence[str]]
     catalog: Catalog
+    others: Sequence[tuple[Photo, str, str]] = ()
     journal: Journal | None = None
 
 
@@ -212,36 +240,70 @@ def _look(
     catalog, places, missing = _find_photos(rows, photos)
     journal = Journal(table_path, describe_task(model, catalog), catalog.ids)
     predictions = answer_all(model, catalog, journal, watch)
-    temperature = model.card.temperature
-    verdicts = decide(predictions, model.card.refusal, temperature)
-    kinds, known = [one.kind for one in verdicts], [one.known for one in verdicts]
+    card = model.card
+    cars = [
+        decide_car(
+            take_rows(predictions, list(own.values())),
+            card.refusal,
+            card.temperature,
+            dependence=card.dependence,
+        )
+        if own
+        else None
+        for own in places
+    ]
     claims = [
-        judge_claim(row, predictions, own, kinds, known=known, temperature=temperature)
-        for row, own in zip(rows, places, strict=True)
+        judge_listing(row, card.classes, car, list(own))
+        for row, car, own in zip(rows, cars, places, strict=True)
     ]
     signs = list(scan_photos(catalog.photos, progress=watch_part(watch, "looking for copies")))
     numbers = name_clusters(len(signs), find_links(catalog.photos, signs, watch=watch))
-    confirmed = [claim is not None and claim.verdict == "confirmed" for claim in claims]
-    pictures = [[numbers[at] for at in own] for own in places]
+    confirmed = [claim.verdict == "confirmed" for claim in claims]
+    pictures = [[numbers[at] for at in own.values()] for own in places]
     shared = judge_copies(rows, pictures, confirmed)
     shown = {}
     for row, own, claim in zip(rows, places, claims, strict=True):
-        aside = (claim.set_aside or {}) if claim is not None else {}
-        best = next((at for place, at in enumerate(own) if place not in aside), None)
-        best = own[0] if best is None and own else best
+        counted = [at for number, at in own.items() if number not in claim.set_aside]
+        best = next(iter(counted or own.values()), None)
         if best is not None:
             shown[row.row] = catalog.photos[best]
-    return _Looked(claims, shared, shown, missing, catalog, journal)
+    found = [
+        (turn, catalog.photos[own[number]], fit(row.car, 100), row.id)
+        for row, car, claim, share, own in zip(rows, cars, claims, shared, places, strict=True)
+        for turn, number in enumerate(find_others(row, card.classes, car, claim, share, list(own)))
+    ]
+    # One of each advert, then the next: many cars say more than many photos of one.
+    found.sort(key=lambda one: one[0])
+    others = [(photo, label, advert) for _, photo, label, advert in found]
+    return _Looked(claims, shared, shown, missing, catalog, others, journal)
+
+
+def _save_others(folder: Path, others: Sequence[tuple[Photo, str, str]]) -> int:
+    """Put photos of other cars where `lotlens improve --others` finds them; how many lie there."""
+    if not others:
+        return 0
+
+    def read() -> Iterator[tuple[bytes, str, str]]:
+        for photo, label, advert in others[:MOST_OTHERS]:
+            if photo.locator is not None:
+                with suppress(UnreadablePhoto):
+                    yield reader.read(photo.locator), label, advert
+
+    with PhotoReader() as reader:
+        return add_labelled(folder, read())
 
 
 def _find_photos(
     rows: Sequence[Listing], photos: Path | str | Sequence[Path | str]
-) -> tuple[Catalog, list[list[int]], list[list[str]]]:
-    """The photos that adverts name, where each advert's are among them, and which are missing."""
+) -> tuple[Catalog, list[dict[int, int]], list[list[str]]]:
+    """The photos that adverts name, where each advert's are among them, and which are missing.
+
+    Where they are is told by the photo's number among the advert's, from 0; each photo counts once.
+    """
     sources = list_paths(photos)
     lot = open_unlabelled(sources)
     ids = {one.locator: one.id for one in lot.test.photos if one.locator is not None}
-    files = [File(_name_below(locator, sources), locator, True) for locator in ids]
+    files = [File(name_below(locator, sources), locator, True) for locator in ids]
     asked = list(dict.fromkeys(tidy_path(name) for row in rows for name in row.photos))
     wanted = [Wanted(name) for name in asked]
     found = {
@@ -251,8 +313,11 @@ def _find_photos(
     used = dict.fromkeys(id_ for id_ in found.values() if id_)
     catalog = lot.test.select(list(used))
     number = {id_: at for at, id_ in enumerate(used)}
-    named = [dict.fromkeys(tidy_path(name) for name in row.photos) for row in rows]
-    places = [[number[found[name]] for name in names if found[name]] for names in named]
+    places: list[dict[int, int]] = []
+    for row in rows:
+        ids_of = [found[tidy_path(name)] for name in row.photos]
+        firsts = {id_: n for n, id_ in reversed(list(enumerate(ids_of))) if id_}
+        places.append({n: number[id_] for id_, n in sorted(firsts.items(), key=lambda one: one[1])})
     missing = [[name for name in row.photos if not found[tidy_path(name)]] for row in rows]
     if not used:
         some = ", ".join(asked[:3])
@@ -260,18 +325,17 @@ def _find_photos(
     return catalog, places, missing
 
 
-def _name_below(locator: Locator, sources: Sequence[Path]) -> str:
-    """Where a photo lies below the source that has it; of several, the source's name is part of it.
+def _check_apart(path: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read.
 
-    An id will not do: it has no folders where names alone tell photos apart.
+    Raises:
+        OutputError: the file is one of these.
     """
-    path = locator.path
-    for source in sources:
-        if path.is_relative_to(source):
-            path = path.relative_to(source.parent if len(sources) > 1 else source)
-            break
-    parts = (*path.parts, *locator.members) or (locator.path.name,)
-    return restore_name("/".join(parts))
+    for one in inputs:
+        if path.exists() and one.exists() and path.samefile(one):
+            raise OutputError(
+                f"{path} would be written over {one}, which is read: name another folder (--out)"
+            )
 
 
 def _settle_currency(read: Listings, other: Listings | None) -> Listings:
@@ -311,7 +375,7 @@ def _list_cells(
     """A row of deals.csv."""
     row, fair, claim, shared = offer.row, offer.fair, offer.claim, offer.shared
     at = row.row - 1
-    aside = claim.set_aside if claim is not None and claim.set_aside else {}
+    aside = {} if claim is None else claim.set_aside
     said = {} if claim is None else {"verdict": claim.verdict, "why": claim.why}
     seen: CarClass | None = None if claim is None else claim.seen
     values: dict[str, object] = {

@@ -23,7 +23,7 @@ from lotlens.deliver.model import Model, load
 from lotlens.errors import InputError, LotlensError
 from lotlens.extras import import_extra
 from lotlens.locks import hold
-from lotlens.report.language import Language, load_language
+from lotlens.report.language import load_language
 from lotlens.run import RunFolder
 
 _MANY_PHOTOS = 10_000
@@ -61,6 +61,7 @@ def serve(
     port: int = 8000,
     behind: str | None = None,
     database: str | None = None,
+    deals: Path | str | None = None,
     lang: str = "en",
     ready: Callable[[Desk], None] | None = None,
     visited: Callable[[str, tuple[str, ...]], None] | None = None,
@@ -75,75 +76,68 @@ def serve(
         behind: the name under which a proxy with TLS is asked, which passes requests on to here.
         database: URL of SQLAlchemy; None for desk.sqlite in the run's own folder. Lists of many
             photos lie in a folder beside it.
+        deals: the folder that a scan wrote, to show its list with marks; one that a later scan
+            writes there is taken too.
         lang: the language of whoever asks for none that is known, "en" or "ru".
         ready: told once the desk can be opened.
         visited: told of each device that was let in, and the links for the next one.
 
     Raises:
         BundleError: the folder is missing, or holds no finished model.
-        InputError: the port is taken, the database cannot be used, another desk has it, or there is
-            no such language.
+        InputError: the port is taken, the database or the list of a scan cannot be used, another
+            desk has it, or there is no such language.
         MissingExtra: lotlens[web] is not installed.
     """
     language = load_language(lang)
-    model = load(run)
-    url = database or default_database(model.run)
-    jobs_path = find_jobs(model.run, url)
-    with _alone(jobs_path):
-        _serve(model, url, jobs_path, language, host, port, behind, ready, visited)
-
-
-def _serve(
-    model: Model,
-    url: str,
-    jobs_path: Path,
-    language: Language,
-    host: str,
-    port: int,
-    behind: str | None,
-    ready: Callable[[Desk], None] | None,
-    visited: Callable[[str, tuple[str, ...]], None] | None,
-) -> None:
-    """As `serve`, of a model and a folder of lists that nobody else uses."""
-    run = model.run.path
     pages = import_extra("lotlens.web.desk", "web")
     batches = import_extra("lotlens.web.batching", "web")
     gates = import_extra("lotlens.web.gate", "web")
     lists = import_extra("lotlens.web.jobs", "web")
     rest = import_extra("lotlens.web.rest", "web")
     server = import_extra("lotlens.web.server", "web")
-    store = open_store(url)
-    is_open = not server.is_loopback(host) or behind is not None
-    guests = server.Guests() if is_open else None
-    listener = server.open_socket(host, port)
-    meters = rest.Meters()
-    batching = batches.Batching(open_served(model), told=meters.note_batch)
-    app = pages.build_desk(
-        batching,
-        store,
-        name=model.run.path.name,
-        jobs=lists.Jobs(jobs_path, batching),
-        policy=gates.Policy(guests=guests, public_name=behind),
-        language=language,
-        meters=meters,
-    )
-    addresses: tuple[str, ...] = ()
-    if behind is not None:
-        addresses = (f"https://{behind}/",)
-    elif guests is not None:
-        addresses = server.name_network_addresses(listener)
+    model = load(run)
+    shelf = None
+    if deals is not None:
+        shelf = import_extra("lotlens.web.deals", "web").Shelf(Path(deals))
+    url = database or default_database(model.run)
+    jobs_path = find_jobs(model.run, url)
+    with _alone(jobs_path):
+        store = open_store(url)
+        is_open = not server.is_loopback(host) or behind is not None
+        guests = server.Guests() if is_open else None
+        listener = server.open_socket(host, port)
+        meters = rest.Meters()
+        batching = batches.Batching(open_served(model), told=meters.note_batch)
+        app = pages.build_desk(
+            batching,
+            store,
+            name=model.run.path.name,
+            jobs=lists.Jobs(jobs_path, batching),
+            policy=gates.Policy(guests=guests, public_name=behind),
+            language=language,
+            meters=meters,
+            shelf=shelf,
+        )
+        addresses: tuple[str, ...] = ()
+        if behind is not None:
+            addresses = (f"https://{behind}/",)
+        elif guests is not None:
+            addresses = server.name_network_addresses(listener)
 
-    def invite() -> tuple[str, ...]:
-        return () if guests is None else tuple(map(guests.invite, addresses))
+        def invite() -> tuple[str, ...]:
+            return () if guests is None else tuple(map(guests.invite, addresses))
 
-    if guests is not None and visited is not None:
-        guests.told = lambda device: visited(device, invite())
-    with _listening_for_signals(lambda: _swap(batching, run)), suppress(KeyboardInterrupt):
-        if ready is not None:
-            address = None if behind is not None else server.name_address(listener)
-            keys = store.list_keys()
-            ready(Desk(address, batching.served.id, url, invite(), len(keys)))
-        server.serve(app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S)
+        if guests is not None and visited is not None:
+            guests.told = lambda device: visited(device, invite())
+        with (
+            _listening_for_signals(lambda: _swap(batching, run)),
+            suppress(KeyboardInterrupt),
+        ):
+            if ready is not None:
+                address = None if behind is not None else server.name_address(listener)
+                keys = store.list_keys()
+                ready(Desk(address, batching.served.id, url, invite(), len(keys)))
+            server.serve(app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S)
 
 
 def default_database(run: RunFolder) -> str:
@@ -222,23 +216,27 @@ def remove_key(run: Path | str, name: str, *, database: str | None = None) -> No
         store.close()
 
 
-def save_corrections(run: Path | str, out: Path | str, *, database: str | None = None) -> int:
+def save_corrections(
+    run: Path | str, out: Path | str, *, database: str | None = None
+) -> tuple[int, int]:
     """Write the desk's corrections as labelled photos, for `lotlens improve RUN --outside OUT`.
 
+    Those that are none of the classes lie in OUT/others, for `--others`.
+
     Returns:
-        how many photos.
+        how many photos of classes, and of other cars.
 
     Raises:
         BundleError: as `serve`.
-        InputError: the folder exists, or no correction names a class.
+        InputError: the folder exists, or there is no correction.
         OutputError: it cannot be written.
     """
     stores = import_extra("lotlens.web.store", "web")
     model = load(run)
     store = open_store(database or default_database(model.run))
     try:
-        num: int = stores.save_corrections(store, model.card.classes, Path(out))
-        return num
+        saved: tuple[int, int] = stores.save_corrections(store, model.card.classes, Path(out))
+        return saved
     finally:
         store.close()
 

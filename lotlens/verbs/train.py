@@ -19,7 +19,8 @@ from lotlens.extras import import_vision
 from lotlens.files import check_writable, explain
 from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Begun, Split, Tell, Watcher
+from lotlens.records import Begun, Catalog, Split, Tell, Watcher, watch_part
+from lotlens.refusal.strangers import find_no_cars
 from lotlens.report.language import ENGLISH, Language, load_language
 from lotlens.report.run_report import report_own
 from lotlens.run import RunFolder
@@ -387,9 +388,21 @@ def _find_others(
         recipe.image.spec(),
         seed=split.seed,
         seen=found.signs,
+        is_no_car=look_for_cars(photos.usable, watch),
         tell=tell,
         watch=watch,
     )
+
+
+def look_for_cars(
+    known: Catalog, watch: Watcher | None
+) -> Callable[[Catalog], Sequence[bool]] | None:
+    """What tells whether photos show no car, by photos of cars; None where nothing can."""
+    open_shown = import_vision("imagenet").find_shown()
+    if open_shown is None:
+        return None
+    progress = watch_part(watch, "looking for photos without a car")
+    return partial(find_no_cars, known=known, open_shown=open_shown, progress=progress)
 
 
 def _begin(

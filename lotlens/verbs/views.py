@@ -102,7 +102,7 @@ def adopt_views(
                 f"{model.run.split_path} has {len(own.sides)} folds and the model {len(members)}"
                 " members: one of the two is not this run's"
             )
-        others = read_others(model.run.others_path).held_out
+        others = read_others(model.run.others_path)
         by_view = answer_views(members, card, own.sides, own.validation, names, watch)
         card, predictions, choice = settle(card, by_view, own.validation)
         card, predictions = teach_refusal(

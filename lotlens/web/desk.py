@@ -20,6 +20,7 @@ from lotlens.report.language import ENGLISH, LANGUAGES, Language, load_language
 from lotlens.report.templates import format_chance, open_templates
 from lotlens.version import __version__
 from lotlens.web.batching import Batching
+from lotlens.web.deals import Shelf, add_deals
 from lotlens.web.gate import Gate, Policy
 from lotlens.web.job_routes import add_job_pages, build_job_routes
 from lotlens.web.jobs import Jobs
@@ -32,7 +33,7 @@ from lotlens.web.wording import tell_claim, tell_verdict
 
 _KINDS = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _STATIC = {
-    "web": ("desk.js", "lists.js", "jobs.js", "desk.css", "icon.svg"),
+    "web": ("desk.js", "lists.js", "jobs.js", "marks.js", "desk.css", "icon.svg"),
     "report": ("tables.js",),
 }
 """Files that pages ask for, by their room."""
@@ -50,6 +51,7 @@ def build_desk(
     language: Language = ENGLISH,
     bounds: FormBounds | None = None,
     meters: Meters | None = None,
+    shelf: Shelf | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -63,6 +65,7 @@ def build_desk(
         language: for whoever asks for none that is known.
         bounds: of each request.
         meters: what is counted, if `batching` tells of its batches there.
+        shelf: has the list of a scan, if one is to be shown.
     """
     policy = policy or Policy()
 
@@ -103,7 +106,7 @@ def build_desk(
     app.include_router(build_routes(desk))
     app.include_router(build_job_routes(jobs, choose, FORM_ERRORS))
     app.add_middleware(Gate, policy=policy, store=store, choose=choose, refuse=refuse)
-    render = _add_page(app, desk, policy, name)
+    render = _add_page(app, desk, policy, name, shelf)
     add_job_pages(app, jobs, choose, render)
 
     @app.exception_handler(Problem)
@@ -141,7 +144,9 @@ def choose_language(request: Request, usual: Language) -> Language:
     return usual if best is None or not best[0] else load_language(best[1])
 
 
-def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str) -> Callable[..., Response]:
+def _add_page(
+    app: FastAPI, desk: Desk, policy: Policy, name: str, shelf: Shelf | None
+) -> Callable[..., Response]:
     """Add the page, its history and its files; gives what renders a page (request, template)."""
     static = {
         one: resources.files(f"lotlens.{room}").joinpath(one).read_bytes()
@@ -161,6 +166,7 @@ def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str) -> Callable[.
             synthetic=desk.batching.served.model.card.synthetic,
             token=policy.token,
             texts={one: language.texts[one] for one in sorted(said & language.texts.keys())},
+            has_deals=shelf is not None,
             **values,
         )
         return Response(text, media_type="text/html")
@@ -176,6 +182,9 @@ def _add_page(app: FastAPI, desk: Desk, policy: Policy, name: str) -> Callable[.
         language = desk.choose(request)
         rows = [_describe(check, language) for check in checks]
         return render(request, "history.html.jinja", rows=rows)
+
+    if shelf is not None:
+        add_deals(app, shelf, desk.store, choose=desk.choose, render=render)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def get_static(name: str) -> Response:

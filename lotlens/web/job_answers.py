@@ -20,6 +20,7 @@ from lotlens.errors import InputError, UnreadablePhoto
 from lotlens.files import write_json_atomically, write_rows_atomically
 from lotlens.photos.archives import PhotoReader
 from lotlens.records import FAMILIARITIES, OK, ModelCard, Photo, Predictions
+from lotlens.refusal.familiarity import list_words
 from lotlens.refusal.verdicts import add_verdicts, decide
 from lotlens.web.batching import Answered, Batching, Ending
 from lotlens.web.job_files import ANSWERS, ROWS, SUBMISSION, UPLOADS, End, Job, end_tries, tell_now
@@ -157,7 +158,7 @@ class Answering:
                 (FAILED,),
                 classes,
                 ("",),
-                np.full((1, len(FAMILIARITIES)), np.nan, np.float32),
+                np.full((1, len(FAMILIARITIES) + len(list_words(self.card))), np.nan, np.float32),
             )
         if answered.served is not self._served:
             return None

@@ -44,6 +44,7 @@ PROBLEMS: Mapping[str, Kind] = {
     "wrong_name": Kind(421, mark("Open this page at the address that was printed.")),
     "unreadable": Kind(422, mark("None of the photos can be read: %(reason)s.")),
     "unknown_class": Kind(422, mark("The model is none of those that the program knows.")),
+    "unknown_advert": Kind(422, mark("The list has this advert no more: open it anew.")),
     "other_photos": Kind(422, mark("These are not the photos that were checked.")),
     "bad_zip": Kind(422, mark("The zip cannot be used: %(reason)s.")),
     "too_busy": Kind(429, mark("Too many photos are waiting. Try again in %(seconds)s s.")),

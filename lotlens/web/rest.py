@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.requests import ClientDisconnect
 
 from lotlens.errors import InputError
+from lotlens.naming import find_class
 from lotlens.records import OK, CarClass
-from lotlens.refusal.cars import decide_car, find_class, judge_claim
+from lotlens.refusal.cars import decide_car, judge_claim
 from lotlens.refusal.verdicts import Verdict
 from lotlens.report.language import Language
 from lotlens.web.batching import Answered, Batching, Busy, Ending, Ticket
@@ -158,8 +159,8 @@ class Desk:
         text = form.fields.get("claim", "")
         claim = None
         if text:
-            claimed = find_class(text, card.classes)
-            result = judge_claim(claimed, car.verdict)
+            claimed = find_class([text], card.classes, by_label=True)
+            result = judge_claim(claimed, car, card.classes)
             claim = ClaimAnswer(
                 text=text,
                 label=None if claimed is None else claimed.label,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lotlens.web.problems import PROBLEMS
+from lotlens.web.store import Mark
 
 
 class Shape(BaseModel):
@@ -81,6 +82,13 @@ class Corrected(Shape):
     check_id: str
     label: str
     name: str
+
+
+class Marked(Shape):
+    """A mark that is on the disk."""
+
+    advert: str = Field(description="The advert's key, as the page has it.")
+    mark: Mark
 
 
 class State(Shape):

@@ -1,4 +1,4 @@
-"""The desk's memory: keys, recent checks and corrections, in SQLite or PostgreSQL.
+"""The desk's memory: keys, recent checks, corrections and marks, in SQLite or PostgreSQL.
 
 What is written is on the disk before the function returns. It knows no HTTP and no model.
 """
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from PIL import Image
@@ -25,11 +25,19 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from lotlens.errors import InputError, MissingExtra, OutputError, UnreadablePhoto
 from lotlens.files import write_rows_atomically
 from lotlens.photos.decode import decode
+from lotlens.photos.labelled import add_labelled
 from lotlens.records import CarClass
 from lotlens.texts import protect_cell
 
+Mark = Literal["", "called", "bought", "rubbish"]
+"""What people say of an advert; nothing, if it is empty."""
 NONE_OF_THESE = ""
 """The label of a correction that no class fits."""
+OTHERS = "others"
+"""The folder of cars that are none of the classes, in that of corrections."""
+OTHER_CAR = "another car"
+"""The label of one that nobody has named."""
+_SHOWS_CAR = ("model", "unsure", "unknown")
 MOST_CHECKS = 1000
 """That are remembered without a correction; the oldest go first."""
 _KEY_BYTES = 24
@@ -67,6 +75,16 @@ _photos = sa.Table(
     sa.Column("check_id", sa.String(32), sa.ForeignKey(_checks.c.id), primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
     sa.Column("jpeg", sa.LargeBinary, nullable=False),
+)
+_marks = sa.Table(
+    "lotlens_marks",
+    _metadata,
+    sa.Column("advert", sa.String(64), primary_key=True),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("mark", sa.String(16), nullable=False),
+    sa.Column("number", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
 )
 
 
@@ -270,27 +288,62 @@ class Store:
                     return False
         raise OutputError("the database cannot be written: others write the same correction")
 
-    def read_photos(self, check_id: str) -> list[bytes]:
-        """The JPEGs that were kept with a correction."""
+    def read_photos(self, check_id: str) -> dict[int, bytes]:
+        """The JPEGs that were kept with a correction, by their place among those checked."""
         query = (
-            sa.select(_photos.c.jpeg)
+            sa.select(_photos.c.position, _photos.c.jpeg)
             .where(_photos.c.check_id == check_id)
             .order_by(_photos.c.position)
         )
         with self._engine.connect() as connection:
-            return [bytes(jpeg) for jpeg in connection.execute(query).scalars()]
+            return {int(place): bytes(jpeg) for place, jpeg in connection.execute(query)}
 
     def write_csv(self) -> str:
         """All corrections as a table: check, at, model, said, label, name, photos."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["check", "at", "model", "said", "label", "name", "photos"])
+        rows = []
         for check in self.list_corrected():
             label, name = check.correction or ("", "")
             said = str(check.answer.get("sentence", ""))
             cells = [check.id, check.at, check.model_id, said, label, name]
-            writer.writerow([*map(protect_cell, cells), len(check.photos_sha256)])
-        return stream.getvalue()
+            rows.append([*cells, str(len(check.photos_sha256))])
+        return _write_csv(["check", "at", "model", "said", "label", "name", "photos"], rows)
+
+    def mark(self, advert: str, mark: Mark, told: Mapping[str, str]) -> None:
+        """Keep a mark of an advert in place of the one before; an empty one takes it away.
+
+        Args:
+            advert: its key (`market.listings.name_key`).
+            mark: of it.
+            told: number, title and url, for the table of marks.
+
+        Raises:
+            OutputError: the database cannot be written.
+        """
+        row = {"advert": advert, "at": _now(), "mark": mark, **told}
+        for _ in range(2):  # somebody else may mark it at the same moment: then in place of that
+            try:
+                with self._writing() as connection:
+                    connection.execute(_marks.delete().where(_marks.c.advert == advert))
+                    if mark:
+                        connection.execute(_marks.insert().values(row))
+                return
+            except IntegrityError:
+                continue
+        raise OutputError("the database cannot be written: others write the same mark")
+
+    def list_marks(self) -> dict[str, str]:
+        """Key of an advert -> its mark."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(_marks.c.advert, _marks.c.mark))
+            return {str(advert): str(mark) for advert, mark in rows}
+
+    def write_marks_csv(self) -> str:
+        """All marks as a table, the last one first: at, mark, number, title, url, advert."""
+        names = ("at", "mark", "number", "title", "url", "advert")
+        query = sa.select(*(_marks.c[name] for name in names))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(_marks.c.at.desc(), _marks.c.advert))
+            return _write_csv(names, [list(map(str, row)) for row in rows])
 
 
 def find_file(url: str) -> Path | None:
@@ -307,28 +360,34 @@ def find_file(url: str) -> Path | None:
     return Path(str(told.database)) if is_file else None
 
 
-def save_corrections(store: Store, classes: Sequence[CarClass], path: Path) -> int:
-    """Write all corrections that name a class as labelled photos, which `lotlens improve` takes.
+class Saved(NamedTuple):
+    """Photos that were written: of the model's classes, and of other cars."""
+
+    num_labelled: int
+    num_others: int
+
+
+def save_corrections(store: Store, classes: Sequence[CarClass], path: Path) -> Saved:
+    """Write all corrections as labelled photos, which `lotlens improve` takes.
 
     A folder with photos/, labels.csv (path, category, listing: the check) and classes.csv, whole or
-    not at all.
+    not at all. Its folder others/ has the cars that are none of the classes, under the name that
+    they were claimed to be, if any; photos that show no car are none of them.
 
     Args:
         store: that has them.
         classes: of the model.
         path: a folder that does not exist yet.
 
-    Returns:
-        how many photos were written.
-
     Raises:
-        InputError: the folder exists, or no correction names a class.
+        InputError: the folder exists, or there is no correction.
         OutputError: it cannot be written.
     """
     if path.exists():
         raise InputError(f"{path} exists already: name another folder")
     labels = {car.label for car in classes}
     rows = []
+    others: list[tuple[bytes, str, str]] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as name:
@@ -336,21 +395,41 @@ def save_corrections(store: Store, classes: Sequence[CarClass], path: Path) -> i
             (whole / "photos").mkdir(parents=True)
             for check in store.list_corrected():
                 label = check.correction[0] if check.correction else NONE_OF_THESE
+                if label == NONE_OF_THESE:
+                    others += _list_others(check, store.read_photos(check.id))
                 if label not in labels:
                     continue
-                for position, jpeg in enumerate(store.read_photos(check.id)):
+                for position, jpeg in store.read_photos(check.id).items():
                     place = f"photos/{check.id}-{position}.jpg"
                     (whole / place).write_bytes(jpeg)
                     rows.append((place, label, check.id))
-            if not rows:
-                raise InputError("no correction names one of the model's classes")
-            names = [(car.label, car.name) for car in classes]
-            write_rows_atomically(whole / "labels.csv", ("path", "category", "listing"), rows)
-            write_rows_atomically(whole / "classes.csv", ("Category", "Name"), names)
+            if not rows and not others:
+                raise InputError("there is no correction whose photos show a car")
+            if rows:
+                names = [(car.label, car.name) for car in classes]
+                write_rows_atomically(whole / "labels.csv", ("path", "category", "listing"), rows)
+                write_rows_atomically(whole / "classes.csv", ("Category", "Name"), names)
+            if others:
+                add_labelled(whole / OTHERS, others)
             whole.rename(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    return len(rows)
+    return Saved(len(rows), len(others))
+
+
+def _list_others(check: Check, photos: Mapping[int, bytes]) -> list[tuple[bytes, str, str]]:
+    """Photo, label and check of each photo of a car that is none of the classes.
+
+    Each has a label: without one, `improve` would ask the model, which was wrong.
+    """
+    claim = check.answer.get("claim") or {}
+    label = claim.get("text") if claim.get("label") is None else ""
+    told = check.answer.get("photos") or []
+    return [
+        (jpeg, label or OTHER_CAR, check.id)
+        for place, jpeg in photos.items()
+        if place >= len(told) or told[place].get("verdict") in _SHOWS_CAR
+    ]
 
 
 def strip(photo: bytes) -> bytes | None:
@@ -361,6 +440,14 @@ def strip(photo: bytes) -> bytes | None:
         return None
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()
+
+
+def _write_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([protect_cell(cell) for cell in row] for row in rows)
     return stream.getvalue()
 
 

@@ -49,7 +49,8 @@ def tell_verdict(verdict: Verdict, language: Language, *, pair_chance: float = 0
 def tell_advice(car: CarVerdict, language: Language) -> str:
     """What to do next; "" if nothing is to be done."""
     if car.odd:
-        return language.translate(_TWO_DIFFER if len(car.used) == 2 else _ONE_FROM_ANOTHER)
+        are_two = car.used == car.odd and len(car.odd) == 2
+        return language.translate(_TWO_DIFFER if are_two else _ONE_FROM_ANOTHER)
     advice = _ADVICE[car.verdict.kind]
     return language.translate(advice) if advice else ""
 
@@ -60,8 +61,10 @@ def tell_claim(
     """What photos say of the model that the car is said to be."""
     if claimed is None:
         return language.say("Claimed: %(claim)s. The program does not know it.", claim=text)
-    if result == "confirmed":
+    if result == "confirmed" and verdict.kind == "model":
         return language.say("It is what is claimed: %(claim)s.", claim=claimed.name)
+    if result == "confirmed":
+        return language.say("The photos fit what is claimed: %(claim)s.", claim=claimed.name)
     if result == "contradicted":
         return language.say(
             "Claimed: %(claim)s. The photos show another car, %(car)s.",

@@ -1,17 +1,15 @@
 """Several photos of one car: calibrated by advert, never surer than their dependence allows."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lotlens.answering.answers import probabilities
-from lotlens.answering.fusing import FEWEST_ADVERTS, find_odd, fit_dependence, fuse
+from lotlens.answering.fusing import FEWEST_ADVERTS, fit_dependence, fuse, part_photos
 from lotlens.answering.logits import log_softmax
 from lotlens.answering.temperature import fit_temperature, measure_losses
-from lotlens.records import FAMILIARITIES, SHOWN, CarClass, Predictions
+from lotlens.records import CarClass, Predictions
 
 CLASSES = tuple(CarClass(str(k), f"car {k}") for k in range(4))
 
@@ -112,18 +110,13 @@ def test_too_few_adverts_say_nothing():
 
 def test_the_odd_photo_is_found_and_no_other():
     sure, other, open_ = [9, 0, 0, 0], [0, 9, 0, 0], [1, 0, 0, 0.5]
-    assert find_odd(predict([sure, sure, other, sure]), 1.0) == (2,)
-    assert find_odd(predict([sure, other]), 1.0) == (0, 1)
-    assert find_odd(predict([sure, sure, open_]), 1.0) == ()
-    assert find_odd(predict([sure]), 1.0) == ()
-    assert find_odd(predict([sure, sure, [np.nan] * 4], ("ok", "ok", "no file")), 1.0) == ()
-
-
-def test_how_familiar_a_car_looks_is_the_mean_of_its_photos():
-    """So that several photos of a car that was never taught are not surer of a name than one."""
-    found = predict([[4.0, 0, 0, 0], [3.0, 0, 0, 0], [0, 5.0, 0, 0]])
-    scores = np.arange(3 * len(FAMILIARITIES), dtype=np.float32).reshape(3, -1)
-    shows = np.ones((3, len(SHOWN)), np.float32)
-    fused = fuse(replace(found, familiarity=scores, shows=shows), ["a", "a", "b"], 1.0)
-    np.testing.assert_allclose(fused.familiarity, [scores[:2].mean(axis=0), scores[2]])
-    assert fused.shows is None
+    assert part_photos(predict([sure, sure, other, sure]), 1.0) == ((0, 1, 3), (2,))
+    assert part_photos(predict([sure, [0, 90, 0, 0], sure]), 1.0) == ((0, 2), (1,))
+    assert part_photos(predict([sure, other]), 1.0) == ((0, 1), (0, 1))
+    assert part_photos(predict([sure, sure, other, other]), 1.0)[1] == (0, 1, 2, 3)
+    assert part_photos(predict([sure, sure, open_]), 1.0) == ((0, 1, 2), ())
+    assert part_photos(predict([sure]), 1.0) == ((0,), ())
+    broken = predict([sure, sure, [np.nan] * 4], ("ok", "ok", "no file"))
+    assert part_photos(broken, 1.0) == ((0, 1), ())
+    likely = [2, 0, 0, 0]  # is sure of nothing, so it may be any car
+    assert part_photos(predict([likely, other, other]), 1.0) == ((0, 1, 2), ())

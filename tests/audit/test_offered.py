@@ -95,3 +95,10 @@ def test_a_photo_of_either_part_of_an_offer_has_an_id_of_its_own():
         assert joined.ids[:2] == names
         assert len(set(joined.ids)) == len(joined) == 2 + len(others)
         assert [photo.label for photo in joined.photos] == ["4", "4"] + [None] * len(others)
+
+
+def test_names_that_differ_in_signs_alone_are_told_apart_where_both_are_classes():
+    golf, plus = CarClass("0", "VW Golf"), CarClass("1", "VW Golf+")
+    offered = (CarClass("a", "VW Golf+"), CarClass("b", "vw-golf"), CarClass("c", "?"))
+    assert match_classes(offered, (golf, plus)) == {"a": plus, "b": None, "c": None}
+    assert match_classes(offered, (golf,)) == {"a": golf, "b": golf, "c": None}

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import lotlens
 from lotlens.cli.app import build_app
 from lotlens.errors import BundleError, InputError
+from lotlens.photos.sources import open_lot
 from lotlens.run import RunFolder
 from lotlens.verbs import serve as verb
 from lotlens.web import server
@@ -87,13 +88,26 @@ def test_corrections_are_written_as_labelled_photos(trained, tmp_path):
     photo = encode(draw_photo(1, 700))
     check = store.find_check(store.remember("m", {}, [photo]))
     store.correct(check, "1", "Heron 4", [photo])
+    other = encode(draw_photo(2, 701))
+    check = store.find_check(store.remember("m", {}, [other]))
+    store.correct(check, "", "", [other])
     store.close()
     done = invoke(trained.run.path, "--database", url, "--corrections", tmp_path / "out")
     assert done.exit_code == 0
     assert len(list((tmp_path / "out" / "photos").iterdir())) == 1
+    assert "1 photo of another car written" in done.output
+    assert f"--others {tmp_path / 'out' / 'others'}" in done.output.replace("\n", "")
+    assert [one.label for one in open_lot(tmp_path / "out" / "others").train.photos] == [
+        "another car"
+    ]
     # The way that the guide tells: the round learns from it, though the model says otherwise.
     vetting = lotlens.vet_outside(trained.run.path, tmp_path / "out", trust_labels=True)
     assert [one.reason for one in vetting.vetted] != ["label contradicted"]
+
+
+def test_a_folder_of_no_scan_is_one_clear_line(trained, tmp_path):
+    with pytest.raises(InputError, match="name the folder that lotlens scan wrote"):
+        invoke(trained.run.path, "--deals", tmp_path, "--port", "0")
 
 
 def test_nonsense_is_one_error(trained, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lotlens.answering.fusing import DEPENDENCE
 from lotlens.judge.judged import calibrate
 from lotlens.records import Catalog, ImageSpec, ModelCard, Photo
 from tests.answering.test_fusing import CLASSES, draw_adverts
@@ -22,4 +23,4 @@ def test_the_dependence_is_fitted_where_adverts_have_several_photos():
     assert 0.3 < card.dependence < 0.7
     assert ModelCard.from_dict(card.to_dict() | {"refusal": None}).dependence == card.dependence
     alone = Catalog(tuple(replace(photo, listing=None) for photo in adverts), CLASSES)
-    assert calibrate(card, found, alone).dependence == 1.0
+    assert calibrate(card, found, alone).dependence == DEPENDENCE == CARD.dependence

@@ -22,6 +22,22 @@ def test_the_same_car_offered_again_is_a_repost():
     assert judge_copies([CAR, cheaper], [[1], [1]])[0].kind == "repost"
 
 
+def test_without_city_and_seller_the_mileage_tells_a_repost():
+    bare = replace(CAR, facts={}, year=2010)
+    again = replace(bare, id="2", price=480_000, owners=2.0)
+    assert judge_copies([bare, again], [[1], [1]])[0].kind == "repost"
+    for other in (replace(again, mileage=50_000), replace(again, mileage=None)):
+        assert judge_copies([bare, other], [[1], [1]])[0].kind == "stolen"
+    # A city that one of them lacks says nothing; a kind of seller names nobody.
+    placed = replace(again, facts={"city": "Уфа"})
+    assert judge_copies([bare, placed], [[1], [1]])[0].kind == "repost"
+    private = [
+        replace(one, facts={"seller": "Частное лицо", "city": city})
+        for one, city in ((CAR, "Уфа"), (again, "Омск"))
+    ]
+    assert judge_copies(private, [[1], [1]])[0].kind == "stolen"
+
+
 def test_a_photo_under_another_claim_city_or_price_is_stolen():
     for thief in (
         replace(CAR, model="Passat", mileage=1),

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from lotlens.errors import InputError
 from lotlens.market.listings import (
     COLUMNS,
-    fold_name,
     group_reposts,
+    is_web_address,
     judge_condition,
     read_listings,
     split_photos,
 )
+from lotlens.naming import fold_name
 from lotlens.texts import protect_cell
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -222,6 +223,38 @@ def test_miles_in_the_head_are_read_as_miles(tmp_path):
     text = "model,price,year,miles\nGolf,5000,2010,50000\nGolf,5000,2010,50000 km\n"
     found = read_listings(write(tmp_path, text)).rows
     assert [round(row.mileage) for row in found] == [80467, 50000]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_one"),
+    [
+        ("https://avito.ru/1", True),
+        ("HTTP://пример.рф/а?b=1", True),
+        ("javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//evil.example/x", False),
+        ("https:evil", False),
+        ("https://[bad", False),
+        ("https://a.example/\x00", False),
+        ("https://a.example/\u202egpj", False),
+        ("", False),
+    ],
+)
+def test_what_may_be_a_link(url, is_one):
+    assert is_web_address(url) is is_one
+
+
+def test_a_title_that_goes_on_is_another_model_unless_it_names_a_variant(tmp_path):
+    titles = ["Toyota Land Cruiser Prado, 2012", "Toyota Land Cruiser 200", "toyota land cruiser",
+              "Toyota Land Cruiser - срочно"]  # fmt: skip
+    rows = "".join(f'"{title}",500000,2010\n' for title in titles)
+    found = read_listings(
+        write(tmp_path, f"title,price,year\n{rows}"), cars=["Toyota Land Cruiser"]
+    )
+    assert [row.car for row in found.rows] == [
+        "Toyota Land Cruiser Prado", "Toyota Land Cruiser", "Toyota Land Cruiser",
+        "Toyota Land Cruiser",
+    ]  # fmt: skip
 
 
 def test_no_name_of_a_column_has_two_roles_but_transmission():

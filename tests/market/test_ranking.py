@@ -43,6 +43,13 @@ def test_the_gain_is_the_formula_of_the_docs():
         Terms(costs=math.nan)
 
 
+def test_a_strangers_words_in_a_sentence_are_short_and_in_one_line():
+    told = say_offer(judge(replace(ROW, is_damaged=True, condition="bad\n\x1b" * 500)), "RUB", "en")
+    assert len(told) < 120
+    assert "\n" not in told
+    assert "\x1b" not in told
+
+
 def test_noise_does_not_look_like_a_bargain():
     noisy = Fair(1_200_000, 700_000, 1_700_000, 600_000, 2_000_000, "model", 40)
     rows = [replace(ROW, row=1, id="noisy"), replace(ROW, row=2, id="plain")]

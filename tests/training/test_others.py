@@ -2,6 +2,7 @@
 
 import csv
 import zipfile
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from lotlens.deliver.learnt import find_learnt
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.sources import open_lot, open_photos
 from lotlens.photos.style import Style
+from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Image as Settings
 from lotlens.records import CarClass, Locator, Photo, Split
 from lotlens.training.others import (
@@ -75,8 +77,6 @@ def run(small_lot, other_cars, recipe, tmp_path_factory):
     told = []
     out = tmp_path_factory.mktemp("runs") / "run"
     values = {**recipe, "deterministic": True}
-    from lotlens.recipes.loading import parse_recipe
-
     model = lotlens.train(
         small_lot, parse_recipe(values), others=other_cars, out=out, tell=told.append
     )
@@ -214,6 +214,35 @@ def test_what_the_model_names_is_left_out_where_no_label_says_otherwise(
     assert asked == [FEWEST + 9, 0]
 
 
+def test_what_shows_no_car_is_kept_apart_and_sets_the_gate_against_it(
+    small_lot, other_cars, recipe, tmp_path, monkeypatch
+):
+    """Neither learnt nor held out as another car, and not offered twice."""
+    kinds = []
+
+    def find_no_cars(catalog, **_):
+        kinds.append(Counter(photo.label for photo in catalog.photos))
+        return [photo.label in ("kind 0", "0") for photo in catalog.photos]
+
+    monkeypatch.setattr("lotlens.verbs.train.find_no_cars", find_no_cars)
+    told = []
+    model = lotlens.train(
+        small_lot, parse_recipe(recipe), others=other_cars, out=tmp_path / "run", tell=told.append
+    )
+    assert "20 without a car, kept as such" in "\n".join(map(str, told))
+    kept = read_others(model.run.others_path)
+    assert len(kept.no_cars) == 20 == kinds[0]["kind 0"]
+    assert not {p.label for p in kept.no_cars} & {p.label for p in (*kept.learnt, *kept.held_out)}
+    by_group = {gate.refuses: gate.strangers.count for gate in model.card.refusal.gates}
+    assert by_group["unknown"] == len(kept.held_out)
+    made = by_group["not a car"] - 20
+    assert made > 0
+    chosen = set_refusal(model.run.path)
+    assert {gate.refuses: gate.strangers.count for gate in chosen.refusal.gates} == by_group
+    with pytest.raises(InputError, match="0 photos of other cars are left of the 120"):
+        plan_round(model.run.path, others=other_cars)
+
+
 def test_photos_of_another_source_are_learnt_as_those_of_the_data_are(small_lot, tmp_path):
     """Small ones of a poor quality: what can be done is, and what cannot is said."""
     lot = open_lot(small_lot)
@@ -238,8 +267,6 @@ def test_photos_of_another_source_are_learnt_as_those_of_the_data_are(small_lot,
 
 
 def test_a_missing_path_is_refused_before_anything_is_written(small_lot, tiny_recipe, tmp_path):
-    from lotlens.recipes.loading import parse_recipe
-
     with pytest.raises(InputError):
         lotlens.train(
             small_lot, parse_recipe(tiny_recipe), others=tmp_path / "none", out=tmp_path / "run"
@@ -337,7 +364,7 @@ def test_what_was_written_comes_back(tmp_path_factory, rows, style):
         Photo(f"o/{id_}", Locator(path.parent / "a.zip", (f"x{name}",)), f"l{name}")
         for id_, name in rows
     ]
-    others = Others(tuple(photos[::2]), tuple(photos[1::2]), style=style)
+    others = Others(*(tuple(photos[at::3]) for at in range(3)), style=style)
     write_others(path, others)
     assert read_others(path) == others
 

@@ -17,6 +17,7 @@ from lotlens.drawn.scenes import NO_CAR_KINDS, draw_other_photo
 from lotlens.errors import BundleError, InputError
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import FAMILIARITIES, METHODS, OK
+from lotlens.report.language import load_language
 from lotlens.run import RunFolder
 from lotlens.verbs import refusal as choosing
 from tests.conftest import without_charts, without_lookalikes
@@ -286,3 +287,47 @@ def test_the_command_prints_a_table_and_valid_json(run, not_cars, tmp_path):
     assert sum(values["verdicts"].values()) == len(values["photos"]) == 40
     assert list(values["photos"][0]) == COLUMNS
     assert "verdicts: " in call("predict", run.path, not_cars, "--out", out)
+
+
+def draw_stripes(folder, name, seed, num_photos):
+    """Pictures of stripes across, or of stripes down."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(num_photos):
+        rng = np.random.default_rng([seed, number])
+        width, height = SIZE
+        along = np.arange(width if name == "down" else height) // int(rng.integers(3, 6)) % 2
+        grid = along[None, :] if name == "down" else along[:, None]
+        pixels = np.broadcast_to(grid * 200, (height, width)) + rng.normal(0, 8, (height, width))
+        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).convert("RGB")
+        image.save(folder / f"{name}-{number}.png")
+
+
+def test_folders_of_negatives_are_words_for_what_is_no_car(run, lot, tmp_path, not_cars):
+    """In a zip too; a folder with few photos gives none, and cars bear none."""
+    sorted_, new = tmp_path / "sorted", tmp_path / "new"
+    names = {"down": "салон", "across": "papers"}
+    for name, folder in names.items():
+        draw_stripes(sorted_ / folder, name, 1, 20)
+        draw_stripes(new, name, 2, 10)
+    draw_stripes(sorted_ / "few", "few", 3, 2)
+    (new / "broken.png").write_bytes(b"no photo")
+    archive = shutil.make_archive(str(tmp_path / "sorted"), "zip", sorted_)
+    chosen = lotlens.set_refusal(run.path, negatives=sorted_)
+    assert [word.name for word in chosen.refusal.words] == ["papers", "салон"]
+    zipped = lotlens.set_refusal(run.path, negatives=archive)
+    assert zipped.refusal.words == chosen.refusal.words
+    rows = lotlens.load(run.path).predict(new).to_dict("records")
+    said = {row["id"]: row["reason"] for row in rows if "your photos" in row["reason"]}
+    assert len(said) > 10
+    for id_, reason in said.items():
+        word = names[id_.partition("-")[0]]
+        assert reason == f'It looks like your photos in "{word}", not like a whole car.'
+        assert load_language("ru").reword(reason) == (
+            f"Похоже на ваши фото из папки «{word}», а не на машину целиком."
+        )
+    cars = lotlens.load(run.path).predict(lot)["reason"]
+    assert not cars.str.contains("your photos").any()
+    shown = CliRunner().invoke(build_app(), ["refusal", str(run.path)])
+    assert "in words      what is no car may show: papers, салон" in shown.output
+    # Photos that lie in no folder have no words, and what was chosen before goes.
+    assert lotlens.set_refusal(run.path, negatives=not_cars).refusal.words == ()

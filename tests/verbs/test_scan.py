@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,10 @@ from typer.testing import CliRunner
 import lotlens.verbs.predict as predicting
 from lotlens.cli.app import build_app
 from lotlens.deliver.model import OpenModel
-from lotlens.errors import InputError
+from lotlens.errors import InputError, OutputError
+from lotlens.photos.sources import open_lot
+from lotlens.records import ImageSpec, Locator, Photo, Split
+from lotlens.training.others import Others, take_others
 from lotlens.verbs import scan as scanning
 from lotlens.verbs.scan import COLUMNS, scan
 
@@ -190,6 +194,42 @@ def test_the_command_says_the_verdict_first(tiny_run, adverts, tmp_path):
     assert isinstance(broken.exception, InputError)
 
 
+def test_nothing_is_written_over_what_is_read(tiny_run, adverts, tmp_path):
+    folder, _ = adverts
+    for name in ("deals.csv", "deals.html", "deals.parquet"):
+        before = (folder / "adverts.csv").read_bytes()
+        out = tmp_path / name.replace(".", "-")
+        out.mkdir()
+        table = out / name
+        table.write_bytes(before)
+        for given in ({"listings": table}, {"listings": folder / "adverts.csv", "history": table}):
+            if not name.endswith("csv") and "history" not in given:
+                continue
+            with pytest.raises(OutputError, match="which is read"):
+                scan(tiny_run.path, out=out, **given)
+        assert table.read_bytes() == before
+
+
+def test_a_column_that_is_named_counts_in_the_history_too(tiny_run, adverts, tmp_path):
+    folder, _ = adverts
+    for name in ("adverts.csv", "history.csv"):
+        text = (folder / name).read_text("utf-8").replace("Цена", "P", 1)
+        (tmp_path / name).write_text(text, "utf-8")
+    own = (tmp_path / "adverts.csv").read_text("utf-8").replace("Пробег", "M", 1)
+    (tmp_path / "adverts.csv").write_text(own, "utf-8")
+    told = []
+    scan(tiny_run.path, tmp_path / "adverts.csv", history=tmp_path / "history.csv",
+         columns={"price": "P", "mileage": "M"}, out=tmp_path / "deals",
+         tell=told.append)  # fmt: skip
+    assert [(one.columns["price"], one.columns["mileage"]) for one in told] == [
+        ("P", "M"), ("P", "Пробег"),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="no column 'Z'"):
+        scan(
+            tiny_run.path, tmp_path / "adverts.csv", columns={"price": "Z"}, out=tmp_path / "deals"
+        )
+
+
 def test_a_photo_counts_once_and_is_never_borrowed_from_another_folder(
     tiny_run, small_lot, tmp_path
 ):
@@ -212,6 +252,24 @@ def test_a_photo_counts_once_and_is_never_borrowed_from_another_folder(
     assert deals["2"]["photos_missing"] == ""
 
 
+def test_photos_set_aside_have_the_adverts_own_numbers(tiny_run, small_lot, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with zipfile.ZipFile(small_lot / "test.zip") as archive:
+        (folder / "car.jpg").write_bytes(archive.read("test_upload/10000.jpg"))
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    text = "id,model,price,year,photos\n1,Clover,300000,2015,gone.jpg;car.jpg;car.jpg;broken.jpg\n"
+    (tmp_path / "adverts.csv").write_text(text, "utf-8")
+    history = "model,price,year\n" + "".join(f"Clover,30000{n},2015\n" for n in range(9))
+    (tmp_path / "history.csv").write_text(history, "utf-8")
+    scan(tiny_run.path, tmp_path / "adverts.csv", folder, history=tmp_path / "history.csv",
+         out=tmp_path / "deals")  # fmt: skip
+    row = read(tmp_path / "deals" / "deals.csv")["1"]
+    assert row["photos_missing"] == "gone.jpg"
+    assert row["photos_set_aside"].split("; ")[-1] == "photo 4 cannot be read"
+    assert "photo 3" not in row["photos_set_aside"]  # the second one again
+
+
 def test_prices_of_no_currency_are_taken_for_the_others_and_it_is_said(tiny_run, adverts, tmp_path):
     folder, _ = adverts
     bare = (folder / "adverts.csv").read_text("utf-8").replace(" ₽", "")
@@ -226,3 +284,44 @@ def test_prices_of_no_currency_are_taken_for_the_others_and_it_is_said(tiny_run,
         assert found.listings.currency == "RUB"
         assert [one.currency for one in told] == ["RUB", "RUB"]
         assert any("taken for RUB, as in" in note for one in told for note in one.notes)
+
+
+def test_adverts_of_models_that_were_not_learnt_become_others(
+    tiny_run, small_lot, tmp_path, monkeypatch, photo_drawer
+):
+    decide = scanning.decide_car
+
+    def doubt(*args, **given):  # a small network may name anything
+        car = decide(*args, **given)
+        photos = tuple(replace(photo, kind="unknown") for photo in car.photos)
+        return replace(car, verdict=photos[0], photos=photos, odd=(), chances=())
+
+    monkeypatch.setattr(scanning, "decide_car", doubt)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        photo_drawer(number % 3, 900 + number, (64, 48)).save(folder / f"{number}.jpg")
+    rows = [f"{n},Zastava,{101 + n // 2},300000,2015,{n}.jpg" for n in range(4)]
+    rows += ["4,Volga,Clover,300000,2015,4.jpg", "5,zastava,101,300000,2015,5.jpg"]
+    text = "id,make,model,price,year,photos\n" + "\n".join(rows) + "\n"
+    (tmp_path / "adverts.csv").write_text(text, "utf-8")
+    history = "make,model,price,year\n" + "".join(f"Kia,Rio,30000{n},2015\n" for n in range(9))
+    (tmp_path / "history.csv").write_text(history, "utf-8")
+    given = {"history": tmp_path / "history.csv", "out": tmp_path / "deals"}
+    found = scan(tiny_run.path, tmp_path / "adverts.csv", folder, **given)
+    assert found.num_others == 5  # a Clover is a class
+    again = scan(tiny_run.path, tmp_path / "adverts.csv", folder, **given)
+    assert again.num_others == 5
+    assert len(list((found.others / "photos").iterdir())) == 5
+
+    lot = open_lot(small_lot)
+    split = Split({"train": lot.train.ids[:20], "validation": lot.train.ids[20:]}, 0, "")
+    photo_drawer(1, 999, (64, 48)).save(tmp_path / "old.jpg")
+    earlier = Others(learnt=(Photo("old", Locator(tmp_path / "old.jpg"), "old"),))
+    frame = ImageSpec(48, 64)
+    others = take_others(found.others, lot, split, frame, seed=0, earlier=earlier)
+    assert others.turned_away == {}
+    new = [photo for photo in (*others.learnt, *others.held_out) if photo.id != "old"]
+    assert {photo.label for photo in new} == {"Zastava 101", "Zastava 102"}
+    assert len(new) == 5
+    assert all(photo.locator.path.is_relative_to(found.others) for photo in new)

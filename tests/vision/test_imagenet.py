@@ -6,8 +6,10 @@ import torch
 
 from lotlens.answering.shown import REST, ask_shown, describe_shown, open_exported_shown
 from lotlens.deliver.quantise import halve
+from lotlens.drawn.cars import draw_car_photo
 from lotlens.photos.sources import open_photos
-from lotlens.records import SHOWN
+from lotlens.records import SHOWN, Catalog
+from lotlens.refusal.strangers import find_no_cars
 from lotlens.vision import imagenet
 from lotlens.vision.backbones import input_mean_std, timm
 from lotlens.vision.imagenet import IMAGENET, build_shown, export_shown, find_shown, open_shown
@@ -72,6 +74,20 @@ def test_a_cat_and_a_person_are_no_vehicles_and_an_export_says_the_same(photogra
     assert len(small) < 10e6
     there = ask_shown(open_exported_shown(small), photographs)
     np.testing.assert_allclose(there, here, atol=5e-3)
+
+
+def test_what_shows_no_car_is_found_by_photos_of_cars(photographs, tmp_path):
+    for number in range(30):
+        image = draw_car_photo(np.random.default_rng([3, number]), number % 8, 160, 120, easy=True)
+        (tmp_path / "cars").mkdir(exist_ok=True)
+        image.save(tmp_path / "cars" / f"{number}.png")
+    cars = open_photos(tmp_path / "cars")
+    half = Catalog(cars.photos[::2], ()), Catalog(cars.photos[1::2], ())
+    found = find_no_cars(photographs, half[0], open_shown)
+    assert found == [True, True, True]
+    assert np.mean(find_no_cars(half[1], half[0], open_shown)) < 0.1
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    assert find_no_cars(open_photos(tmp_path / "broken.jpg"), half[0], open_shown) == [False]
 
 
 def test_without_the_package_nobody_looks(monkeypatch):

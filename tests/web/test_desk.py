@@ -21,8 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lotlens.audit.offered import match_classes
 from lotlens.errors import InputError
+from lotlens.market.claims import judge_listing
+from lotlens.market.listings import Listing
 from lotlens.photos.sources import open_lot
+from lotlens.refusal.cars import decide_car
 from lotlens.web.batching import Bounds
 from lotlens.web.gate import TOKEN_HEADER, Policy, Rate
 from lotlens.web.problems import PROBLEMS
@@ -123,7 +127,7 @@ def test_each_verdict_has_its_sentence_and_what_to_do(
 def test_the_odd_photo_is_pointed_out(client):
     found = send(client, "blue", "red", "blue", "black").json()
     assert [photo["odd"] for photo in found["photos"]] == [False, True, False, False]
-    assert [photo["used"] for photo in found["photos"]] == [True, True, True, False]
+    assert [photo["used"] for photo in found["photos"]] == [True, False, True, False]
     assert found["advice"].startswith("A photo shows another car")
 
 
@@ -135,6 +139,36 @@ def test_a_claim_is_confirmed_contradicted_or_open(client, claim, result, label)
     found = send(client, "blue", claim=claim).json()["claim"]
     assert (found["result"], found["label"], found["text"]) == (result, label, claim)
     assert found["sentence"]
+
+
+@pytest.mark.parametrize("car", ["Lada Kalina", "ВАЗ 2109", "ВАЗ 21099 2004", "Granta"])
+@pytest.mark.parametrize(
+    "colours",
+    [
+        ["blue"], ["red", "blue"], ["blue", "red", "blue"], ["yellow"], ["yellow", "red"],
+        ["white"], ["white", "blue"], ["white", "blue", "blue"], ["black", "blue"], ["black"],
+    ],
+)  # fmt: skip
+def test_the_desk_and_a_scan_say_the_same_of_the_same_photos(client, colour_model, colours, car):
+    found = send(client, *colours, claim=car).json()
+    photos = colour_model.answer_bytes([draw(colour) for colour in colours], colours)
+    card = colour_model.card
+    verdict = decide_car(photos, card.refusal, card.temperature, dependence=card.dependence)
+    scanned = judge_listing(Listing(1, "1", model=car), card.classes, verdict, range(len(colours)))
+    assert found["claim"]["result"] == scanned.verdict
+    assert found["claim"]["name"] == (scanned.claimed and scanned.claimed.name)
+    assert (found["verdict"] == "model") == scanned.is_named
+    best = found["candidates"][0] if found["candidates"] else None
+    assert (best and best["probability"]) == (scanned.seen and pytest.approx(scanned.probability))
+
+
+def test_a_claim_that_fits_is_not_called_sure_where_the_answer_is_not(client, colour_model):
+    colour_model.card = replace(
+        colour_model.card, refusal=replace(colour_model.card.refusal, sure=0.9999999)
+    )
+    found = send(client, "blue", claim="Lada Kalina").json()
+    assert found["verdict"] == "unsure"
+    assert found["claim"]["sentence"] == "The photos fit what is claimed: Lada Kalina."
 
 
 def test_sentences_are_in_the_language_that_is_asked_for(build):
@@ -299,14 +333,30 @@ def test_corrections_become_labelled_photos(client, tmp_path):
     for colours, label in ((["blue", "red"], "1"), (["green"], ""), (["red"], "4")):
         id_ = send(client, *colours, remember="1").json()["check_id"]
         send(client, *colours, path="/api/v1/corrections", check_id=id_, label=label)
-    assert save_corrections(store, CLASSES, out) == 3
+    assert save_corrections(store, CLASSES, out) == (3, 1)
     lot = open_lot(out)
     assert sorted(photo.label for photo in lot.train.photos) == ["1", "1", "4"]
+    assert len(lot.test) == 0  # what lies in others/ is offered by another option
     assert len({photo.listing for photo in lot.train.photos}) == 2
     assert {car.label: car.name for car in lot.train.classes}["4"] == "Lada Kalina"
     with pytest.raises(InputError, match="exists already"):
         save_corrections(store, CLASSES, out)
     assert [path.name for path in out.parent.iterdir()] == ["corrected"]
+
+
+def test_corrections_of_other_cars_become_others_without_photos_of_no_car(client, tmp_path):
+    store, out = client.app.state.store, tmp_path / "corrected"
+    for colours, claim in ((["blue", "black"], "Granta"), (["red"], ""), (["green"], "ВАЗ 2109")):
+        id_ = send(client, *colours, claim=claim, remember="1").json()["check_id"]
+        send(client, *colours, path="/api/v1/corrections", check_id=id_, label="")
+    assert save_corrections(store, CLASSES, out) == (0, 3)
+    lot = open_lot(out / "others")
+    labels = {photo.label for photo in lot.train.photos}
+    assert labels == {"Granta", "another car"}
+    assert len(lot.train) == 3
+    assert len({photo.listing for photo in lot.train.photos}) == 3
+    matches = match_classes(lot.train.classes, CLASSES)
+    assert set(matches.values()) == {None}
 
 
 def test_what_is_no_photo_is_not_kept():
