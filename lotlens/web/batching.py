@@ -26,8 +26,10 @@ from lotlens.records import ModelCard, Predictions
 MOST_IN_BATCH = 8
 """Photos: more at once are answered no faster, and each would wait for the others."""
 MOST_BEHIND = 2
-"""Photos that a worker takes at once of those that wait behind requests: as long as these take, a
-request that comes meanwhile has to wait."""
+"""Photos that a worker takes at once of those that wait behind requests."""
+QUIET_S = 10.0
+"""Without a request for so long, all workers take such photos; else one is left free, where there
+are several, so that a request does not have to wait."""
 MOST_BATCH_PIXELS = 50_000_000
 """As far as headers tell: a few large photos take as long to decode as many small ones."""
 LONGEST_WAIT_S = 30
@@ -127,8 +129,11 @@ class Ending(LotlensError):
 class _Job:
     """One request's photos, answered in pieces."""
 
-    def __init__(self, uploads: Sequence[Upload], served: Served) -> None:
+    def __init__(
+        self, uploads: Sequence[Upload], served: Served, *, is_behind: bool = False
+    ) -> None:
         self.uploads = uploads
+        self.is_behind = is_behind
         self.served = served
         self.future: Future[Answered] = Future()
         self.pieces: list[Predictions] = []
@@ -138,18 +143,29 @@ class _Job:
 class _Line:
     """The photos that wait for one model: (job, position in it), first come first served.
 
-    Those in `behind` have their turn while there are no others.
+    Those in `behind` have their turn while there are no others, and leave a worker free while there
+    are now and then.
     """
 
     def __init__(self, served: Served) -> None:
         self.served = served
         self.waiting: deque[tuple[_Job, int]] = deque()
         self.behind: deque[tuple[_Job, int]] = deque()
+        self.num_behind = 0  # workers that answer some of these
+        self.asked_s = -math.inf
         self.threads: list[threading.Thread] = []
         self.is_retired = False
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to take now."""
+        num_threads = len(self.threads)
+        is_quiet = self.is_retired or time.monotonic() - self.asked_s > QUIET_S
+        most_behind = num_threads if is_quiet else max(1, num_threads - 1)
+        return bool(self.waiting or (self.behind and self.num_behind < most_behind))
+
     def take(self) -> list[tuple[_Job, int]]:
-        """The next batch, without photos whose client has gone.
+        """The next batch, without photos whose client has gone; `give_back` it.
 
         Several workers share what waits: none takes all of it while another has nothing to do.
         """
@@ -167,7 +183,16 @@ class _Line:
             waiting.popleft()
             if not job.future.done():
                 batch.append((job, position))
+        self.num_behind += _is_behind(batch)
         return batch
+
+    def give_back(self, batch: Sequence[tuple[_Job, int]]) -> None:
+        """Note that a batch is answered."""
+        self.num_behind -= _is_behind(batch)
+
+
+def _is_behind(batch: Sequence[tuple[_Job, int]]) -> bool:
+    return bool(batch) and batch[0][0].is_behind
 
 
 class Batching:
@@ -234,6 +259,20 @@ class Batching:
             self._hold(1, 0, num_bytes)
             return ticket
 
+    def swap(self, served: Served) -> None:
+        """Have another model, warm already, answer what is submitted from now on.
+
+        What was submitted before is answered by the one before, all of it.
+        """
+        line = self._open_line(served)
+        with self._changed:
+            before, self._line = self._line, line
+            before.is_retired = True
+            # Threads alone, which forget their model once they end.
+            self._leaving = [thread for thread in self._leaving if thread.is_alive()]
+            self._leaving += before.threads
+            self._changed.notify_all()
+
     def submit_behind(self, uploads: Sequence[Upload]) -> Future[Answered]:
         """Queue photos for which nobody waits: they are answered while no request is.
 
@@ -251,24 +290,10 @@ class Batching:
         with self._changed:
             if self._is_ending:
                 raise Ending
-            job = _Job(uploads, self._line.served)
+            job = _Job(uploads, self._line.served, is_behind=True)
             self._line.behind.extend((job, position) for position in range(len(uploads)))
             self._changed.notify_all()
             return job.future
-
-    def swap(self, served: Served) -> None:
-        """Have another model, warm already, answer what is submitted from now on.
-
-        What was submitted before is answered by the one before, all of it.
-        """
-        line = self._open_line(served)
-        with self._changed:
-            before, self._line = self._line, line
-            before.is_retired = True
-            # Threads alone, which forget their model once they end.
-            self._leaving = [thread for thread in self._leaving if thread.is_alive()]
-            self._leaving += before.threads
-            self._changed.notify_all()
 
     def end(self) -> None:
         """Let no more requests in; those that were let in are answered all the same."""
@@ -303,13 +328,16 @@ class Batching:
             while True:
                 with self._changed:
                     # Without a time limit: whoever has nothing to do costs nothing.
-                    self._changed.wait_for(lambda: line.waiting or line.behind or line.is_retired)
-                    batch = line.take()
-                    is_empty = not line.waiting and not line.behind
-                    if not batch and line.is_retired and is_empty:
+                    self._changed.wait_for(lambda: line.has_work or line.is_retired)
+                    if line.is_retired and not line.has_work:
                         return
+                    batch = line.take()
                 if batch:
                     self._answer(line, batch)
+                    with self._changed:
+                        line.give_back(batch)
+                        if line.behind:  # another worker may be let at it by now
+                            self._changed.notify_all()
 
     def _answer(self, line: _Line, batch: Sequence[tuple[_Job, int]]) -> None:
         began_s = time.perf_counter()
@@ -358,6 +386,7 @@ class Batching:
             ticket.hold(len(uploads), num_pixels)
             self._hold(len(uploads) - 1, num_pixels, 0)
             job = _Job(uploads, self._line.served)
+            self._line.asked_s = time.monotonic()
             self._line.waiting.extend((job, position) for position in range(len(uploads)))
             self._changed.notify_all()
             return job.future

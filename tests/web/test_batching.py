@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lotlens.errors import BundleError
 from lotlens.records import CarClass, Predictions
+from lotlens.web import batching as batching_module
 from lotlens.web.batching import (
     LONGEST_WAIT_S,
     MOST_BATCH_PIXELS,
@@ -80,6 +81,34 @@ def test_what_waits_behind_comes_after_requests_and_takes_no_room(serve):
         assert read(asked) == [70, 71]
     assert read(behind) == [0, 1, 2, 3, 4]
     assert model.batches == [[b"0", b"1"], [b"70", b"71"], [b"2", b"3"], [b"4"]]
+
+
+def test_while_requests_come_a_worker_is_left_free_for_them(serve, monkeypatch):
+    model = Model(num_streams=2)
+    batching = serve(model)
+    with batching.admit(10) as ticket:
+        assert read(ticket.submit(make(b"9"))) == [9]
+    model.may_go.clear()
+    assert model.begun.acquire(timeout=PATIENCE_S)
+    behind = batching.submit_behind(make(*(b"%d" % n for n in range(6))))
+    assert model.begun.acquire(timeout=PATIENCE_S)
+    with batching.admit(10) as ticket:
+        asked = ticket.submit(make(b"70"))
+        assert model.begun.acquire(timeout=PATIENCE_S), "by the worker that was left free"
+        assert model.batches[-2:] == [[b"0", b"1"], [b"70"]]
+        model.may_go.set()
+        assert read(asked) == [70]
+    assert read(behind) == [0, 1, 2, 3, 4, 5]
+    # Where nobody asks, both work.
+    monkeypatch.setattr(batching_module, "QUIET_S", 0.0)
+    model.may_go.clear()
+    while model.begun.acquire(blocking=False):
+        pass
+    behind = batching.submit_behind(make(*(b"%d" % n for n in range(6))))
+    assert model.begun.acquire(timeout=PATIENCE_S)
+    assert model.begun.acquire(timeout=PATIENCE_S)
+    model.may_go.set()
+    assert read(behind) == [0, 1, 2, 3, 4, 5]
 
 
 def test_what_waits_behind_is_answered_by_its_own_model_and_to_the_end(serve):
