@@ -31,9 +31,8 @@ MOST_BATCH_PIXELS = 50_000_000
 LONGEST_WAIT_S = 30
 """That is ever advised to whoever is refused."""
 _SMOOTHING = 0.1
-_FEWEST_FOR_ONE = 3
-"""Photos that are let in for each worker at least: one in work, one to go on with, and one that is
-read or told, so that no core waits."""
+_FEWEST_FOR_ONE = 2
+"""Photos that are let in for each worker at least: one in work, and one to go on with."""
 
 
 class Answering(Protocol):

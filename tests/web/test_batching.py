@@ -177,7 +177,7 @@ def test_the_door_follows_the_pace_and_shuts_for_those_who_come(serve):
     model.may_go.set()
     assert read(futures[0]) == [1] * 12
     tickets[0].close()
-    tickets = [batching.admit(1) for _ in range(6)]
+    tickets = [batching.admit(1) for _ in range(4)]  # and yet two for each worker
     with pytest.raises(Busy):
         batching.admit(1)
 
