@@ -11,7 +11,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint const
 SOURCES := pyproject.toml constraints.txt lotlens/version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check browser clean
+.PHONY: help demo test lint types layers check browser postgres clean
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,7 +34,7 @@ layers: $(VENV)/.dev
 # Three processes, each with whole files of tests and one thread of OpenMP: threads of several would
 # wait for each other, and some tests wait for programs that they start. Runs that tests only read are
 # made once for all. A plain `python -m pytest` runs the tests one after another.
-check: $(VENV)/.dev $(BARE)/.done browser
+check: $(VENV)/.dev $(BARE)/.done browser postgres
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 # The report is tested in a real browser: Debian's own, which Playwright drives; it downloads none.
@@ -45,6 +45,17 @@ browser: ## Install Chromium for the report's tests: on Debian as root, if there
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes \
 			--no-install-recommends chromium fonts-dejavu-core >/dev/null || \
 			echo "Chromium could not be installed"; \
+	fi
+
+# The desk's memory is tested in a real server too, which the tests start and end themselves, under
+# the user that the package brings. As above: elsewhere they skip; on Debian as root with CI=true they
+# fail without one.
+postgres: ## Install PostgreSQL for the desk's tests: on Debian as root, if there is none yet.
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] && grep -qs '^ID=debian' /etc/os-release; then \
+		echo "installing PostgreSQL for the desk's tests"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes \
+			--no-install-recommends postgresql >/dev/null || \
+			echo "PostgreSQL could not be installed"; \
 	fi
 
 clean: ## Remove the virtual environment and what tools leave behind.

@@ -30,7 +30,11 @@ def draw(run_path: Path, picture_path: Path) -> None:
         page.goto(model.run.report_path.resolve().as_uri())
         shot = page.screenshot()
         browser.close()
-    # 128 colours are enough for text and drawings, and a quarter of the bytes.
+    save(shot, picture_path)
+
+
+def save(shot: bytes, picture_path: Path) -> None:
+    """Keep a screenshot: 128 colours are enough for text and drawings, a quarter of the bytes."""
     Image.open(io.BytesIO(shot)).convert("RGB").quantize(128).save(picture_path, optimize=True)
 
 

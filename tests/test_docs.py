@@ -215,6 +215,13 @@ def test_the_readmes_picture_is_small():
     assert (ROOT / name).stat().st_size < 150_000
 
 
+def test_the_managers_pictures_are_there_and_small():
+    path = ROOT / "docs" / "ru" / "desk.md"
+    names = re.findall(r'<img src="([^"]+)"', path.read_text("utf-8"))
+    assert sorted(names) == sorted(one.name for one in path.parent.glob("desk-*.png"))
+    assert all((path.parent / name).stat().st_size < 100_000 for name in names)
+
+
 def read_tree():
     """Paths below lotlens/ of all modules that the tree in CONTRIBUTING.md names, room by room."""
     tree = CONTRIBUTING.partition("## What lies where")[2]

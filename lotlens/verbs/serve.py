@@ -127,6 +127,10 @@ def serve(
         def invite() -> tuple[str, ...]:
             return () if guests is None else tuple(map(guests.invite, addresses))
 
+        def end() -> bool:
+            batching.end()
+            return bool(batching.num_held)
+
         if guests is not None and visited is not None:
             guests.told = lambda device: visited(device, invite())
         with (
@@ -137,7 +141,9 @@ def serve(
                 address = None if behind is not None else server.name_address(listener)
                 keys = store.list_keys()
                 ready(Desk(address, batching.served.id, url, invite(), len(keys)))
-            server.serve(app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S)
+            server.serve(
+                app, listener, most_connections=_MOST_CONNECTIONS, grace_s=_GRACE_S, end=end
+            )
 
 
 def default_database(run: RunFolder) -> str:

@@ -2,7 +2,8 @@
 
 A lone request never waits for others: a worker takes a photo as soon as there is one, and what has
 queued while all were busy becomes the next batches. There are as many workers as threads may call
-the model at the same time, each of which decodes and answers a batch of its own.
+the model at the same time, each of which decodes and answers a batch of its own. Nobody is let in
+who would wait for longer than a few lone answers take, by the rate that was measured of late.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ MOST_BATCH_PIXELS = 50_000_000
 """As far as headers tell: a few large photos take as long to decode as many small ones."""
 LONGEST_WAIT_S = 30
 """That is ever advised to whoever is refused."""
-_SMOOTHING = 0.2
-_FIRST_RATE = 20.0
-"""Photos per second that are believed until some were answered."""
+_SMOOTHING = 0.1
+_FEWEST_FOR_ONE = 2
+"""Photos that are let in for each worker at least: one in work, and one to go on with."""
 
 
 class Answering(Protocol):
@@ -97,14 +98,43 @@ class Bounds:
     """How much may be held at one time, of requests that are read, wait or are answered.
 
     Attributes:
+        most_lone_answers: how long a request may have to wait when it is let in, in times that a
+            lone photo's answer takes.
         most_photos: of all requests together.
         most_pixels: likewise, as headers claim: what decoding costs.
         most_bytes: of bodies.
     """
 
+    most_lone_answers: float = 4.0
     most_photos: int = 32
     most_pixels: int = 1_000_000_000
     most_bytes: int = 256_000_000
+
+
+@dataclass
+class Pace:
+    """How fast photos were answered of late, as running means.
+
+    Attributes:
+        photo_s: seconds of one worker for a photo, whatever else goes on.
+        lone_s: likewise for a photo that was alone here.
+    """
+
+    photo_s: float = 0.1
+    lone_s: float = 0.1
+    _is_new: bool = True
+
+    def note(self, photo_s: float, was_alone: bool) -> None:
+        """Learn from a batch: the seconds for each of its photos, and whether it was a lone one."""
+        weight = 1.0 if self._is_new else _SMOOTHING
+        self.photo_s += weight * (photo_s - self.photo_s)
+        if was_alone or self._is_new:
+            self.lone_s += weight * (photo_s - self.lone_s)
+        self._is_new = False
+
+    def count_in_time(self, num_lone: float, num_workers: int) -> int:
+        """How many photos are answered in the time of so many lone answers."""
+        return round(num_lone * self.lone_s * num_workers / max(self.photo_s, 1e-6))
 
 
 class Busy(LotlensError):
@@ -215,7 +245,7 @@ class Batching:
         self._told = told
         self._changed = threading.Condition()
         self._num_photos = self._num_pixels = self._num_bytes = 0
-        self._rate = _FIRST_RATE
+        self._pace = Pace()
         self._is_ending = False
         self._leaving: list[threading.Thread] = []
         self._line = self._open_line(served)
@@ -246,18 +276,31 @@ class Batching:
             Ending: no more requests are let in.
         """
         with self._changed:
-            if self._is_ending:
-                raise Ending
-            is_full = (
-                self._num_photos + 1 > self.bounds.most_photos
-                or self._num_pixels >= self.bounds.most_pixels
-                or self._num_bytes + num_bytes > self.bounds.most_bytes
-            )
-            if is_full and self._num_photos:
-                raise Busy(self._tell_wait())
+            self.check_room(num_bytes)
             ticket = Ticket(self, num_bytes)
             self._hold(1, 0, num_bytes)
             return ticket
+
+    def check_room(self, num_bytes: int = 0) -> None:
+        """Whether a request would be let in now; it costs next to nothing.
+
+        Raises:
+            Busy, Ending: as `admit`.
+        """
+        if self._is_ending:
+            raise Ending
+        is_full = (
+            self._num_photos >= self._count_room()
+            or self._num_pixels >= self.bounds.most_pixels
+            or self._num_bytes + num_bytes > self.bounds.most_bytes
+        )
+        if is_full and self._num_photos:
+            raise Busy(self._tell_wait())
+
+    def _count_room(self) -> int:
+        num_streams = self._line.served.model.num_streams
+        in_time = self._pace.count_in_time(self.bounds.most_lone_answers, num_streams)
+        return min(self.bounds.most_photos, max(_FEWEST_FOR_ONE * num_streams, in_time))
 
     def swap(self, served: Served) -> None:
         """Have another model, warm already, answer what is submitted from now on.
@@ -341,6 +384,7 @@ class Batching:
 
     def _answer(self, line: _Line, batch: Sequence[tuple[_Job, int]]) -> None:
         began_s = time.perf_counter()
+        was_alone = self._num_photos == 1 and not _is_behind(batch)
         photos = [job.uploads[position].data for job, position in batch]
         try:
             found = line.served.model.answer_bytes(photos, [str(at) for _, at in batch])
@@ -354,8 +398,7 @@ class Batching:
             rows_of.setdefault(job, []).append(row)
         done = []
         with self._changed:
-            rate = len(batch) * line.served.model.num_streams / max(took_s, 1e-6)
-            self._rate += _SMOOTHING * (rate - self._rate)
+            self._pace.note(took_s / len(batch), was_alone and self._num_photos == 1)
             for job, rows in rows_of.items():
                 job.pieces.append(take_rows(found, rows))
                 job.num_answered += len(rows)
@@ -396,7 +439,8 @@ class Batching:
             self._hold(-ticket.num_photos, -ticket.num_pixels, -ticket.num_bytes)
 
     def _tell_wait(self) -> int:
-        return min(LONGEST_WAIT_S, max(1, math.ceil(self._num_photos / self._rate)))
+        wait_s = self._num_photos * self._pace.photo_s / self._line.served.model.num_streams
+        return min(LONGEST_WAIT_S, max(1, math.ceil(wait_s)))
 
 
 class Ticket:

@@ -107,12 +107,19 @@ async function post(path, fields, signal) {
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
   // Names of files are nobody's business.
   for (const one of chosen) form.append("photos", one.file, "photo");
-  const response = await fetch(path, {
-    method: "POST",
-    body: form,
-    signal,
-    headers: { "X-Lotlens-Token": page.token, "Accept-Language": page.lang },
-  });
+  let response;
+  for (let tries = 1; ; tries++) {
+    response = await fetch(path, {
+      method: "POST",
+      body: form,
+      signal,
+      headers: { "X-Lotlens-Token": page.token, "Accept-Language": page.lang },
+    });
+    if (response.status !== 429 || tries === 4) break;
+    // Others are being answered: nobody needs to be told before it has lasted.
+    const seconds = Number(response.headers.get("Retry-After")) || 1;
+    await new Promise((go) => setTimeout(go, 1000 * Math.min(seconds, 5)));
+  }
   const found = await response.json();
   if (!response.ok) throw Object.assign(new Error(found.error.message), { found: found.error });
   return found;

@@ -67,7 +67,7 @@ def build_desk(
         meters: what is counted, if `batching` tells of its batches there.
         shelf: has the list of a scan, if one is to be shown.
     """
-    policy = policy or Policy()
+    policy, bounds = policy or Policy(), bounds or FormBounds()
 
     def choose(request: Request) -> Language:
         return choose_language(request, language)
@@ -78,8 +78,12 @@ def build_desk(
             response.headers["Retry-After"] = str(problem.retry_after_s)
         if problem.code == "not_let_in":
             response.headers["WWW-Authenticate"] = "Bearer"
-        if request.method not in ("GET", "HEAD"):
-            response.headers["Connection"] = "close"  # the rest of a body is not read
+        length = request.headers.get("content-length", "")
+        is_bounded = length.isdigit() and len(length) < 18 and int(length) <= bounds.most_body_bytes
+        if problem.status not in (429, 503) or not is_bounded:
+            # Else what still comes of a body is let go by unread: whoever hung up on a client that
+            # is still sending would not be heard.
+            response.headers["Connection"] = "close"
         return response
 
     @asynccontextmanager
@@ -102,10 +106,17 @@ def build_desk(
         redoc_url=None,
         lifespan=live,
     )
-    desk = Desk(batching, store, choose, bounds or FormBounds(), meters or Meters())
+    desk = Desk(batching, store, choose, bounds, meters or Meters())
     app.include_router(build_routes(desk))
     app.include_router(build_job_routes(jobs, choose, FORM_ERRORS))
-    app.add_middleware(Gate, policy=policy, store=store, choose=choose, refuse=refuse)
+    app.add_middleware(
+        Gate,
+        policy=policy,
+        store=store,
+        check_room=desk.check_room,
+        choose=choose,
+        refuse=refuse,
+    )
     render = _add_page(app, desk, policy, name, shelf)
     add_job_pages(app, jobs, choose, render)
 
@@ -123,11 +134,6 @@ def build_desk(
     async def tell_invalid(request: Request, error: RequestValidationError) -> Response:
         del error
         return refuse(request, Problem("bad_request"))
-
-    @app.exception_handler(Exception)
-    async def tell_failure(request: Request, error: Exception) -> Response:
-        del error  # the server logs it
-        return refuse(request, Problem("failed"))
 
     return app
 

@@ -7,7 +7,6 @@ an API key, and a person the link that lets a device in (`server.Guests`).
 from __future__ import annotations
 
 import asyncio
-import hmac
 import math
 import secrets
 import threading
@@ -26,8 +25,10 @@ from lotlens.web.server import (
     HEADERS,
     TOKEN_BYTES,
     Guests,
-    is_loopback,
+    is_local,
+    is_same,
     let_in,
+    name_origin,
     read_name,
     refuse_name,
     turn_away,
@@ -37,8 +38,13 @@ from lotlens.web.store import Store
 TOKEN_HEADER = "X-Lotlens-Token"  # noqa: S105 - a name
 """With which the page shows that it is our own; no other website can read the token."""
 OPEN_PATHS = ("/healthz", "/readyz")
+PREDICT = ("POST", "/api/v1/predict")
+"""What many may ask at the same time."""
 _MOST_CALLERS = 10_000
 _CSP = "Content-Security-Policy"
+# Photos that were chosen are shown by the page before they are sent.
+_OWN_HEADERS = HEADERS | {_CSP: HEADERS[_CSP].replace("img-src 'self'", "img-src 'self' blob:")}
+_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _OWN_HEADERS.items()]
 
 
 @dataclass
@@ -88,7 +94,7 @@ class Policy:
         """The origin that our own page has."""
         if self.public_name is not None:
             return f"https://{self.public_name}"
-        return f"{request.url.scheme}://{request.headers.get('host', '')}"
+        return name_origin(request)
 
     def has_own_name(self, request: Request) -> bool:
         """Whether a request is sent to a name of ours: others may lead here too (DNS rebinding)."""
@@ -98,13 +104,7 @@ class Policy:
 
     def is_local(self, request: Request) -> bool:
         """Whether it comes from this machine, as far as that says anything."""
-        peer = request.client.host if request.client is not None else ""
-        return self.public_name is None and is_loopback(peer) and is_loopback(read_name(request))
-
-    def has_cookie(self, request: Request) -> bool:
-        """Whether it comes from a device that was let in."""
-        guests = self.guests
-        return guests is not None and guests.knows(request.cookies.get(guests.cookie_name, ""))
+        return self.public_name is None and is_local(request)
 
     def check_page(self, request: Request) -> None:
         """Refuse what another website's page may have sent; programs send no origin.
@@ -119,8 +119,7 @@ class Policy:
         if origin is None and site is None:
             return  # no browser
         token = request.headers.get(TOKEN_HEADER, "")
-        is_own = hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
-        if origin != self.name_origin(request) or not is_own:
+        if origin != self.name_origin(request) or not is_same(token, self.token):
             raise Problem("foreign_page")
 
 
@@ -131,6 +130,7 @@ class Gate:
         app: what is behind it.
         policy: who is let in.
         store: knows the keys.
+        check_room: raises a Problem if no photo can be taken now.
         choose: the language of a request.
         refuse: makes the answer of a problem.
     """
@@ -141,11 +141,12 @@ class Gate:
         *,
         policy: Policy,
         store: Store,
+        check_room: Callable[[], None],
         choose: Callable[[Request], Language],
         refuse: Callable[[Request, Problem], Response],
     ) -> None:
         self._app, self._policy, self._store = app, policy, store
-        self._choose, self._refuse = choose, refuse
+        self._check_room, self._choose, self._refuse = check_room, choose, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -153,27 +154,29 @@ class Gate:
             return
         request = Request(scope)
         cookie: list[str] = []
-        try:
-            refused = await self._check(request, cookie)
-        except Problem as problem:
-            refused = self._refuse(request, problem)
+        is_begun = False
 
         async def send_guarded(message: Message) -> None:
+            nonlocal is_begun
             if message["type"] == "http.response.start":
+                is_begun = True
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    # Photos that were chosen are shown by the page before they are sent.
-                    headers[name] = (
-                        value.replace("img-src 'self'", "img-src 'self' blob:")
-                        if name == _CSP
-                        else value
-                    )
+                headers.raw.extend(_HEADERS)
                 headers.setdefault("Cache-Control", "no-store")
                 for one in cookie:
                     headers.append("Set-Cookie", one)
             await send(message)
 
-        await (self._app if refused is None else refused)(scope, receive, send_guarded)
+        try:
+            try:
+                refused = await self._check(request, cookie)
+            except Problem as problem:
+                refused = self._refuse(request, problem)
+            await (self._app if refused is None else refused)(scope, receive, send_guarded)
+        except Exception:
+            if not is_begun:
+                await self._refuse(request, Problem("failed"))(scope, receive, send_guarded)
+            raise  # the server logs it
 
     async def _check(self, request: Request, cookie: list[str]) -> Response | None:
         """The answer to a request that is not let in, or None.
@@ -184,13 +187,15 @@ class Gate:
         policy, path = self._policy, request.url.path
         if path in OPEN_PATHS:
             return None
+        if (request.method, path) == PREDICT:
+            self._check_room()  # first: what is refused while much is to do must cost little
         if not policy.has_own_name(request):
             raise Problem("wrong_name")
         caller = await self._find_caller(request)
         if caller is None:
-            device = f"device {request.client.host if request.client else ''}"
-            if policy.has_cookie(request):
-                caller = device
+            if policy.guests is not None and policy.guests.know(request):
+                # Not by its address: behind a proxy all devices have the proxy's.
+                caller = f"device {request.cookies[policy.guests.cookie_name]}"
             elif not policy.is_local(request):
                 secret = None if policy.guests is None else let_in(request, policy.guests)
                 if secret is None or policy.guests is None:
@@ -202,7 +207,7 @@ class Gate:
                     f"{policy.guests.cookie_name}={secret}; HttpOnly; SameSite=strict; Path=/"
                     + secure
                 )
-                caller = device
+                caller = f"device {secret}"
             policy.check_page(request)
         if caller is not None and request.method not in ("GET", "HEAD"):
             wait_s = policy.rate.take(caller, time.monotonic())

@@ -111,8 +111,8 @@ class Desk:
             began_s = time.perf_counter()
             try:
                 future = ticket.submit(uploads)
-            except Busy as busy:
-                raise _tell_busy(busy) from None
+            except Busy as reason:
+                raise _tell_why(reason) from None
             answered = await _wait(request, future)
             self.meters.answer_s.observe(time.perf_counter() - began_s)
         answer, verdict = self._describe(answered, form, language)
@@ -124,6 +124,19 @@ class Desk:
             )
         return answer
 
+    def check_room(self) -> None:
+        """Refuse photos while none can be taken, before any more is done for whoever sends them.
+
+        Raises:
+            Problem: nothing can.
+        """
+        try:
+            self.batching.check_room()
+        except (Busy, Ending) as reason:
+            problem = _tell_why(reason)
+            self.meters.requests.labels(problem.code).inc()
+            raise problem from None
+
     def _admit(self, request: Request) -> Ticket:
         """Hold what a request says it will bring, before any of it is read.
 
@@ -133,10 +146,8 @@ class Desk:
         num_bytes = tell_length(request.headers, self.bounds)
         try:
             return self.batching.admit(num_bytes)
-        except Busy as busy:
-            raise _tell_busy(busy) from None
-        except Ending:
-            raise Problem("ending", retry_after_s=5) from None
+        except (Busy, Ending) as reason:
+            raise _tell_why(reason) from None
 
     async def _read(self, request: Request, known: set[str]) -> Form:
         kind = request.headers.get("content-type", "")
@@ -407,8 +418,10 @@ async def _wait(request: Request, future: Future[Answered]) -> Answered:
     raise Problem("timed_out", retry_after_s=10)
 
 
-def _tell_busy(busy: Busy) -> Problem:
-    seconds = busy.retry_after_s
+def _tell_why(reason: Busy | Ending) -> Problem:
+    if isinstance(reason, Ending):
+        return Problem("ending", retry_after_s=5)
+    seconds = reason.retry_after_s
     return Problem("too_busy", retry_after_s=seconds, seconds=str(seconds))
 
 

@@ -11,11 +11,13 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+import h11
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +27,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lotlens.errors import InputError
 from lotlens.report.language import ENGLISH, Language, mark
+from lotlens.web.problems import Problem
 
 MOST_BODY_BYTES = 64 * 1024
 """Of what is sent with one request; a page's own requests take a few hundred."""
@@ -131,6 +134,7 @@ def serve(
     *,
     most_connections: int | None = None,
     grace_s: int = 5,
+    end: Callable[[], bool] | None = None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
@@ -139,6 +143,9 @@ def serve(
         listener: as `open_socket` makes it; closed at the end.
         most_connections: at one time; None for `MOST_CONNECTIONS`.
         grace_s: how long requests that were begun may take to be answered at the end.
+        end: asked again and again at the end, before connections are closed: it lets no more
+            requests in, and says whether some are still to be answered. Until they are, whoever
+            comes is still told so.
 
     Raises:
         KeyboardInterrupt: once all that was being saved is saved.
@@ -157,7 +164,7 @@ def serve(
         server_header=False,
     )
     with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, end).run(sockets=[listener])
 
 
 def is_loopback(host: str) -> bool:
@@ -178,7 +185,8 @@ class Guests:
     other, and there is a new one.
 
     Attributes:
-        told: hears the network address of each device that is let in; the link is new by then.
+        told: hears the network address of each device that is let in, in a thread of its own; the
+            link is new by then.
         cookie_name: of this server alone, since the pages of one machine share their cookies.
     """
 
@@ -193,24 +201,26 @@ class Guests:
         """The link for the next device: an address with the token that is valid now."""
         return f"{address}?token={self._token}"
 
-    def knows(self, cookie: str) -> bool:
-        """Whether a device that was let in has this cookie."""
-        return any(_is_same(cookie, one) for one in self._cookies)
+    def know(self, request: Request) -> bool:
+        """Whether it comes from a device that was let in."""
+        cookie = request.cookies.get(self.cookie_name, "")
+        return any(is_same(cookie, one) for one in self._cookies)
 
     def admit(self, token: str, device: str) -> str | None:
         """The cookie of a device that comes with the token that is valid now, or None."""
         with self._lock:
-            if not _is_same(token, self._token):
+            if not is_same(token, self._token):
                 return None
             self._token = secrets.token_urlsafe(TOKEN_BYTES)
             cookie = secrets.token_urlsafe(TOKEN_BYTES)
             self._cookies.append(cookie)
         if self.told is not None:
-            self.told(device)
+            # A terminal may take nothing for as long as it is held up (Ctrl-S); the server goes on.
+            threading.Thread(target=self.told, args=(device,), name="told", daemon=True).start()
         return cookie
 
 
-def _is_same(one: str, other: str) -> bool:
+def is_same(one: str, other: str) -> bool:
     """Whether two secrets are equal, in a time that tells nothing of where they differ."""
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode())
 
@@ -244,7 +254,8 @@ def guard(
     ) -> Response:
         cookie = None
         refused = refuse_name(request, guests is not None)
-        if refused is None and guests is not None and not _is_known(request, guests):
+        is_known = is_local(request) or (guests is not None and guests.know(request))
+        if refused is None and guests is not None and not is_known:
             cookie = let_in(request, guests)
             if cookie is None:
                 refused = turn_away(request, language)
@@ -269,6 +280,22 @@ def guard(
         return make_json({"detail": f"{where}: {first['msg']}".removeprefix(": ")}, 422)
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn's, which stays reachable while what it has accepted is answered at its end."""
+
+    def __init__(self, config: uvicorn.Config, end: Callable[[], bool] | None) -> None:
+        super().__init__(config)
+        self._end = end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        deadline_s = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while self._end is not None and self._end():
+            if self.force_exit or time.monotonic() > deadline_s:
+                break
+            await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+
+
 class _Impatient(H11Protocol):
     """h11, which bounds the head of a request, and lets go of those who never end theirs.
 
@@ -278,6 +305,16 @@ class _Impatient(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.loop.call_later(HEAD_PATIENCE_S, self._look, None)
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell that this is no HTTP, in the shape of the desk's other errors."""
+        del msg  # always the same
+        response = make_json(Problem("bad_request").to_dict(ENGLISH), 400)
+        response.headers.update(HEADERS | {"Connection": "close"})
+        head = h11.Response(status_code=400, headers=response.raw_headers, reason=b"Bad Request")
+        for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _look(self, seen: object) -> None:
         """Close the connection if it waits for a request, and did so the last time."""
@@ -370,21 +407,24 @@ def refuse_name(request: Request, is_open_to_network: bool) -> Response | None:
 
 def refuse_origin(request: Request) -> Response | None:
     """The answer to what another website's page may have sent, or None."""
-    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if request.method in ("GET", "HEAD") or request.headers.get("origin") == own:
+    is_own = request.headers.get("origin") == name_origin(request)
+    if request.method in ("GET", "HEAD") or is_own:
         return None
     return PlainTextResponse("refused: decisions are taken on this server's own page", 403)
 
 
-def _is_known(request: Request, guests: Guests) -> bool:
-    """Whether it comes from this machine, or from a device that was let in.
+def is_local(request: Request) -> bool:
+    """Whether it comes from this machine.
 
     A Host is what whoever asks has written; where the connection comes from is not.
     """
     peer = request.client.host if request.client is not None else ""
-    if is_loopback(peer) and is_loopback(read_name(request)):
-        return True
-    return guests.knows(request.cookies.get(guests.cookie_name, ""))
+    return is_loopback(peer) and is_loopback(read_name(request))
+
+
+def name_origin(request: Request) -> str:
+    """The origin that a page has which was opened under the request's name."""
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"
 
 
 def let_in(request: Request, guests: Guests) -> str | None:

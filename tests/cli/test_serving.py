@@ -4,6 +4,7 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 import urllib.request
 import zipfile
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from typer.testing import CliRunner
@@ -147,10 +149,27 @@ def test_a_bundle_is_served_without_torch_swapped_and_ended(trained, tmp_path):
         log = [json.loads(process.stderr.readline())["log"] for _ in range(2)]
         assert [line["end"] for line in log] == ["answered", "done"]
         assert ask(address)["model_id"] != first
+        begun = begin(address)
+        while "lotlens_photos_held 1.0" not in get(f"{address}metrics")[1]:
+            time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
+        # While what was let in is still to be answered, others are told, and that one is answered.
+        while get(f"{address}readyz") != (503, '{"status":"ending"}'):
+            time.sleep(0.05)
+        with pytest.raises(HTTPError) as refused:
+            ask(address)
+        with refused.value as answer:
+            assert answer.code == 503
+            assert json.load(answer)["error"]["code"] == "ending"
+        assert finish(begun).startswith(b"HTTP/1.1 200 OK")
         rest, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert rest.split() == ["False"]
+
+
+PHOTO = encode(draw_photo(0, 600))
+BODY = b'--b\r\nContent-Disposition: form-data; name="photos"\r\n\r\n' + PHOTO + b"\r\n--b--\r\n"
+KIND = "multipart/form-data; boundary=b"
 
 
 SLOW = """
@@ -199,15 +218,15 @@ def test_a_list_survives_kills_and_goes_on_where_it_was(trained, tmp_path):
     num_done, num_kills = 0, 1
     for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         process, address = start()
-        while (job := get(f"{address}api/v1/jobs/{id_}"))["done"] < num_done + PIECE:
+        while (job := read(f"{address}api/v1/jobs/{id_}"))["done"] < num_done + PIECE:
             time.sleep(0.01)
         assert num_done < job["done"] < num_photos
         num_done, num_kills = job["done"], num_kills + 1
         end(process, how)
     process, address = start()
-    while (job := get(f"{address}api/v1/jobs/{id_}"))["state"] != "done":
+    while (job := read(f"{address}api/v1/jobs/{id_}"))["state"] != "done":
         time.sleep(0.01)
-    rows = get(f"{address}api/v1/jobs/{id_}/rows")["rows"]
+    rows = read(f"{address}api/v1/jobs/{id_}/rows")["rows"]
     end(process, signal.SIGTERM)
     assert [row["id"] for row in rows] == [f"{number:03}.jpg" for number in range(num_photos)]
     assert [row["number"] for row in rows if row["verdict"] == "no answer"] == [3]
@@ -227,7 +246,7 @@ def write(path, data):
     return path
 
 
-def get(address):
+def read(address):
     with urllib.request.urlopen(address, timeout=60) as answer:
         return json.load(answer)
 
@@ -285,13 +304,35 @@ def test_two_signals_at_once_are_heeded_in_turn():
 
 
 def ask(address):
-    photo = encode(draw_photo(0, 600))
-    head = b'--b\r\nContent-Disposition: form-data; name="photos"\r\n\r\n'
-    headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    body = head + photo + b"\r\n--b--\r\n"
-    request = urllib.request.Request(f"{address}api/v1/predict", body, headers)
+    request = urllib.request.Request(f"{address}api/v1/predict", BODY, {"Content-Type": KIND})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
+
+
+def get(url):
+    """Status and text."""
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def begin(address):
+    """A request whose body has not come to its end."""
+    host = address.removeprefix("http://").rstrip("/")
+    name, _, port = host.partition(":")
+    connection = socket.create_connection((name, int(port)), timeout=60)
+    head = f"POST /api/v1/predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: {KIND}\r\n"
+    connection.sendall(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY[:100])
+    return connection
+
+
+def finish(connection):
+    with connection:
+        connection.sendall(BODY[100:])
+        return connection.recv(1000)
 
 
 def test_the_database_lies_in_the_runs_own_folder(trained):

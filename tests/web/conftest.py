@@ -3,13 +3,21 @@
 import io
 import json
 import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
 import threading
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy
+import uvicorn
 from PIL import Image, ImageColor
 
 from lotlens.errors import UnreadablePhoto
@@ -159,17 +167,99 @@ def colour_model():
     return ColourModel()
 
 
+@pytest.fixture(scope="session")
+def postgres_url():
+    """The URL of a server that tests may empty: one that is named, else one of their own."""
+    if url := os.environ.get("LOTLENS_TEST_POSTGRES_URL"):
+        yield url
+        return
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+    if programs is None or not hasattr(os, "geteuid"):
+        if os.environ.get("CI") == "true" and is_debian_root():
+            pytest.fail("no PostgreSQL, which `make postgres` installs here")
+        pytest.skip("no PostgreSQL here, and LOTLENS_TEST_POSTGRES_URL names none")
+    with run_postgres(programs) as url:
+        yield url
+
+
+def is_debian_root():
+    try:
+        told = Path("/etc/os-release").read_text()
+    except OSError:
+        return False
+    return os.geteuid() == 0 and "ID=debian" in told.splitlines()
+
+
+@contextmanager
+def run_postgres(programs):
+    """A server of PostgreSQL for these tests alone, in a folder and at a port that nobody has."""
+    # It refuses to run as root; Debian's package brings a user for it.
+    user = {"user": "postgres", "group": "postgres", "extra_groups": []}
+    user = user if os.geteuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="lotlens-postgres-"))
+    if user:
+        shutil.chown(folder, user["user"], user["group"])
+    try:
+        begin = [
+            programs / "initdb",
+            "--auth=trust",
+            "--username=lotlens",
+            "--no-sync",
+            folder / "db",
+        ]
+        subprocess.run(begin, check=True, capture_output=True, cwd=folder, **user)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": folder,
+            "fsync": "off",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        log = (folder / "log").open("w")
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", folder / "db", *options],
+            stderr=log,
+            stdout=log,
+            cwd=folder,
+            **user,
+        )
+        with log, server:
+            try:
+                url = f"postgresql+psycopg://lotlens@127.0.0.1:{port}/postgres"
+                wait_for_postgres(url, server, folder / "log")
+                yield url
+            finally:
+                server.send_signal(signal.SIGINT)  # an end that waits for no client
+    finally:
+        shutil.rmtree(folder)
+
+
+def wait_for_postgres(url, server, log):
+    engine = sqlalchemy.create_engine(url)
+    deadline_s = time.monotonic() + 60
+    while True:
+        try:
+            engine.connect().close()
+        except sqlalchemy.exc.OperationalError:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline_s, log.read_text()
+            time.sleep(0.1)
+        else:
+            engine.dispose()
+            return
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path):
-    """The URL of an empty database; PostgreSQL's where LOTLENS_TEST_POSTGRES_URL names a server."""
+    """The URL of an empty database of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'own.sqlite'}"
         return
-    url = os.environ.get("LOTLENS_TEST_POSTGRES_URL")
-    if not url:
-        pytest.skip("LOTLENS_TEST_POSTGRES_URL names no server")
     from lotlens.web.store import _metadata
 
+    url = request.getfixturevalue("postgres_url")
     engine = sqlalchemy.create_engine(url)
     _metadata.drop_all(engine)
     yield url
@@ -180,7 +270,7 @@ def database(request, tmp_path):
 @pytest.fixture
 def build(tmp_path, colour_model):
     """Builds the desk of that model, with a database of its own."""
-    from lotlens.web.batching import Batching, Served
+    from lotlens.web.batching import Batching, Bounds, Served
     from lotlens.web.desk import build_desk
     from lotlens.web.jobs import Jobs
     from lotlens.web.store import Store
@@ -189,6 +279,8 @@ def build(tmp_path, colour_model):
 
     def build(*, limits=None, job_bounds=None, **options):
         store = Store(f"sqlite:///{tmp_path / 'desk.sqlite'}")
+        # How long a held-up model takes says nothing of how many it should be asked.
+        limits = limits or Bounds(most_lone_answers=1e6)
         batching = Batching(Served("abc", colour_model), limits)
         jobs = Jobs(tmp_path / "desk.jobs", batching, job_bounds)
         opened.append((batching, store, jobs))
@@ -204,32 +296,36 @@ def build(tmp_path, colour_model):
         store.close()
 
 
+@contextmanager
+def serving(app, **options):
+    """Serves an application over a real connection: (address, server)."""
+    from lotlens.web.server import open_socket
+
+    listener = open_socket("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **options))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield listener.getsockname()[:2], server
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        listener.close()
+
+
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
 
 
 @pytest.fixture
 def serve(build):
     """Serves the desk of a model that answers by colour, and gives its address."""
-    import uvicorn
+    with ExitStack() as running:
 
-    from lotlens.web.server import name_address, open_socket
+        def serve(**options):
+            (host, port), _ = running.enter_context(serving(build(**options)))
+            return f"http://{host}:{port}/"
 
-    running = []
-
-    def serve(**options):
-        listener = open_socket("127.0.0.1", 0)
-        address = name_address(listener)
-        server = uvicorn.Server(uvicorn.Config(build(**options), log_level="critical"))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        running.append((server, thread, listener))
-        return address
-
-    yield serve
-    for server, thread, listener in running:
-        server.should_exit = True
-        thread.join(60)
-        listener.close()
+        yield serve
 
 
 @pytest.fixture

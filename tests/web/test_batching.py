@@ -20,12 +20,14 @@ from lotlens.web.batching import (
     Bounds,
     Busy,
     Ending,
+    Pace,
     Served,
     Upload,
 )
 
 CLASSES = (CarClass("0", "Heron"), CarClass("1", "Clover"))
 PATIENCE_S = 30
+ROOMY = Bounds(most_lone_answers=1e6, most_photos=10_000)
 
 
 class Model:
@@ -142,7 +144,7 @@ def test_a_lone_request_is_answered_at_once_in_its_own_order(serve):
 
 def test_what_queued_while_the_engine_was_busy_is_the_next_batch(serve):
     model = Model(is_held=True)
-    batching = serve(model)
+    batching = serve(model, ROOMY)
     tickets = [batching.admit(1) for _ in range(6)]
     futures = [tickets[0].submit(make(b"0"))]
     assert model.begun.acquire(timeout=PATIENCE_S)
@@ -154,7 +156,7 @@ def test_what_queued_while_the_engine_was_busy_is_the_next_batch(serve):
 
 def test_workers_share_what_waits_and_batches_are_bounded(serve):
     model = Model(num_streams=2, is_held=True)
-    batching = serve(model, Bounds(most_photos=1000))
+    batching = serve(model, ROOMY)
     ticket = batching.admit(1)
     future = ticket.submit(make(*[b"1"] * 6))
     for _ in range(2):
@@ -194,6 +196,47 @@ def test_what_does_not_fit_is_refused_at_the_door_with_a_time(serve):
     alone = batching.admit(1000)
     model.may_go.set()
     assert read(alone.submit(make(*[b"1"] * 9, num_pixels=10_000))) == [1] * 9
+
+
+def test_who_would_wait_too_long_is_not_let_in():
+    pace = Pace()
+    pace.note(0.05, True)  # the first is believed as it is
+    assert (pace.photo_s, pace.lone_s) == (0.05, 0.05)
+    assert pace.count_in_time(4, 2) == 8
+    for _ in range(100):
+        pace.note(0.1, False)  # others take the cores: half as many are answered in that time
+    assert (pace.lone_s, pace.count_in_time(4, 2)) == (0.05, 4)
+    for _ in range(100):
+        pace.note(0.0125, False)  # batches pay: a photo takes a quarter of what a lone one takes
+    assert pace.count_in_time(4, 2) == 32
+    for _ in range(100):
+        pace.note(0.0125, True)
+    assert pace.count_in_time(4, 2) == 8
+
+
+def test_the_door_follows_the_pace_and_shuts_for_those_who_come(serve):
+    model = Model(num_streams=2, is_held=True)
+    batching = serve(model)
+    batching._pace.note(0.05, True)
+    tickets = [batching.admit(1) for _ in range(8)]
+    for refused in (batching.check_room, lambda: batching.admit(1)):
+        with pytest.raises(Busy):
+            refused()
+    # Who is in already may turn out to bring many: its body is read by then.
+    futures = [tickets[0].submit(make(*[b"1"] * 12))]
+    for _ in range(100):
+        batching._pace.note(1.0, False)  # so that fewer than those that keep all workers busy fit
+    for ticket in tickets[1:]:
+        ticket.close()
+    with pytest.raises(Busy) as caught:
+        batching.check_room()
+    assert caught.value.retry_after_s == 6  # 12 photos, a second each, two at a time
+    model.may_go.set()
+    assert read(futures[0]) == [1] * 12
+    tickets[0].close()
+    tickets = [batching.admit(1) for _ in range(4)]  # and yet two for each worker
+    with pytest.raises(Busy):
+        batching.admit(1)
 
 
 def test_pixels_that_wait_close_the_door(serve):
@@ -238,7 +281,7 @@ def test_a_model_that_fails_fails_its_batch_alone(serve):
 
 def test_a_swap_loses_nothing_and_no_answer_is_of_two_models(serve):
     old, new = Model(is_held=True), Model()
-    batching = serve(old)
+    batching = serve(old, ROOMY)
     before = [batching.admit(1).submit(make(b"1", b"2")) for _ in range(10)]
     batching.swap(Served("two", new))
     after = batching.admit(1).submit(make(b"3"))
@@ -296,7 +339,7 @@ def test_waiting_for_work_takes_no_time_of_the_processor(serve):
     leaving=st.sets(st.integers(0, 24)),
 )
 def test_every_request_has_its_own_answer_whatever_happens(sizes, num_streams, swaps, leaving):
-    batching = Batching(Served("0", Model(num_streams)), Bounds(most_photos=10_000))
+    batching = Batching(Served("0", Model(num_streams)), ROOMY)
     asked = []
     for number, size in enumerate(sizes):
         if number in swaps:

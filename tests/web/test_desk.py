@@ -6,16 +6,13 @@ import json
 import re
 import socket
 import sqlite3
-import threading
 import time
 import zlib
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,10 +27,10 @@ from lotlens.refusal.cars import decide_car
 from lotlens.web.batching import Bounds
 from lotlens.web.gate import TOKEN_HEADER, Policy, Rate
 from lotlens.web.problems import PROBLEMS
-from lotlens.web.server import Guests, open_socket
+from lotlens.web.server import Guests, _Impatient
 from lotlens.web.store import Store, save_corrections, strip
 from lotlens.web.uploads import FormBounds
-from tests.web.conftest import CLASSES, draw
+from tests.web.conftest import CLASSES, draw, serving
 
 ORIGIN = "http://127.0.0.1:8000"
 
@@ -218,7 +215,10 @@ def test_metrics_count_how_requests_ended(client):
 
 def test_a_model_that_fails_is_500_and_the_next_request_is_answered(client, colour_model):
     colour_model.fails = True
-    assert read_code(send(client, "blue")) == "failed"
+    answer = send(client, "blue")
+    assert read_code(answer) == "failed"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["cache-control"] == "no-store"
     colour_model.fails = False
     assert send(client, "blue").status_code == 200
     assert client.app.state.batching.num_held == 0
@@ -647,21 +647,37 @@ def test_the_openapi_names_every_error_with_an_example(client):
     assert form["multipart/form-data"]["schema"]["required"] == ["photos"]
 
 
+def test_whoever_comes_while_all_is_taken_is_refused_at_the_door_and_counted(build, colour_model):
+    """Before keys are looked up: what is refused must cost next to nothing."""
+    colour_model.may_go.clear()
+    app = build(limits=Bounds(most_photos=1))
+    held = app.state.batching.admit(1)
+    with connect(app) as client:
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            answer = send(client, "blue", headers=headers)
+            assert read_code(answer) == "too_busy"
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+        assert client.get("/api/v1/model").status_code == 200
+        assert 'lotlens_requests_total{end="too_busy"} 2.0' in client.get("/metrics").text
+        held.close()
+        colour_model.may_go.set()
+        assert send(client, "blue").status_code == 200
+
+
+def test_a_store_that_fails_at_the_door_is_500_with_the_policy(build, monkeypatch):
+    app = build()
+    with connect(app) as client:
+
+        def fail(key):
+            raise OSError("no disk")
+
+        monkeypatch.setattr(app.state.store, "find_key", fail)
+        answer = client.get("/api/v1/model", headers={"Authorization": "Bearer x"})
+        assert read_code(answer) == "failed"
+        assert "unsafe" not in answer.headers["content-security-policy"]
+
+
 # --- over a real connection ----------------------------------------------------------------------
-
-
-@contextmanager
-def serving(app):
-    listener = open_socket("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        yield listener.getsockname()[:2], server
-    finally:
-        server.should_exit = True
-        thread.join(60)
-        listener.close()
 
 
 def ask(address, *, length, body=b""):
@@ -676,11 +692,15 @@ def ask(address, *, length, body=b""):
 
 def hear(connection):
     with connection, connection.makefile("rb") as stream:
-        status = int(stream.readline().split()[1])
-        headers = dict(
-            line.decode().strip().lower().split(": ", 1) for line in iter(stream.readline, b"\r\n")
-        )
-        return status, headers, json.loads(stream.read(int(headers["content-length"])))
+        return read_answer(stream)
+
+
+def read_answer(stream):
+    status = int(stream.readline().split()[1])
+    headers = dict(
+        line.decode().strip().lower().split(": ", 1) for line in iter(stream.readline, b"\r\n")
+    )
+    return status, headers, json.loads(stream.read(int(headers["content-length"])))
 
 
 BODY = PHOTO + END
@@ -695,7 +715,15 @@ def test_what_does_not_fit_is_refused_before_its_body_is_read(build, colour_mode
         status, headers, body = hear(ask(address, length=50_000_000))  # none of it is sent
         assert (status, body["error"]["code"]) == (429, "too_busy")
         assert int(headers["retry-after"]) >= 1
-        assert headers["connection"] == "close"
+        # Whoever sends all the same hears it too, and may ask again by the same connection.
+        sent = ask(address, length=2_000_000, body=bytes(2_000_000))
+        asked_again = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        sent.sendall(asked_again)
+        stream = sent.makefile("rb")
+        assert read_answer(stream)[0] == 429
+        assert read_answer(stream)[0] == 200
+        stream.close()
+        sent.close()
         colour_model.may_go.set()
         assert [hear(one)[0] for one in asked] == [200, 200]
 
@@ -737,6 +765,16 @@ def test_an_end_answers_what_was_accepted(build, colour_model):
         time.sleep(0.3)  # it has begun to end by then, and must wait
         colour_model.may_go.set()
         assert [hear(one)[0] for one in asked] == [200] * 5
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nA\x00: b\r\n\r\n"])
+def test_what_is_no_http_is_refused_in_the_same_shape(build, sent):
+    with serving(build(), http=_Impatient) as (address, _):
+        connection = socket.create_connection(address, timeout=30)
+        connection.sendall(sent)
+        status, headers, body = hear(connection)
+    assert (status, body["error"]["code"]) == (400, "bad_request")
+    assert "default-src 'none'" in headers["content-security-policy"]
 
 
 def test_the_guides_client_asks_and_is_typed(build, tmp_path):

@@ -92,6 +92,23 @@ def test_a_busy_desk_says_so_and_the_photos_stay(serve, open_page, colour_model)
     second.locator("#sentence", has_text="ВАЗ 2109").wait_for()
 
 
+def test_a_desk_that_is_busy_for_a_moment_is_asked_again_by_the_page(
+    serve, open_page, colour_model
+):
+    colour_model.may_go.clear()
+    address = serve(limits=Bounds(most_photos=1))
+    first, second = open_page(address), open_page(address)
+    choose(first, "blue")
+    first.click("#send")
+    assert colour_model.begun.acquire(timeout=60)
+    choose(second, "red")
+    with second.expect_response(lambda response: response.status == 429):
+        second.click("#send")
+    colour_model.may_go.set()
+    second.locator("#sentence", has_text="ВАЗ 2109").wait_for()
+    assert second.locator("#trouble").is_hidden()
+
+
 def test_a_photo_that_is_removed_takes_its_answer_with_it(serve, open_page):
     page = open_page(serve(), "desktop")
     choose(page, "blue", "red")

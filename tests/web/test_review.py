@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -450,8 +451,8 @@ def test_a_device_without_a_link_gets_nothing(reviewed, peer, origin):
 
 
 def test_a_link_lets_one_device_in_and_no_other(reviewed):
-    told = []
-    guests = Guests(told.append)
+    told = queue.SimpleQueue()
+    guests = Guests(told.put)
     app = build_open(reviewed, guests)
     phone, _ = connect_phone(app)
     other, _ = connect_phone(app, "192.168.0.8")
@@ -466,7 +467,7 @@ def test_a_link_lets_one_device_in_and_no_other(reviewed):
     assert "SameSite=strict" in cookie
     assert "Path=/" in cookie
     assert link.partition("=")[2] not in cookie
-    assert told == ["192.168.0.7"]
+    assert told.get(timeout=30) == "192.168.0.7"
 
     assert decide(phone, reviewed.doubts[0].photo_id, "drop").status_code == 200
     for address in ("/", "/doubts.json", "/static/review.js", link):
@@ -479,7 +480,8 @@ def test_a_link_lets_one_device_in_and_no_other(reviewed):
     assert refused.status_code == 401
     assert "each works once" in refused.text
     assert other.get(guests.invite("/")).status_code == 200, "there is another for the next one"
-    assert len(told) == 2
+    assert told.get(timeout=30) == "192.168.0.8"
+    assert told.empty()
     assert phone.get("/").status_code == 200
 
 
