@@ -882,7 +882,7 @@ class ModelCard:
     checked: Mapping[str, Any] = field(default_factory=dict)
     split_sha256: str = ""
     answers_sha256: str = ""
-    dependence: float = 0.5
+    dependence: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

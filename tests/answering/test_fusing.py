@@ -1,5 +1,7 @@
 """Several photos of one car: calibrated by advert, never surer than their dependence allows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from lotlens.answering.answers import probabilities
 from lotlens.answering.fusing import FEWEST_ADVERTS, fit_dependence, fuse, part_photos
 from lotlens.answering.logits import log_softmax
 from lotlens.answering.temperature import fit_temperature, measure_losses
-from lotlens.records import CarClass, Predictions
+from lotlens.records import FAMILIARITIES, SHOWN, CarClass, Predictions
 
 CLASSES = tuple(CarClass(str(k), f"car {k}") for k in range(4))
 
@@ -120,3 +122,13 @@ def test_the_odd_photo_is_found_and_no_other():
     assert part_photos(broken, 1.0) == ((0, 1), ())
     likely = [2, 0, 0, 0]  # is sure of nothing, so it may be any car
     assert part_photos(predict([likely, other, other]), 1.0) == ((0, 1, 2), ())
+
+
+def test_how_familiar_a_car_looks_is_the_mean_of_its_photos():
+    """So that several photos of a car that was never taught are not surer of a name than one."""
+    found = predict([[4.0, 0, 0, 0], [3.0, 0, 0, 0], [0, 5.0, 0, 0]])
+    scores = np.arange(3 * len(FAMILIARITIES), dtype=np.float32).reshape(3, -1)
+    shows = np.ones((3, len(SHOWN)), np.float32)
+    fused = fuse(replace(found, familiarity=scores, shows=shows), ["a", "a", "b"], 1.0)
+    np.testing.assert_allclose(fused.familiarity, [scores[:2].mean(axis=0), scores[2]])
+    assert fused.shows is None

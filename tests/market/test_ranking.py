@@ -45,7 +45,7 @@ def test_the_gain_is_the_formula_of_the_docs():
 
 def test_a_strangers_words_in_a_sentence_are_short_and_in_one_line():
     told = say_offer(judge(replace(ROW, is_damaged=True, condition="bad\n\x1b" * 500)), "RUB", "en")
-    assert len(told) < 120
+    assert len(told) < 150
     assert "\n" not in told
     assert "\x1b" not in told
 
@@ -127,6 +127,6 @@ def test_claims_and_methods_in_words():
         Claim("open", "no photos"),
     ]
     said = {say_claim(claim, code) for claim in claims for code in ("en", "ru")}
-    assert len(said) == 8
+    assert len(said) == 10
     for method in ("model", "make", "analogues", "line", "median", "none"):
         assert "40" in say_method(replace(FAIR, method=method), "ru")
