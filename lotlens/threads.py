@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ _Out = TypeVar("_Out")
 
 _PATIENCE_S = 0.5
 """How long threads that were told to end are waited for."""
+
+_TURN_S = 1.0
 
 _left: list[threading.Thread] = []
 
@@ -51,7 +53,7 @@ def map_ahead(
     try:
         for item in items:
             if len(waiting) == num_ahead:
-                yield waiting.popleft().result()
+                yield _await_result(waiting.popleft())
             future: Future[_Out] = Future()
             waiting.append(future)
             jobs.put((future, item))
@@ -61,13 +63,24 @@ def map_ahead(
                 thread.start()
                 threads.append(thread)
         while waiting:
-            yield waiting.popleft().result()
+            yield _await_result(waiting.popleft())
     finally:
         for future in waiting:
             future.cancel()
         for _ in threads:
             jobs.put(None)
         _await(threads)
+
+
+def _await_result(future: Future[_Out]) -> _Out:
+    """A future's result; waits in short turns.
+
+    A signal that comes when the caller is about to wait, and does not wait yet, does not wake it:
+    Ctrl-C would be heard at the end of the work only (seen on busy machines).
+    """
+    while not future.done():
+        wait((future,), _TURN_S)
+    return future.result()
 
 
 def call_in_time(work: Callable[[], _Out], limit_s: float, *, name: str) -> _Out:

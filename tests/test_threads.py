@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from queue import SimpleQueue
 
 import pytest
 
@@ -84,6 +85,23 @@ def test_a_call_ends_in_time_or_is_left_behind():
     (thread,) = [one for one in threading.enumerate() if one.name == "test_late"]
     thread.join()
     assert not has_busy_threads()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_is_heard_though_it_does_not_wake_the_caller():
+    """As where it comes when the caller is about to wait: here another thread takes it."""
+
+    may_end, told = threading.Event(), SimpleQueue()
+
+    def work(_):
+        threading.Event().wait(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        told.put(may_end.wait(30))
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_ahead(work, range(1), num_threads=1, num_ahead=1, name="test"))
+    may_end.set()
+    assert told.get(timeout=60)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -42,7 +42,7 @@ def test_photos_answer_correction_and_history(serve, open_page, size, lang):
     check_looks(page)
     page.click("#save")
     page.locator("#saved", has_text=saved).wait_for()
-    page.click("header nav a >> nth=0")
+    page.click("header nav a[href^='/history']")
     page.locator("#history li", has_text=corrected).wait_for()
     assert sentence in page.locator("#history").inner_text()
     check_looks(page)

@@ -31,16 +31,19 @@ MOST_MIB = 1700
 BOUNDS = FormBounds(idle_s=5.0, patience_s=12.0)
 SERVER = f"""
 import sys
+from pathlib import Path
 from tests.web.conftest import ColourModel
 from lotlens.web.batching import Batching, Served
 from lotlens.web.desk import build_desk
+from lotlens.web.jobs import Jobs
 from lotlens.web.server import name_address, open_socket, serve
 from lotlens.web.store import Store
 from lotlens.web.uploads import FormBounds
 model = ColourModel()
 model.num_streams = 2
 batching = Batching(Served("abc", model))
-app = build_desk(batching, Store(sys.argv[1]), name="run-1", bounds={BOUNDS!r})
+jobs = Jobs(Path(sys.argv[2]), batching)
+app = build_desk(batching, Store(sys.argv[1]), name="run-1", jobs=jobs, bounds={BOUNDS!r})
 listener = open_socket("127.0.0.1", 0)
 print(name_address(listener), flush=True)
 serve(app, listener)
@@ -270,7 +273,10 @@ def test_hundreds_of_hostile_bodies_are_refused_with_a_code(tmp_path):
     cases = list(list_cases())
     assert len(cases) >= 200
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, f"sqlite:///{tmp_path / 'desk.sqlite'}"],
+        [
+            *(sys.executable, "-c", SERVER),
+            *(f"sqlite:///{tmp_path / 'desk.sqlite'}", str(tmp_path / "desk.jobs")),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
