@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -227,6 +228,7 @@ async def load_with(host, photos, seconds, *, clients=0, per_s=0.0):
         "refused_p50": float(np.quantile(refused, 0.5)) if refused else 0.0,
         "unheard": sum(status == 0 for status, _ in done),
         "failed": sum(status not in (0, 200, 429) for status, _ in done),
+        "statuses": dict(Counter(status for status, _ in done)),
     }
 
 
@@ -332,7 +334,7 @@ def soak(host, photos, process, minutes):
     print(f"16 clients: {rate:.1f} photos/s", flush=True)
     for minute in range(minutes):
         one = asyncio.run(load_with(host, photos, 60, per_s=4 * rate))
-        told = {key: one[key] for key in ("answered", "refused", "unheard", "failed")}
+        told = {key: one[key] for key in ("answered", "refused", "unheard", "failed", "statuses")}
         print(f"minute {minute + 1}: {read_memory_mb(process):.0f} MB {told}", flush=True)
 
 

@@ -108,11 +108,11 @@ def test_whoever_wants_no_list_has_the_photos_of_one_car(serve, open_page):
 
 def test_the_page_of_lists_takes_a_zip_and_shows_all(serve, open_page):
     page = open_page(serve())
-    page.click("header nav a >> nth=0")
+    page.click("header nav a[href^='/jobs']")
     page.locator("#files").wait_for(state="attached")
     page.set_input_files("#files", make_files(("a.zip", make_zip(("a.jpg", "red")))))
     page.locator("#rows tbody tr").wait_for()
-    page.click("header nav a >> nth=1")
+    page.click("header nav a[href^='/jobs']")
     page.locator("#history li", has_text="photos: 1").wait_for()
     check_looks(page)
 
