@@ -61,11 +61,11 @@ def decide_car(
     """One verdict on the car that all photos show.
 
     Gates and quality are asked of each photo alone, and the photos that pass are fused, but for
-    those that show another car than most. A photo
-    that is poor, or shows no car, says nothing against the others: a dealer photographs seats and
-    dials too. Photos of an unknown car do: if there are more of them than of those that pass, the
-    car is unknown, and if there are as many, a name is one that it may have. Where none passes, the
-    car is what most photos are; of as many, the first.
+    those that show another car than most. A photo that is poor, or shows no car, says nothing
+    against the others: a dealer photographs seats and dials too. Photos of an unknown car do: if
+    there are more of them than of those that pass, the car is unknown, and if there are as many, a
+    name is one that it may have. Where none passes, the car is what most photos are; of as many,
+    the first.
 
     Args:
         predictions: answers to the photos, one or more, with flaws and familiarity.

@@ -92,10 +92,11 @@ def teach_refusal(
         watch: told of the work as it goes on.
     """
     predictor = import_vision("predictor")
+    asked = replace(card, refusal=None)  # one of before has words of features that may be others'
     references: list[Reference] = []
     known: list[Predictions] = []
     for member, (kept, held_out) in zip(members, sides, strict=True):
-        answering = predictor.ClassifierPredictor(member, card, num_photos=len(kept))
+        answering = predictor.ClassifierPredictor(member, asked, num_photos=len(kept))
         told = watch_part(watch, "noting what known cars look like")
         remembered = remember_photos(answering, catalog.select(kept), progress=told)
         if remembered is None:
@@ -108,7 +109,7 @@ def teach_refusal(
     learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
     other_cars = meet_others(
         predictor.ClassifierPredictor(
-            network, card, num_photos=len(others.held_out) + len(others.no_cars)
+            network, asked, num_photos=len(others.held_out) + len(others.no_cars)
         ),
         references,
         others.held_out,
@@ -119,7 +120,7 @@ def teach_refusal(
         if one.group == "unknown":
             save_predictions(run.others_answers_path, one.predictions)
     made = meet_made(
-        predictor.ClassifierPredictor(network, card),
+        predictor.ClassifierPredictor(network, asked),
         references,
         catalog.select(list(learnt)).photos,
         progress=watch_part(watch, "trying pictures of no car"),

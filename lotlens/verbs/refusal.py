@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lotlens.deliver.learnt import find_learnt, leave_out, tell_left_out
@@ -219,7 +219,7 @@ def _sort_by_folder(catalog: Catalog, sources: Sequence[Path]) -> dict[str, Cata
     folders: dict[str, list[Photo]] = defaultdict(list)
     for photo in catalog.photos:
         if photo.locator is not None:
-            *_, folder, _ = ("", "", *name_below(photo.locator, sources).split("/"))
+            folder = PurePosixPath(name_below(photo.locator, sources)).parent.name
             folders[folder.removesuffix(".zip")].append(photo)
     return {
         name: Catalog(tuple(photos), catalog.classes) for name, photos in folders.items() if name

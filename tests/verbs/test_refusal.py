@@ -255,6 +255,14 @@ def test_folds_have_a_memory_each_and_no_energy(lot, recipe, tmp_path, given, no
     model = lotlens.load(model.run.path)
     assert (model.predict(lot)["verdict"].isin(["model", "unsure"])).mean() > 0.9
     assert (model.predict(not_cars)["verdict"] != "model").mean() > 0.8
+    # Folders of negatives are words of all members together. Views learn the gates anew, by the
+    # pictures that lotlens makes alone.
+    for name in ("down", "across"):
+        draw_stripes(tmp_path / "sorted" / name, name, 1, 20)
+    words = lotlens.set_refusal(model.run.path, negatives=tmp_path / "sorted").refusal.words
+    assert [word.name for word in words] == ["across", "down"]
+    lotlens.adopt_views(model.run.path, views=["mirror"])
+    assert lotlens.load(model.run.path).card.refusal.words == ()
 
 
 def test_the_command_prints_a_table_and_valid_json(run, not_cars, tmp_path):
