@@ -114,7 +114,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise OutputError(f"cannot write {path}: it is a device, not a file; name a file")
         final_path.parent.mkdir(parents=True, exist_ok=True)
         yield part_path
-        _flush_to_disk(part_path)
+        flush_file(part_path)
         os.replace(part_path, final_path)
         flush_folder(final_path.parent)
     except OSError as error:
@@ -129,6 +129,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def explain(error: OSError) -> str:
     """Why something could not be written, and what to do."""
     return _REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
+def check_apart(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        OutputError: the file is one of these.
+    """
+    for one in inputs:
+        if path.exists() and one.exists() and path.samefile(one):
+            raise OutputError(f"{path} would replace {one}, which is read: name another")
 
 
 def check_writable(path: Path) -> None:
@@ -242,7 +253,8 @@ def _is_about_another_file(error: OSError, *paths: Path) -> bool:
     return isinstance(named, str | bytes) and Path(os.fsdecode(named)) not in ours
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_file(path: Path) -> None:
+    """Have what was written to a file on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 

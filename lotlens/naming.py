@@ -30,6 +30,13 @@ _VARIANTS = frozenset(_WORDS.split())
 """Words behind a model's name that leave it the same model; numbers do so too."""
 
 
+LONG_MAKES = (
+    "alfa romeo", "aston martin", "force motors", "great wall", "hindustan motors", "land rover",
+    "maruti suzuki", "range rover", "rolls royce",
+)  # fmt: skip
+"""Makes of two words, folded."""
+
+
 @lru_cache(maxsize=50_000)
 def fold_name(text: str) -> str:
     """A name without what differs from writer to writer: case, signs, ё, how it is composed."""
@@ -90,7 +97,8 @@ def may_be_class(names: Sequence[str], classes: Sequence[CarClass]) -> bool:
 @lru_cache(maxsize=50_000)
 def _list_own_words(name: str) -> frozenset[str]:
     words = fold_name(name).split()
-    own = {
-        word for word in (words[1:] or words) if word not in _VARIANTS and not _YEAR.fullmatch(word)
-    }
+    first_two = " ".join(words[:2])
+    size = 2 if first_two in LONG_MAKES or first_two == "mercedes benz" else 1
+    rest = words[size:] or words
+    own = {word for word in rest if word not in _VARIANTS and not _YEAR.fullmatch(word)}
     return frozenset(own or words)

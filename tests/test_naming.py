@@ -89,6 +89,20 @@ def test_what_is_surely_another_car_shares_no_word_with_a_class():
     assert not may_be_class(["Kia Rio, 2012", "Kia Sportage SUV"], dated)
 
 
+@pytest.mark.parametrize(
+    ("learnt", "other"),
+    [
+        ("Mercedes-Benz E-Class", "Mercedes-Benz GLK"),
+        ("Land Rover Discovery", "Land Rover Freelander"),
+        ("Alfa Romeo 156", "Alfa Romeo Giulia"),
+        ("Audi A4", "Audi Q7"),
+    ],
+)
+def test_a_make_of_two_words_is_no_word_of_a_models_own(learnt, other):
+    assert not may_be_class([other], (CarClass("0", learnt),))
+    assert may_be_class([f"{learnt} 2012"], (CarClass("0", learnt),))
+
+
 def test_variants():
     assert is_variant(["2008"])
     assert is_variant([])

@@ -139,6 +139,7 @@ def _tell(read: Any) -> None:
 
 def _print_found(run: Path, found: Any, lang: str) -> None:
     from lotlens.market.ranking import say_offer
+    from lotlens.training.others import FEWEST
 
     num = len(found.offers)
     by_hand = sum(offer.rank is None for offer in found.offers)
@@ -158,6 +159,8 @@ def _print_found(run: Path, found: Any, lang: str) -> None:
         shown = "1 photo of a car" if num == 1 else f"{num:,} photos of cars"
         OUT.say(f"others        {shown} that the model was not taught; so that it learns that:")
         OUT.print(escape(f"{'':<14}{command} {quote(found.others)}"), soft_wrap=True)
+        if num < FEWEST:
+            OUT.say(f"              a run that knows no other cars yet needs {FEWEST} of them")
     OUT.print(f"written       {escape(found.folder)}", soft_wrap=True)
     if not found.has_parquet:
         OUT.say("note          deals.parquet needs the package pyarrow; deals.csv has the same")

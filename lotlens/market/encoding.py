@@ -34,6 +34,8 @@ BOOSTED = (
 NUM_NUMBERS = 5
 _KNOTS = ((0.2, 0.5, 1, 1.5, 2, 3), (0.4, 0.6, 0.8, 0.9, 1, 1.1), (-0.5, 0, 0.5), (0,), ())
 """Where the lines of age, mileage, power, volume and owners bend; see `_scale`."""
+LONGEST_WORD = 500
+"""Letters; what goes on is cut off."""
 _BETWEEN = "|"
 """Between words of a category of several; folded words have no such sign."""
 
@@ -184,7 +186,7 @@ def _bend(values: FloatArray, knots: Sequence[float], middle: float) -> FloatArr
 
 
 def _list_words(rows: Sequence[Listing], names: tuple[str, ...]) -> Iterable[str]:
-    return (_BETWEEN.join([_say(row, name) for name in names]) for row in rows)
+    return (_BETWEEN.join([_say(row, name) for name in names])[:LONGEST_WORD] for row in rows)
 
 
 def _say(row: Listing, name: str) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lotlens.errors import InputError
 from lotlens.files import write_bytes_atomically
-from lotlens.market.encoding import BOOSTED, EFFECTS, NUM_NUMBERS, Encoding
+from lotlens.market.encoding import BOOSTED, EFFECTS, LONGEST_WORD, NUM_NUMBERS, Encoding
 from lotlens.market.listings import Listing, Listings, settle_currency
 from lotlens.market.prices import (
     ENDS,
@@ -35,6 +35,7 @@ from lotlens.market.prices import (
     Regressor,
     build_fair,
     can_ask,
+    can_teach,
     complete_makes,
     fit_ends,
     fit_middle,
@@ -58,7 +59,7 @@ from lotlens.version import __version__
 
 FORM = "lotlens prices 1"
 """With which a file says what it is."""
-_MOST_ADVERTS, _MOST_WORDS, _LONGEST_WORD = 10_000_000, 500_000, 500
+_MOST_ADVERTS, _MOST_WORDS = 10_000_000, 500_000
 _TOLERANCE, _MOST_LOG = 1e-9, 40.0
 _BOOSTERS = ("rest", "whole", "plain")
 
@@ -133,6 +134,7 @@ class FittedPrices:
                 fair[at] = Fair(num_like=num_like)
                 continue
             bounds = self.adjustment.widen(quantiles[number], int(car[number]), int(make[number]))
+            bounds = np.clip(middle[number] + bounds, -_MOST_LOG, _MOST_LOG) - middle[number]
             fair[at] = replace(
                 build_fair(float(middle[number]), bounds),
                 method="model" if num_like >= FEWEST_OF_CAR else "make",
@@ -181,7 +183,7 @@ def check_enough(rows: Sequence[Listing]) -> None:
     Raises:
         InputError: they are too few.
     """
-    num = len(Pool.of(rows).teaching)
+    num = sum(map(can_teach, rows))
     if num < FEWEST_TO_FIT:
         raise InputError(
             f"{num:,} adverts have a price, a model and a year: prices are kept from"
@@ -257,16 +259,18 @@ def write_prices(path: Path, fitted: FittedPrices) -> None:
     """Write fitted prices, whole or not at all.
 
     Raises:
-        InputError: they were learnt from too many different words, or trees are kept in a way that
-            is not known here.
+        InputError: `read_prices` would not read it, as they were learnt from too many adverts or
+            different words; or trees are kept in a way that is not known here.
         OutputError: the file cannot be written.
     """
-    data = json.dumps(_to_values(fitted), ensure_ascii=False, separators=(",", ":")).encode()
-    if len(data) > MOST_JSON_BYTES:
+    text = json.dumps(_to_values(fitted), ensure_ascii=False, separators=(",", ":"))
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        _from_values(parse_json(data))
+    except ValueError as error:
         raise InputError(
-            f"the prices take {len(data):,} bytes, and {MOST_JSON_BYTES:,} at most are read: learn"
-            " them from fewer adverts"
-        )
+            f"the prices could not be read again ({error}): learn them from fewer adverts"
+        ) from error
     write_bytes_atomically(path, data)
 
 
@@ -452,8 +456,8 @@ def _read_currency(value: Any) -> str:
 def _read_words(value: Any) -> dict[str, int]:
     if not isinstance(value, list) or len(value) > _MOST_WORDS:
         raise ValueError(f"must be a list of at most {_MOST_WORDS:,} words")
-    if not all(isinstance(one, str) and len(one) <= _LONGEST_WORD for one in value):
-        raise ValueError(f"must be words of at most {_LONGEST_WORD} letters")
+    if not all(isinstance(one, str) and len(one) <= LONGEST_WORD for one in value):
+        raise ValueError(f"must be words of at most {LONGEST_WORD} letters")
     words = {word: code for code, word in enumerate(value)}
     if len(words) < len(value):
         raise ValueError("a word is there twice")

@@ -27,7 +27,7 @@ from lotlens.market.amounts import (
     parse_price,
     parse_year,
 )
-from lotlens.naming import fold_name, is_variant
+from lotlens.naming import LONG_MAKES, fold_name, is_variant
 from lotlens.photos.tables import Table, list_some, read_table
 from lotlens.texts import describe, show
 from lotlens.values import parse_json
@@ -104,7 +104,8 @@ FACTS: tuple[Role, ...] = (
 _DRIVES = re.compile(r"полн|задн|передн|4wd|awd|fwd|rwd|front|rear", re.IGNORECASE)
 _NOT_DAMAGED = re.compile(
     r"не\s*бит\w*|не\s*требует(\s+ремонт\w*)?|без\s*(повреж\w*|аварий|дтп)"
-    r"|not damaged|undamaged|no damage\w*|no accidents?|accident[ -]free",
+    r"|(повреж\w*|аварий|дтп)\s+(нет|не\s*был\w*)|(not|never) (damaged|wrecked)|undamaged"
+    r"|no damage\w*|(no|0|zero) (\w+ )?accidents?|accident[ -]free",
     re.IGNORECASE,
 )
 _SOUND = re.compile(r"отличн|хорош|excellent|good", re.IGNORECASE)
@@ -117,10 +118,6 @@ _DAMAGED = re.compile(
 _PICTURE = re.compile(
     r"\.(jpe?g|png|webp|heic|heif|avif|gif|bmp|tiff?|jp2|ppm|pgm|pbm|tga)$", re.IGNORECASE
 )
-_LONG_MAKES = (
-    "alfa romeo", "aston martin", "force motors", "great wall", "hindustan motors", "land rover",
-    "maruti suzuki", "range rover", "rolls royce",
-)  # fmt: skip
 _SERIES = ("серии", "серия", "series", "class", "класс", "klasse")
 _MOST_LINE_BYTES = 4_000_000
 _MOST_COLUMNS = 500
@@ -631,12 +628,12 @@ def _read_title(row: Listing, known: Mapping[tuple[str, ...], str], longest: int
             own = car.split()
             if not is_variant(" ".join(folded[count : count + 1]).split()):
                 own.append(words[count])  # a Land Cruiser Prado is no Land Cruiser
-            size = 2 if " ".join(folded[:2]) in _LONG_MAKES else 1
+            size = 2 if " ".join(folded[:2]) in LONG_MAKES else 1
             if len(own) <= size:  # a class without a make
                 return replace(row, model=" ".join(own))
             return replace(row, make=" ".join(own[:size]), model=" ".join(own[size:]))
     make = row.make or " ".join(words[:1])
-    if " ".join(folded[:2]) in _LONG_MAKES:
+    if " ".join(folded[:2]) in LONG_MAKES:
         make = " ".join(words[:2])
     begins_with_make = fold_name(" ".join(words)).startswith(fold_name(make))
     rest = words[len(make.split()) :] if begins_with_make else words

@@ -57,7 +57,7 @@ class Trees:
 
     def predict(self, inputs: FloatArray) -> FloatArray:
         """[N] sums, for inputs [N, num_inputs]; NaN is a missing one."""
-        result = np.full(len(inputs), self.base)
+        result = np.empty(len(inputs))
         for start in range(0, len(inputs), _PIECE):
             piece = inputs[start : start + _PIECE].copy()
             for column, known in self.known.items():

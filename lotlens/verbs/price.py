@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lotlens.errors import OutputError
-from lotlens.files import check_writable, write_rows_atomically
+from lotlens.files import check_apart, check_writable, write_rows_atomically
 from lotlens.market.fitted import read_prices
 from lotlens.market.listings import Listing, Listings, read_listings
 from lotlens.market.prices import Fair
@@ -70,9 +69,7 @@ def price(
         OutputError: the table cannot be written.
     """
     path = Path(out)
-    for source in (prices, listings):
-        if path.resolve() == Path(source).resolve():
-            raise OutputError(f"the table would replace {source}: name another file")
+    check_apart(path, [Path(prices), Path(listings)])
     check_writable(path)
     fitted = read_prices(prices)
     read = fitted.introduce(

@@ -20,6 +20,7 @@ from lotlens.errors import InputError, OutputError, UnreadablePhoto
 from lotlens.extras import import_extra
 from lotlens.files import (
     atomic_path,
+    check_apart,
     check_writable,
     remove_unfinished_of,
     write_rows_atomically,
@@ -34,7 +35,7 @@ from lotlens.market.fitted import (
     read_prices,
     write_prices,
 )
-from lotlens.market.listings import Listing, Listings, read_listings, settle_currency
+from lotlens.market.listings import Listing, Listings, name_key, read_listings, settle_currency
 from lotlens.market.prices import Fair, learn_prices
 from lotlens.market.ranking import Offer, Terms, rank_offers, say_offer
 from lotlens.photos.archives import PhotoReader
@@ -62,9 +63,9 @@ COLUMNS = (
     "currency", "fair_price", "fair_low", "fair_high", "fair_low90", "fair_high90", "gain",
     "sure_gain", "fair_by", "num_like", "analogues", "claim", "claim_open_because", "photos_say",
     "photos_say_probability", "claimed_probability", "photos_set_aside", "photos_missing",
-    "same_picture", "same_picture_in", "by_hand_because", "sentence", "problems", "url",
+    "same_picture", "same_picture_in", "by_hand_because", "sentence", "problems", "url", "key",
 )  # fmt: skip
-"""Of deals.csv."""
+"""Of deals.csv; by the key an advert is known again in the next table."""
 MOST_OTHERS = 2_000
 """Photos of other cars that are copied; more help little."""
 
@@ -82,7 +83,7 @@ class Scan:
         num_missing: that adverts name and no file matches.
         num_new: adverts not shown before; None where that was not asked.
         has_parquet: whether deals.parquet was written.
-        num_others: photos in `others`, those of earlier scans too.
+        num_others: photos in `others`, those of earlier scans too; 0 where this one found none.
     """
 
     folder: Path
@@ -165,8 +166,11 @@ def scan(
     inputs = [Path(one) for one in (listings, history, prices) if one is not None]
     inputs += [] if photos is None else list_paths(photos)
     written = [table_path, page_path, folder / DATA_NAME, folder / "deals.parquet"]
-    for path in [*written, *([] if save_prices is None else [Path(save_prices)])]:
-        _check_apart(path, inputs)
+    kept = [] if save_prices is None else [Path(save_prices)]
+    if {one.resolve() for one in kept} & {one.resolve() for one in written}:
+        raise OutputError(f"{save_prices} is a file of the scan's own: name another for the prices")
+    for path in [*written, *kept]:
+        check_apart(path, inputs)
         check_writable(path)
     model = load(run)
     past = None if new_since is None else _read_past(Path(new_since))
@@ -192,9 +196,6 @@ def scan(
         else:
             found = learn_prices(rows, past_rows, seed=seed)
             fair = found.fair
-            if save_prices is not None:
-                sources = [Path(one.source).name for one in (read, learnt) if one is not None]
-                write_prices(Path(save_prices), keep_prices(found, sources, read.currency))
         offers = rank_offers(rows, fair, looked.claims, looked.shared, terms)
         new = None if past is None else {row.row for row in rows if _key(row) not in past}
         pool = (*past_rows, *rows)
@@ -209,6 +210,9 @@ def scan(
         num_others = _save_others(folder / "others", looked.others)
         # Twice over: the cells of many adverts at once would fill the memory.
         write_rows_atomically(table_path, COLUMNS, _list_rows(scanned, looked, language))
+        for path in kept:  # last: a list without them is better than none
+            sources = [Path(one.source).name for one in (read, learnt) if one is not None]
+            write_prices(path, keep_prices(found, sources, read.currency))
         if looked.journal is not None:
             looked.journal.remove()
     return Scan(
@@ -306,7 +310,7 @@ def _look(
         if best is not None:
             shown[row.row] = catalog.photos[best]
     found = [
-        (turn, catalog.photos[own[number]], fit(row.car, 100), row.id)
+        (turn, catalog.photos[own[number]], fit(row.car, 100), name_key(row))
         for row, car, claim, share, own in zip(rows, cars, claims, shared, places, strict=True)
         for turn, number in enumerate(find_others(row, card.classes, car, claim, share, list(own)))
     ]
@@ -363,22 +367,9 @@ def _find_photos(
     return catalog, places, missing
 
 
-def _check_apart(path: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to write over what is read.
-
-    Raises:
-        OutputError: the file is one of these.
-    """
-    for one in inputs:
-        if path.exists() and one.exists() and path.samefile(one):
-            raise OutputError(
-                f"{path} would be written over {one}, which is read: name another folder (--out)"
-            )
-
-
 def _key(row: Listing) -> tuple[str, str]:
-    """By what an advert is known again: its number and price."""
-    return row.id, "" if row.price is None else f"{row.price:.0f}"
+    """By what an advert is known again at the same price."""
+    return name_key(row), "" if row.price is None else f"{row.price:.0f}"
 
 
 def _read_past(path: Path) -> set[tuple[str, str]]:
@@ -386,8 +377,8 @@ def _read_past(path: Path) -> set[tuple[str, str]]:
     table = read_own_table(path / "deals.csv" if path.is_dir() else path, may_lack_rows=True)
     if table.columns != COLUMNS:
         raise InputError(f"{table.name} was written by no scan, or by one of another version")
-    id_at, price_at = COLUMNS.index("id"), COLUMNS.index("price")
-    return {(cells[id_at], cells[price_at]) for cells in table.rows}
+    key_at, price_at = COLUMNS.index("key"), COLUMNS.index("price")
+    return {(cells[key_at], cells[price_at]) for cells in table.rows}
 
 
 def _list_rows(scanned: Scanned, looked: _Looked, language: Language) -> Iterator[list[object]]:
@@ -447,6 +438,7 @@ def _list_cells(
         "sentence": say_offer(offer, scanned.currency, code, names),
         "problems": "; ".join(row.problems),
         "url": row.url,
+        "key": name_key(row),
     }
     return [values[column] for column in COLUMNS]
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -133,6 +134,28 @@ def test_what_the_file_does_not_know_the_other_adverts_tell(path):
     assert {one.method for one in fair[:20]} == {"model"}
     assert {one.method for one in fair[20:]} == {"analogues"}
     assert all(at >= 20 for one in fair[20:] for at in one.analogues)
+
+
+def test_what_is_written_can_be_read_whatever_adverts_say(rows, tmp_path, monkeypatch):
+    """Long cells, and the name of a table that is no UTF-8."""
+    long = [replace(row, facts={"trim": "климат, " * 80 + row.id}) for row in rows]
+    odd = keep_prices(learn_prices(long), [os.fsdecode(b"adv\xff.csv")], "RUB")
+    write_prices(tmp_path / "odd.json", odd)
+    again = read_prices(tmp_path / "odd.json")
+    assert again.sources == odd.sources
+    np.testing.assert_array_equal(to_array(again.estimate(long)), to_array(odd.estimate(long)))
+    monkeypatch.setattr(fitting, "_MOST_WORDS", 100)
+    with pytest.raises(InputError, match="could not be read again"):
+        write_prices(tmp_path / "many.json", odd)
+    assert not (tmp_path / "many.json").exists()
+
+
+def test_hostile_errors_stay_within_bounds(small, rows):
+    values = copy.deepcopy(small)
+    values["adjustment"] = {"by_car": {}, "by_make": {}, "over_all": [100.0, 100.0]}
+    values["level"] = 100.0
+    for one in fitting._from_values(values).estimate(rows):
+        assert one.method == "none" or max(one.high, one.high90) < 2**63
 
 
 def test_too_few_adverts_are_one_clear_line(rows):

@@ -249,6 +249,11 @@ def test_conditions():
         assert judge_condition(text) is False
     for text in ("salvage, runs good", "в хорошем состоянии, но битый", "не битый, но на запчасти"):
         assert judge_condition(text) is True
+    for text in (
+        *("Хорошее состояние, аварий не было", "Повреждений нет", "ДТП не было"),
+        *("Excellent, never damaged", "good, no previous accidents", "0 accidents"),
+    ):
+        assert judge_condition(text) is False
     assert judge_condition("yes") is None
 
 

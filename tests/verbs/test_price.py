@@ -82,7 +82,20 @@ def test_what_does_not_fit_is_one_clear_line(saved, tiny_run, tmp_path):
         scan(tiny_run.path, new, prices=prices, history=saved / "old.csv", out=tmp_path / "deals")
     with pytest.raises(InputError, match="kept from 300 on"):
         scan(tiny_run.path, new, save_prices=tmp_path / "p.json", out=tmp_path / "deals")
+    with pytest.raises(OutputError, match="a file of the scan's own"):
+        scan(tiny_run.path, saved / "old.csv", out=tmp_path / "deals",
+             save_prices=tmp_path / "deals" / ".." / "deals" / "deals.json")  # fmt: skip
     assert not list(tmp_path.glob("p.*"))
+
+
+def test_prices_that_cannot_be_kept_cost_no_list(saved, tiny_run, tmp_path, monkeypatch):
+    def fail(*_):
+        raise InputError("no prices")
+
+    monkeypatch.setattr("lotlens.verbs.scan.keep_prices", fail)
+    with pytest.raises(InputError, match="no prices"):
+        scan(tiny_run.path, saved / "old.csv", out=tmp_path / "deals", save_prices=tmp_path / "p")
+    assert len(read(tmp_path / "deals" / "deals.csv")) == 400
 
 
 def test_the_commands_say_what_they_did(saved, tiny_run, tmp_path):

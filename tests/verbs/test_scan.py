@@ -154,6 +154,24 @@ def test_a_killed_scan_goes_on_and_new_adverts_are_marked(
         scan(tiny_run.path, table, new_since=tmp_path / "other.csv", **given)
 
 
+def test_adverts_without_numbers_are_known_again_by_what_they_say(tiny_run, adverts, tmp_path):
+    """Though a row that comes before them gives each another number."""
+    folder, _ = adverts
+    with (folder / "adverts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table, given = tmp_path / "adverts.csv", {"history": folder / "history.csv"}
+    for found in (rows[1:], rows):
+        with table.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, [name for name in rows[0] if name != "id"],
+                                    extrasaction="ignore")  # fmt: skip
+            writer.writeheader()
+            writer.writerows(found)
+        past = None if found is not rows else tmp_path / "deals"
+        done = scan(tiny_run.path, table, out=tmp_path / "deals", new_since=past, **given)
+    assert done.num_new == 1
+    assert read(tmp_path / "deals" / "deals.csv")["1"]["new"] == "1"
+
+
 def test_without_photos_prices_alone_are_judged(tiny_run, adverts, tmp_path):
     folder, _ = adverts
     found = scan(tiny_run.path, folder / "adverts.csv", history=folder / "history.csv",
