@@ -15,22 +15,22 @@ let answer = null; // of the photos that are chosen now
 let asking = null; // what ends the request that is under way
 let again = null; // what to do when the person tries again
 
-let offered = []; // files of which a list can be made
+let added = []; // files that are too many for one car, until it is said what to do with them
 
 function add(files) {
   files = [...files];
   const isMany = chosen.length + files.length > mostPhotos;
   const hasZip = files.some((file) => /\.zip$/i.test(file.name));
-  offered = isMany || hasZip ? [...chosen.map((one) => one.file), ...files] : [];
-  byId("many").hidden = !offered.length;
-  if (!offered.length) {
+  added = isMany || hasZip ? files : [];
+  byId("many").hidden = !added.length;
+  if (!added.length) {
     addToCar(files);
     return;
   }
   byId("many-no").hidden = hasZip;
   byId("many-text").textContent = hasZip
     ? say("A zip is answered as a list, each photo by itself.")
-    : say("%(num)s photos are too many for one car. As a list, each is answered by itself.", { num: offered.length });
+    : say("%(num)s photos are too many for one car. As a list, each is answered by itself.", { num: chosen.length + added.length });
   byId("many").scrollIntoView({ block: "nearest" });
 }
 
@@ -207,16 +207,16 @@ for (const id of ["camera", "gallery"]) {
 async function makeList() {
   const buttons = [byId("many-send"), byId("many-no")];
   for (const button of buttons) button.disabled = true;
-  const failed = await sendList(offered, (text) => (byId("many-text").textContent = text));
+  const files = [...chosen.map((one) => one.file), ...added];
+  const failed = await sendList(files, (text) => (byId("many-text").textContent = text));
   if (failed) byId("many-text").textContent = failed;
   for (const button of buttons) button.disabled = false;
 }
 
 byId("many-send").addEventListener("click", makeList);
 byId("many-no").addEventListener("click", () => {
-  const files = offered.slice(chosen.length);
   byId("many").hidden = true;
-  addToCar(files);
+  addToCar(added);
 });
 // Where there is no camera the chooser of files is one for all kinds of them.
 if (matchMedia("(hover: hover) and (pointer: fine)").matches) byId("gallery").accept += ",.zip";

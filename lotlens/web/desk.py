@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
 from importlib import resources
 from typing import Any
 
@@ -22,7 +21,7 @@ from lotlens.version import __version__
 from lotlens.web.batching import Batching
 from lotlens.web.deals import Shelf, add_deals
 from lotlens.web.gate import Gate, Policy
-from lotlens.web.job_routes import add_job_pages, build_job_routes
+from lotlens.web.job_routes import add_job_pages, build_job_routes, tell_time
 from lotlens.web.jobs import Jobs
 from lotlens.web.problems import Problem
 from lotlens.web.rest import FORM_ERRORS, Desk, Meters, build_routes
@@ -203,7 +202,6 @@ def _add_page(
 
 def _describe(check: Check, language: Language) -> Mapping[str, Any]:
     """A check as the history shows it, in words of the reader's language."""
-    at = datetime.fromisoformat(check.at).astimezone()
     corrected = None
     if check.correction is not None:
         label, name = check.correction
@@ -218,7 +216,7 @@ def _describe(check: Check, language: Language) -> Mapping[str, Any]:
         claimed = None if label is None else CarClass(label, claim["name"])
         claim = tell_claim(claim["text"], claimed, claim["result"], verdict, language)
     return {
-        "at": f"{language.day(at.date())}, {at:%H:%M}",
+        "at": tell_time(check.at, language),
         "sentence": tell_verdict(verdict, language, pair_chance=pair_chance),
         "chance": format_chance(answer["probability"], language) if verdict.kind == "model" else "",
         "verdict": verdict.kind,

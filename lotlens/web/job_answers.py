@@ -169,8 +169,8 @@ class Answering:
             try:
                 return future.result(1.0)
             except TimeoutError:
-                if future.done():  # it is the model's own
-                    raise
+                if future.done():  # the model's own, or an answer that has just come
+                    return future.result()
                 if self._batching.is_ending:
                     raise Ending from None
 

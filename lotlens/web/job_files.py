@@ -6,24 +6,26 @@ nothing is unpacked. It is a job once it has its own name, which is when all of 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-import os
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lotlens.errors import InputError, LotlensError, shorten
-from lotlens.files import explain, flush_folder, write_json_atomically
+from lotlens.errors import InputError, OutputError, shorten
+from lotlens.files import explain, flush_file, flush_folder, write_json_atomically
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.joining import make_unlabelled
 from lotlens.photos.places import File, Survey, descend, gather_photos, open_zip
 from lotlens.records import Locator, Photo
+from lotlens.threads import map_ahead
 from lotlens.web.problems import Problem
 from lotlens.web.uploads import FormBounds
 
@@ -43,7 +45,8 @@ class JobBounds:
     """Of jobs.
 
     Attributes:
-        form: of what is sent for one: photos, in zips too, bytes, and the time for it.
+        form: of what is sent for one: photos, in zips too, bytes, and the time for it; files that
+            are kept as they come have no bound of their own.
         most_photo_bytes: of a photo; a larger one is a row without an answer.
         most_waiting: jobs that are received or not yet answered, all together.
         most_kept_bytes: of the uploads of all jobs.
@@ -127,7 +130,9 @@ class Job:
     @property
     def num_done(self) -> int:
         num_rows = len(self.rows)  # read first: rows go once it has ended
-        return num_rows if self.end is None else self.num_photos
+        if self.end is None:
+            return num_rows
+        return 0 if self.end.is_failure else self.num_photos
 
     @property
     def has_photos(self) -> bool:
@@ -149,7 +154,8 @@ class Receiving:
 
     def begin(self, name: str) -> None:
         try:
-            self.uploads_path.mkdir(parents=True, exist_ok=True)
+            if not self.names:
+                self.uploads_path.mkdir(parents=True)
             self._file = (self.uploads_path / _name_upload(len(self.names))).open("xb")
         except OSError as error:
             raise tell_unwritable(error) from error
@@ -167,9 +173,7 @@ class Receiving:
         if self._file is None:
             raise ValueError("no photo was begun")
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            self._file.close()  # which writes what is left
         except OSError as error:
             raise tell_unwritable(error) from error
 
@@ -180,7 +184,8 @@ class Receiving:
     def discard(self) -> None:
         """Remove what came of it, unless it has become a job."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a full disk does not take what is left, which nobody wants
+                self._file.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -200,17 +205,21 @@ def save_job(receiving: Receiving, path: Path, bounds: JobBounds) -> Job:
         if photo.locator is not None
     ]
     at = tell_now()
-    num_bytes = sum(one.stat().st_size for one in receiving.uploads_path.iterdir())
+    uploads = list(receiving.uploads_path.iterdir())
+    num_bytes = max(1, sum(one.stat().st_size for one in uploads))
     about = {"at": at, "left_out": num_left_out, "bytes": num_bytes, "photos": listed}
     try:
         write_json_atomically(receiving.path / _ABOUT, about)
+        # Side by side: of thousands of small files each would wait for the disk by itself.
+        for _ in map_ahead(flush_file, uploads, num_threads=16, num_ahead=64, name="flush"):
+            pass
         flush_folder(receiving.uploads_path)
         flush_folder(receiving.path)
         receiving.path.rename(path)
         flush_folder(path.parent)
-    except (OSError, LotlensError) as error:
-        raise Problem("no_space") from error
-    return Job(path, at, len(photos), num_left_out, max(1, num_bytes))
+    except (OSError, OutputError) as error:
+        raise tell_unwritable(error) from error
+    return Job(path, at, len(photos), num_left_out, num_bytes)
 
 
 def _list_photos(
@@ -329,9 +338,12 @@ def end_tries(path: Path) -> None:
     (path / _TRIES).unlink(missing_ok=True)
 
 
-def tell_unwritable(error: OSError) -> Problem:
-    log.error(json.dumps({"what": "job", "end": "not received", "why": explain(error)}))
-    return Problem("no_space")
+def tell_unwritable(error: OSError | OutputError) -> Problem:
+    cause = error.__cause__ if isinstance(error, OutputError) else error
+    why = explain(cause) if isinstance(cause, OSError) else str(error)
+    log.error(json.dumps({"what": "job", "end": "not received", "why": why}))
+    is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return Problem("no_space" if is_full else "failed")
 
 
 def tell_now() -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from lotlens.photos.archives import PhotoReader
-from lotlens.records import OK, CarClass
+from lotlens.records import OK, CarClass, Locator
 from lotlens.refusal.verdicts import Verdict
 from lotlens.report.answers_page import KINDS_IN_WORDS
 from lotlens.report.language import Language
@@ -27,7 +27,7 @@ from lotlens.web.job_files import ANSWERS, SUBMISSION, Job
 from lotlens.web.jobs import Jobs
 from lotlens.web.problems import Problem
 from lotlens.web.shapes import Shape, list_errors
-from lotlens.web.uploads import PHOTOS, read_form, tell_length
+from lotlens.web.uploads import PHOTOS, read_form, stream_body, tell_length
 from lotlens.web.wording import tell_verdict
 
 THUMBNAIL = (192, 144)
@@ -155,7 +155,7 @@ def build_job_routes(
         form_errors: codes of what can be wrong with a form.
     """
     routes = APIRouter(prefix="/api/v1/jobs", tags=["lists"])
-    drawing = threading.Lock()  # thumbnails are drawn one at a time, beside the engine
+    drawing = _Drawing(jobs.bounds.most_photo_bytes)
 
     def find(id_: str) -> Job:
         job = jobs.find(id_)
@@ -192,9 +192,7 @@ def build_job_routes(
         try:
             kind = request.headers.get("content-type", "")
             form = jobs.bounds.form
-            await read_form(kind, _stream(request), frozenset(), form, keeper=receiving)
-            if not receiving.names:
-                raise Problem("no_photo")
+            await read_form(kind, stream_body(request), frozenset(), form, keeper=receiving)
             job = await asyncio.to_thread(jobs.accept, receiving)
         except ClientDisconnect:
             return Response(status_code=400)
@@ -229,6 +227,7 @@ def build_job_routes(
     )
     def delete_job(job: Id) -> Response:
         jobs.delete(find(job))
+        drawing.close()  # photos that stay open stay on the disk
         return Response(status_code=204)
 
     @routes.get(
@@ -284,14 +283,38 @@ def build_job_routes(
         job: Id, number: Annotated[int, Path(ge=0, le=10**9, description="From 0.")]
     ) -> Response:
         locator = jobs.find_photo(find(job), number)
-        with drawing, PhotoReader(max_bytes=jobs.bounds.most_photo_bytes) as reader:
-            picture = None if locator is None else read_thumbnail(locator, reader, THUMBNAIL)
+        picture = None if locator is None else drawing.draw(job, locator)
         if picture is None:
             raise Problem("not_found")
         headers = {"Cache-Control": "private, max-age=86400"}
         return Response(picture, media_type="image/jpeg", headers=headers)
 
     return routes
+
+
+class _Drawing:
+    """Draws small pictures, one at a time, beside the engine.
+
+    The zips of the list that was looked at last stay open: to open one takes longer than to draw.
+    """
+
+    def __init__(self, most_photo_bytes: int) -> None:
+        self._lock = threading.Lock()
+        self._reader = PhotoReader(max_bytes=most_photo_bytes)
+        self._job_id = ""
+
+    def draw(self, job_id: str, locator: Locator) -> bytes | None:
+        """A JPEG; None where the photo cannot be read."""
+        with self._lock:
+            if job_id != self._job_id:
+                self._reader.close()
+                self._job_id = job_id
+            return read_thumbnail(locator, self._reader, THUMBNAIL)
+
+    def close(self) -> None:
+        """Let go of the zips."""
+        with self._lock:
+            self._reader.close()
 
 
 def add_job_pages(
@@ -313,7 +336,7 @@ def add_job_pages(
     def get_jobs(request: Request) -> Response:
         language = choose(request)
         shown = [
-            {"answer": describe_job(jobs, job), "at": _tell_time(job.at, language)}
+            {"answer": describe_job(jobs, job), "at": tell_time(job.at, language)}
             for job in jobs.list_all()
         ]
         return render(request, "jobs.html.jinja", jobs=shown, bounds=jobs.bounds)
@@ -332,9 +355,9 @@ def add_job_pages(
             request,
             "job.html.jinja",
             job=answer,
-            at=_tell_time(found.at, language),
-            photos_until=answer.photos_until and _tell_time(answer.photos_until, language),
-            kept_until=answer.kept_until and _tell_time(answer.kept_until, language),
+            at=tell_time(found.at, language),
+            photos_until=answer.photos_until and tell_time(answer.photos_until, language),
+            kept_until=answer.kept_until and tell_time(answer.kept_until, language),
             rows=[_show(row, found, language) for row in rows],
             kinds=[
                 (kind, language.translate(told), counts[kind])
@@ -360,15 +383,9 @@ def _show(row: Mapping[str, Any], job: Job, language: Language) -> Mapping[str, 
     }
 
 
-def _tell_time(at: str, language: Language) -> str:
+def tell_time(at: str, language: Language) -> str:
     here = datetime.fromisoformat(at).astimezone()
     return f"{language.day(here.date())}, {here:%H:%M}"
-
-
-async def _stream(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in request.stream():
-        if chunk:
-            yield chunk
 
 
 _CSV: dict[str, Any] = {"content": {"text/csv": {"schema": {"type": "string"}}}}

@@ -56,10 +56,15 @@ async function remove() {
   try {
     const response = await fetch(`/api/v1/jobs/${page.job}`, { method: "DELETE", headers });
     if (response.ok || response.status === 404) location.assign(`/jobs?lang=${page.lang}`);
-    else byId("delete").disabled = false;
+    else tellUndeleted((await response.json()).error.message);
   } catch {
-    byId("delete").disabled = false;
+    tellUndeleted(say("Not deleted: no connection to lotlens."));
   }
+}
+
+function tellUndeleted(why) {
+  byId("delete").disabled = false;
+  alert(why);
 }
 
 if (byId("delete")) byId("delete").addEventListener("click", remove);

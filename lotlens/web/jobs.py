@@ -13,7 +13,7 @@ import secrets
 import shutil
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -188,19 +188,23 @@ class Jobs:
         return read_photos(job.path)[number].locator
 
     def delete(self, job: Job) -> None:
-        """Remove a job with all that belongs to it, answered or not."""
-        with self._changed:
-            self._jobs.pop(job.id, None)
-            self._changed.notify_all()
+        """Remove a job with all that belongs to it, answered or not.
+
+        Raises:
+            Problem: the disk does not let it go; it stays as it is.
+        """
         with job.lock:  # what writes an answer into its folder would make that anew
             if job.is_deleted:
                 return
-            job.is_deleted = True
             gone = name_unfinished(job.path)
             try:
                 job.path.rename(gone)
             except OSError as error:
                 raise Problem("failed") from error
+            job.is_deleted = True
+        with self._changed:
+            self._jobs.pop(job.id, None)
+            self._changed.notify_all()
         shutil.rmtree(gone, ignore_errors=True)
 
     # --- answering --------------------------------------------------------------------------------
@@ -216,8 +220,10 @@ class Jobs:
                 if self._is_closed:
                     return
                 job = self._find_next()
-            self._remove_old()
+            is_removed = self._remove_old()
             if job is None:
+                if not is_removed:
+                    self._rest(lambda: self._find_next() is not None)
                 continue
             try:
                 self._answer(job)
@@ -229,8 +235,12 @@ class Jobs:
                 # The disk's, such as no space left: later it may be well.
                 told = explain(error) if isinstance(error, OSError) else type(error).__name__
                 log.error(json.dumps({"what": "job", "end": "failed", "why": told}))
-                with self._changed:
-                    self._changed.wait_for(lambda: self._is_closed, timeout=_REST_S)
+                self._rest()
+
+    def _rest(self, is_enough: Callable[[], bool] = lambda: False) -> None:
+        """Give a disk that fails time to get well."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or is_enough(), timeout=_REST_S)
 
     def _find_next(self) -> Job | None:
         return next((job for job in self._jobs.values() if job.end is None), None)
@@ -302,15 +312,20 @@ class Jobs:
     def _is_any_old(self) -> bool:
         return any(at_s <= time.time() for at_s, _, _ in self._list_ageing())
 
-    def _remove_old(self) -> None:
+    def _remove_old(self) -> bool:
+        """Whether all that is too old could be removed."""
+        is_removed = True
         with self._changed:
             found = self._list_ageing()
         for at_s, job, is_all in found:
             if at_s > time.time():
                 continue
             if is_all:
-                with suppress(Problem):
+                try:
                     self.delete(job)
+                except Problem:
+                    is_removed = False
             else:
                 shutil.rmtree(job.path / UPLOADS, ignore_errors=True)
                 job.num_bytes = 0
+        return is_removed

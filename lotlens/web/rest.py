@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -34,7 +34,7 @@ from lotlens.web.shapes import (
     list_errors,
 )
 from lotlens.web.store import NONE_OF_THESE, Store
-from lotlens.web.uploads import PHOTOS, Form, FormBounds, read_form, tell_length, weigh
+from lotlens.web.uploads import PHOTOS, Form, FormBounds, read_form, stream_body, tell_length, weigh
 from lotlens.web.wording import tell_advice, tell_claim, tell_verdict
 
 ANSWER_PATIENCE_S = 60.0
@@ -151,7 +151,7 @@ class Desk:
 
     async def _read(self, request: Request, known: set[str]) -> Form:
         kind = request.headers.get("content-type", "")
-        form = await read_form(kind, _stream(request), frozenset(known), self.bounds)
+        form = await read_form(kind, stream_body(request), frozenset(known), self.bounds)
         if not form.photos or not any(form.photos):
             raise Problem("no_photo")
         return form
@@ -381,12 +381,6 @@ def build_routes(desk: Desk) -> APIRouter:
         return Response(generate_latest(desk.meters.registry), media_type="text/plain")
 
     return routes
-
-
-async def _stream(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in request.stream():
-        if chunk:
-            yield chunk
 
 
 async def _wait(request: Request, future: Future[Answered]) -> Answered:

@@ -34,7 +34,7 @@ def disk(monkeypatch):
         full_at = None
         count = 0
 
-    flush = files._flush_to_disk
+    flush = files.flush_file
 
     def write(path):
         Disk.count += 1
@@ -42,7 +42,7 @@ def disk(monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         flush(path)
 
-    monkeypatch.setattr(files, "_flush_to_disk", write)
+    monkeypatch.setattr(files, "flush_file", write)
     return Disk
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lotlens.cli.app import build_app
 from lotlens.verbs.serve import _GRACE_S
-from lotlens.web.uploads import FormBounds
+from lotlens.web.job_files import JobBounds
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
@@ -102,7 +102,7 @@ def test_the_unit_has_a_user_of_its_own_and_waits_for_what_was_accepted():
 def test_proxies_take_what_the_desk_takes_and_pass_its_name_on():
     nginx = (DEPLOY / "nginx.conf").read_text("utf-8")
     caddy = (DEPLOY / "Caddyfile").read_text("utf-8")
-    most = f"{FormBounds().most_body_bytes // 1_000_000}"
+    most = f"{JobBounds().form.most_body_bytes // 1_000_000}"
     assert f"client_max_body_size {most}m;" in nginx
     assert f"max_size {most}MB" in caddy
     assert "proxy_set_header Host $host;" in nginx

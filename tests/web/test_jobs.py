@@ -1,23 +1,29 @@
 """Lists of many photos: on the disk before they are accepted, each photo answered once."""
 
+import asyncio
 import csv
 import io
 import struct
 import threading
 import time
 import zipfile
+from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from lotlens.web import job_answers, job_files
+from lotlens.photos import archives
+from lotlens.web import job_answers
 from lotlens.web import jobs as lists
 from lotlens.web.batching import Bounds, Served
 from lotlens.web.gate import TOKEN_HEADER
 from lotlens.web.job_answers import FAILED, PIECE
 from lotlens.web.job_files import MOST_TRIES, JobBounds
-from lotlens.web.uploads import FormBounds
+from lotlens.web.problems import Problem
+from lotlens.web.uploads import FormBounds, read_form
 from tests.web.conftest import draw
 from tests.web.test_desk import FORM, ORIGIN, connect, read_code, read_token, send, wait_until
 
@@ -291,6 +297,7 @@ def test_photos_that_end_the_program_again_and_again_are_left_alone(build, tmp_p
     with connect(build()) as client:
         job = wait_for(client, id_)
         assert (job["state"], job["model_id"], job["unanswered"]) == ("failed", None, 1)
+        assert job["done"] == 0
         assert ask(client, id_, "/rows").json()["rows"] == []
         assert read_code(ask(client, id_, "/answers.csv")) == "no_job"
         assert "left alone" in client.get(f"/jobs/{id_}").text
@@ -345,6 +352,7 @@ def test_what_was_not_received_to_its_end_is_no_list_and_gone_at_the_next_start(
     with connect(build()) as client:
         assert client.get("/api/v1/jobs").json() == {"jobs": []}
         assert sorted(path.name for path in left.iterdir()) == ["damaged", "strange"]
+    receiving.discard()
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -511,11 +519,94 @@ def test_a_disk_that_is_full_is_told_and_a_later_list_is_taken(client, monkeypat
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(job_files.os, "fsync", fail)
+    monkeypatch.setattr("lotlens.files.os.fsync", fail)
     assert read_code(send_job(client, "red")) == "no_space"
     monkeypatch.undo()
     assert wait_for(client, send_job(client, "red").json()["id"])["state"] == "done"
     assert len(list(client.app.state.jobs.path.iterdir())) == 1
+
+
+def test_a_disk_that_is_not_full_but_fails_is_not_called_full(client, monkeypatch):
+    def fail(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("lotlens.files.os.fsync", fail)
+    assert read_code(send_job(client, "red")) == "failed"
+
+
+def test_a_list_that_cannot_be_deleted_stays(client, monkeypatch):
+    jobs = client.app.state.jobs
+    id_ = wait_for(client, send_job(client, "red").json()["id"])["id"]
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == id_:
+            raise OSError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    assert read_code(client.delete(f"/api/v1/jobs/{id_}")) == "failed"
+    assert ask(client, id_).json()["state"] == "done"
+    assert not jobs.find(id_).is_deleted
+    monkeypatch.undo()
+    assert client.delete(f"/api/v1/jobs/{id_}").status_code == 204
+    assert client.get(f"/api/v1/jobs/{id_}").status_code == 404
+
+
+def test_pictures_of_one_list_open_its_zip_once(client, monkeypatch):
+    opened = []
+    open_file = archives._open_file
+    packed = make_zip(*((f"{k}.jpg", "red") for k in range(3)))
+    first, second = (
+        wait_for(client, send_job(client, ("a.zip", packed)).json()["id"])["id"] for _ in range(2)
+    )
+    monkeypatch.setattr(archives, "_open_file", lambda path: opened.append(path) or open_file(path))
+    for id_ in (first, first, second, first):
+        for number in range(3):
+            assert ask(client, id_, f"/photos/{number}").status_code == 200
+    assert len(opened) == 3
+
+
+def test_nothing_is_written_any_more_once_a_body_is_given_up():
+    """However slow the disk is: what is given up is removed next."""
+
+    class Slow:
+        is_writing = False
+
+        def begin(self, name):
+            self.is_writing = True
+            threading.Event().wait(0.3)
+            self.is_writing = False
+
+        def add(self, data):
+            pass
+
+        def end(self):
+            pass
+
+    async def send():
+        yield b'--b\r\nContent-Disposition: form-data; name="photos"\r\n\r\n'
+        yield b"x"
+
+    keeper, bounds = Slow(), FormBounds(patience_s=0.1)
+    reading = read_form("multipart/form-data; boundary=b", send(), frozenset(), bounds, keeper)
+    with pytest.raises(Problem) as refused:
+        asyncio.run(reading)
+    assert refused.value.code in ("too_slow", "bad_form")
+    assert not keeper.is_writing
+
+
+def test_an_answer_that_comes_as_the_wait_ends_counts():
+    class Late(Future):
+        """Is done right after it was said not to be."""
+
+        def result(self, timeout=None):
+            if timeout is not None:
+                self.set_result("answered")
+                raise TimeoutError
+            return super().result()
+
+    assert job_answers.Answering._read(SimpleNamespace(), Late()) == "answered"
 
 
 def test_answers_that_the_disk_does_not_take_are_tried_again(client, monkeypatch):

@@ -106,6 +106,18 @@ def test_whoever_wants_no_list_has_the_photos_of_one_car(serve, open_page):
     assert page.locator("#many").is_hidden()
 
 
+def test_a_photo_that_was_taken_away_stays_away_and_none_comes_twice(serve, open_page):
+    page = open_page(serve())
+    page.set_input_files("#gallery", make_files("blue", "red"))
+    page.locator("#photos li").nth(1).wait_for()
+    page.set_input_files("#gallery", make_files(*["yellow"] * 11))
+    page.locator("#photos li button").first.click()
+    page.click("#many-no")
+    page.locator("#photos li").nth(11).wait_for()
+    assert page.locator("#photos li").count() == 12
+    assert page.locator("#status").inner_text() == ""
+
+
 def test_the_page_of_lists_takes_a_zip_and_shows_all(serve, open_page):
     page = open_page(serve())
     page.click("header nav a[href^='/jobs']")
