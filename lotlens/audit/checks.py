@@ -67,6 +67,7 @@ CHECKS: Mapping[str, Check] = {
             "look like one picture, labels differ",
         ),
         Check("leak", "error", ("keep", "drop"), "a photo of train looks like one of test"),
+        Check("learnt-before", "error", ("keep",), "learnt by the run that training started from"),
         Check("ambiguous-file", "error", ("drop",), "several files fit one row of the table"),
         Check("similar-labels", "error", ("keep",), "two classes that look like one spelt twice"),
         Check("duplicate", "warning", ("group", "drop"), "the same file more than once"),

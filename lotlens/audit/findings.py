@@ -194,10 +194,8 @@ def audit_lot(
     findings += lot.findings
     if any(counts.values()):
         findings += list_rare_classes(lot.train, groups, dropped, lock=lock)
-    order = {check: rank for rank, check in enumerate(CHECKS)}
-    findings.sort(key=lambda finding: order[finding.check])
     return Audit(
-        tuple(findings),
+        sort_findings(findings),
         actions,
         groups,
         dropped,
@@ -206,6 +204,12 @@ def audit_lot(
         Counter(sign.size for sign in signs if sign.status == OK),
         dict(zip(ids[:num_train], signs, strict=False)),
     )
+
+
+def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The worst kind first."""
+    order = {check: rank for rank, check in enumerate(CHECKS)}
+    return tuple(sorted(findings, key=lambda finding: order[finding.check]))
 
 
 def find_links(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,10 @@ _Others = Annotated[
     Path | None,
     typer.Option(help="Photos of other cars (folder, zip, CSV), to be learnt as none of these."),
 ]
+_From = Annotated[
+    Path | None,
+    typer.Option("--from", help="Start from the network of this run, whatever its classes."),
+]
 _Lock = Annotated[
     float | None, typer.Option(help="Share put aside as a test part; the same as --set lock=.")
 ]
@@ -68,6 +73,7 @@ def train(
     ] = None,
     split_path: _Split = None,
     others: _Others = None,
+    source: _From = None,
     lock: _Lock = None,
     resume: _Resume = False,
     workers: Workers = 0,
@@ -79,6 +85,9 @@ def train(
 ) -> None:
     """Train a model; validation photos are held out and never augmented."""
     overrides = [*(overrides or ()), *([] if lock is None else [f"lock={lock}"])]
+    if source is not None:
+        named = json.dumps(f"run:{source.absolute()}", ensure_ascii=False)  # it is read as YAML
+        overrides.append(f"backbone={named}")
     options: dict[str, Any] = {"overrides": overrides, "split_path": split_path}
     heard = Heard(quiet=as_json)
     if dry_run:

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from lotlens.audit.checks import join_links
 from lotlens.audit.findings import find_links
 from lotlens.audit.parts import LOCKED, list_learnt
-from lotlens.audit.signs import scan_photos
+from lotlens.audit.signs import Signs, scan_photos
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import read_own_split
 from lotlens.errors import BundleError
@@ -24,7 +24,12 @@ SAME_FILE, SAME_PICTURE = COPIES
 
 
 def find_learnt(
-    model: Model, photos: Sequence[Photo], *, is_own: bool = False, watch: Watcher | None = None
+    model: Model,
+    photos: Sequence[Photo],
+    *,
+    is_own: bool = False,
+    seen: Mapping[str, Signs] | None = None,
+    watch: Watcher | None = None,
 ) -> dict[str, str]:
     """Which photos a run has learnt: the very files, copies of them, and copies of copies.
 
@@ -36,6 +41,7 @@ def find_learnt(
         photos: that it is to be judged on.
         is_own: whether they lie where the run's own data lay, so that one id is one photo,
             whatever the file holds by now.
+        seen: id -> signs of photos that were looked at before.
         watch: told of the work as it goes on.
 
     Returns:
@@ -67,9 +73,13 @@ def find_learnt(
     if not old or not asked:
         return found
     with threadpool_limits(1, user_api="blas"):
+        seen = seen or {}
+        new = [photo for photo in asked if photo.id not in seen]
+        looked = scan_photos(new, progress=watch_part(watch, "looking for learnt photos"))
+        seen = {**seen, **{photo.id: sign for photo, sign in zip(new, looked, strict=True)}}
         signs = [
             *(known.signs[photo.id] for photo in old),
-            *scan_photos(asked, progress=watch_part(watch, "looking for learnt photos")),
+            *(seen[photo.id] for photo in asked),
         ]
         links = find_links((*old, *asked), signs, num_known=len(old), watch=watch)
     digests = {known.signs[photo.id].digest for photo in old if known.signs[photo.id].digest}

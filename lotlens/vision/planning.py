@@ -16,6 +16,7 @@ from joblib import cpu_count
 from lotlens.errors import InputError
 from lotlens.recipes.schema import Finetune, Probe, Recipe, Size
 from lotlens.vision.augment import PhotoAugmenter
+from lotlens.vision.backbones import name_architecture
 from lotlens.vision.classifier import Classifier, build_classifier
 from lotlens.vision.engine import build_engine, tune_process
 from lotlens.vision.layers import count_frozen, layer_decay_groups
@@ -158,7 +159,7 @@ def _time_batch(
 ) -> float:
     """Seconds a batch of training, augmentation in; the classifier's weights are left alone."""
     model = build_classifier(
-        recipe.backbone.partition("@")[0],
+        name_architecture(recipe.backbone),
         classifier.num_outputs,
         num_levels=recipe.feature_levels,
         head=recipe.head,

@@ -1,0 +1,187 @@
+"""Another run's network to start from, and its photos, on which nothing may be judged then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lotlens.audit.findings import Audit, sort_findings
+from lotlens.audit.known import KnownPhotos
+from lotlens.audit.offered import name_offered
+from lotlens.audit.parts import LOCKED, list_held_out, list_learnt
+from lotlens.audit.signs import Signs
+from lotlens.deliver.learnt import LOCKED_AWAY, find_learnt
+from lotlens.deliver.model import Model
+from lotlens.deliver.own_data import read_own_split
+from lotlens.errors import InputError
+from lotlens.extras import import_vision
+from lotlens.recipes.schema import Recipe
+from lotlens.records import Finding, Lot, Photo, Split, Watcher
+from lotlens.run import RunFolder
+
+LEARNT_BEFORE = "learnt-before"
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Started:
+    """What training inherits beside weights.
+
+    Attributes:
+        known: photos that the other run has learnt, with ids of their own: whatever is trained on
+            must not be judged on them either.
+        findings: test photos that are among them.
+    """
+
+    known: KnownPhotos = field(default_factory=KnownPhotos)
+    findings: tuple[Finding, ...] = ()
+
+    def add_to(self, found: Audit) -> Audit:
+        """An audit with the findings in it."""
+        return replace(found, findings=sort_findings((*found.findings, *self.findings)))
+
+
+def open_source(recipe: Recipe) -> Model | None:
+    """The run that a recipe starts from, if it starts from one.
+
+    Raises:
+        InputError: it is not one network with weights to train on.
+        BundleError: there is no finished run, or it is damaged.
+    """
+    path = recipe.source_run
+    if path is None:
+        return None
+    model = Model(RunFolder(path))
+    check_source(model)
+    return model
+
+
+def check_source(model: Model) -> None:
+    """Make sure that a training can start from a run.
+
+    Raises:
+        InputError: it holds several networks, or an exported one.
+        BundleError: its weights are missing or damaged.
+    """
+    if model.members or model.card.members > 1:
+        raise InputError(
+            f"{model.run.path} holds several networks that answer together, and a training starts"
+            " from one: name a run without folds"
+        )
+    if model.card.engine != "torch":
+        raise InputError(
+            f"{model.run.path} was exported for answering and cannot be trained on: name the run"
+            " that it was exported from"
+        )
+    import_vision("backbones").read_vouched(model.run, model.card)
+
+
+def name_backbone(recipe: Recipe) -> str:
+    """The backbone as the card names it: its network, and the run that it started from."""
+    model = open_source(recipe)
+    if model is None:
+        return recipe.backbone
+    network = model.card.backbone.partition("@")[0]
+    return f"{network}@run:{_name(model)}"
+
+
+def look_back(
+    source: Model | None,
+    lot: Lot,
+    split: Split,
+    seen: Mapping[str, Signs],
+    *,
+    data_path: Path,
+    watch: Watcher | None = None,
+) -> Started:
+    """Find photos that the other run has learnt, and refuse to judge on them.
+
+    Args:
+        source: the run that training starts from; None for none.
+        lot: the data of this training.
+        split: of them.
+        seen: id of a photo of them -> its signs, where it was looked at before.
+        data_path: where they lie.
+        watch: told of the work as it goes on.
+
+    Raises:
+        InputError: photos that are held out or locked are among them.
+        BundleError: that run does not keep what its photos are known by.
+    """
+    if source is None:
+        return Started()
+    is_own = data_path.resolve() == source.data_path
+    photos = {photo.id: photo for photo in lot.train.with_files().photos}
+    judged = {*list_held_out(split), *split.parts.get(LOCKED, ())} & photos.keys()
+    asked = [photo for id_, photo in photos.items() if id_ in judged]
+    if len(judged) == len(photos):
+        advice = "train without folds"
+    else:
+        advice = f"take its own parts if the data are the same (--split {source.run.split_path})"
+    refuse_learnt(source, asked, advice, seen=seen, is_own=is_own, watch=watch)
+    told = f"The run {_name(source)}, which training started from, has learnt this photo."
+    findings = tuple(
+        Finding(id_, LEARNT_BEFORE, 1.0, (), told, "test")
+        for id_ in _find(source, lot.test.with_files().photos, watch=watch)
+    )
+    own = {seen[id_].digest for id_ in list_learnt(split) if id_ in seen and seen[id_].digest}
+    return Started(_keep_known(source, own, list(photos)), findings)
+
+
+def refuse_learnt(
+    source: Model | None,
+    judged: Sequence[Photo],
+    advice: str,
+    *,
+    seen: Mapping[str, Signs] | None = None,
+    is_own: bool = False,
+    watch: Watcher | None = None,
+) -> None:
+    """Refuse to judge on photos that the other run has learnt.
+
+    Raises:
+        InputError: some of these are among them.
+        BundleError: as `look_back`.
+    """
+    if source is None or not judged:
+        return
+    learnt = _find(source, judged, seen=seen, is_own=is_own, watch=watch)
+    if learnt:
+        named = ", ".join(learnt[:_MOST_NAMED]) + (", ..." if len(learnt) > _MOST_NAMED else "")
+        raise InputError(
+            f"{source.run.path} has learnt {len(learnt):,} of the {len(judged):,} photos that are"
+            f" held out here ({named}), and figures on them would be too good: {advice}, or leave"
+            " these photos out"
+        )
+
+
+def _name(source: Model) -> str:
+    return source.run.path.absolute().name
+
+
+def _find(
+    source: Model,
+    photos: Sequence[Photo],
+    *,
+    seen: Mapping[str, Signs] | None = None,
+    is_own: bool = False,
+    watch: Watcher | None = None,
+) -> list[str]:
+    found = find_learnt(source, photos, is_own=is_own, seen=seen, watch=watch)
+    return [id_ for id_, why in found.items() if why != LOCKED_AWAY]
+
+
+def _keep_known(source: Model, own: set[bytes], taken: Sequence[str]) -> KnownPhotos:
+    """What the run keeps of photos it has learnt, but for those that are learnt here too."""
+    known = source.known_photos
+    learnt = {*list_learnt(read_own_split(source)), *known.added}
+    kept = [
+        photo
+        for photo in known.photos
+        if photo.id in learnt and known.signs[photo.id].digest not in own
+    ]
+    ids = name_offered([photo.id for photo in kept], _name(source), taken)
+    renamed = tuple(replace(photo, id=id_) for photo, id_ in zip(kept, ids, strict=True))
+    signs = {id_: known.signs[photo.id] for photo, id_ in zip(kept, ids, strict=True)}
+    return KnownPhotos(renamed, signs, known.stamps, frozenset(ids))
