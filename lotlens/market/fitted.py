@@ -128,8 +128,9 @@ class FittedPrices:
         seen = np.append(self.make_counts, 0)[make]
         for number, at in enumerate(wanted.tolist()):
             num_like = int(count[number])
-            # As among adverts that are learnt from: a name without a make must be known itself.
-            is_known = seen[number] > FEWEST_OF_CAR if rows[at].make else num_like >= FEWEST_OF_CAR
+            # As among adverts that are learnt from, where a make counts the advert itself too: a
+            # name without a make must be known itself.
+            is_known = (seen[number] if rows[at].make else num_like) >= FEWEST_OF_CAR
             if not is_known:
                 fair[at] = Fair(num_like=num_like)
                 continue

@@ -156,6 +156,7 @@ def build_job_routes(
     """
     routes = APIRouter(prefix="/api/v1/jobs", tags=["lists"])
     drawing = _Drawing(jobs.bounds.most_photo_bytes)
+    jobs.let_go = drawing.close
 
     def find(id_: str) -> Job:
         job = jobs.find(id_)
@@ -227,7 +228,6 @@ def build_job_routes(
     )
     def delete_job(job: Id) -> Response:
         jobs.delete(find(job))
-        drawing.close()  # photos that stay open stay on the disk
         return Response(status_code=204)
 
     @routes.get(

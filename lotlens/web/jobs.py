@@ -58,6 +58,9 @@ class Jobs:
         path: the folder that jobs lie in.
         batching: answers.
         bounds: of jobs.
+
+    Attributes:
+        let_go: called before photos are removed: what holds them open keeps their room on the disk.
     """
 
     def __init__(self, path: Path, batching: Batching, bounds: JobBounds | None = None) -> None:
@@ -69,6 +72,7 @@ class Jobs:
         self._rate: float | None = None  # photos per second
         self._is_closed = False
         self._thread: threading.Thread | None = None
+        self.let_go: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Take up what lies in the folder, and go on with what is not answered."""
@@ -205,6 +209,7 @@ class Jobs:
         with self._changed:
             self._jobs.pop(job.id, None)
             self._changed.notify_all()
+        self.let_go()
         shutil.rmtree(gone, ignore_errors=True)
 
     # --- answering --------------------------------------------------------------------------------
@@ -326,6 +331,7 @@ class Jobs:
                 except Problem:
                     is_removed = False
             else:
+                self.let_go()
                 shutil.rmtree(job.path / UPLOADS, ignore_errors=True)
                 job.num_bytes = 0
         return is_removed

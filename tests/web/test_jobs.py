@@ -3,11 +3,13 @@
 import asyncio
 import csv
 import io
+import os
 import struct
 import threading
 import time
 import zipfile
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -317,6 +319,31 @@ def test_photos_go_after_a_time_and_the_list_later(build, tmp_path):
         wait_until(lambda: client.app.state.jobs.find(id_) is None)
         assert read_code(ask(client, id_)) == "no_job"
         wait_until(lambda: list((tmp_path / "desk.jobs").iterdir()) == [])
+
+
+def test_a_zip_that_was_looked_into_is_let_go_with_its_photos(client):
+    jobs = client.app.state.jobs
+    packed, bounds = make_zip(("a.jpg", "red")), jobs.bounds
+    for remove in (
+        lambda id_: client.delete(f"/api/v1/jobs/{id_}"),
+        lambda id_: jobs._remove_old(),
+    ):
+        jobs.bounds = bounds
+        id_ = wait_for(client, send_job(client, ("a.zip", packed)).json()["id"])["id"]
+        assert ask(client, id_, "/photos/0").status_code == 200
+        assert len(list_open(jobs.path / id_)) == 1
+        jobs.bounds = replace(bounds, photos_stay_s=0.0)
+        remove(id_)
+        assert list_open(jobs.path) == []
+
+
+def list_open(folder):
+    """Files below a folder that this process has open; those that are gone lie nowhere."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(os.readlink(one))
+    return [path for path in found if path.startswith(str(folder))]
 
 
 @pytest.mark.parametrize("is_running", [False, True])
