@@ -74,7 +74,7 @@ def serve(
         return
     if new_key is not None:
         key = verb.make_key(run, new_key, database=database)
-        ERR.say("This is the only time it is shown:")
+        ERR.say("This is the only time it is shown.")
         OUT.say(key)
         return
     if remove_key is not None:

@@ -201,7 +201,7 @@ def _describe(
         "analogues": [
             _say_analogue(scanned.pool[at], scanned.currency, language) for at in fair.analogues
         ],
-        "problems": [fit(problem) for problem in row.problems],
+        "problems": [fit(language.reword(one) or one) for one in row.problems],
     }
 
 

@@ -17,6 +17,7 @@ import lotlens.web
 from lotlens.audit.checks import CHECKS
 from lotlens.errors import InputError
 from lotlens.improve.doubts import REASONS
+from lotlens.market.listings import read_listings
 from lotlens.photos.formats import _BEGINNINGS, _BRANDS, _WORDS, name_stranger
 from lotlens.photos.quality import Quality, find_flaw
 from lotlens.refusal.verdicts import OTHER_CAR, PARTS
@@ -296,3 +297,37 @@ def test_times_and_days():
         *("1 s", "59 s", "1 min", "1 h 0 min", "1 h 0 min", "40 h 0 min")
     ]
     assert russian.duration(7500) == "2 ч 5 мин"
+
+
+@pytest.mark.parametrize(
+    ("cell", "begins"),
+    [
+        ("Ask For Price;2015;90 000", "нет цены: "),
+        (";2015;90 000", "нет цены"),
+        ("450 тыс. или обмен;2015;90 000", "не разобрать цену "),
+        ("12 34;2015;90 000", "не разобрать число "),
+        ("1.234 тыс.;2015;90 000", "это может быть два числа: "),
+        ("500000;скоро;90 000", "нет года: "),
+        ("500000;;90 000", "нет года"),
+        ("500000;2015;много", "нет пробега: "),
+        ("500000;2015;", "нет пробега"),
+        ("500000;2015;12 попугаев", "не разобрать пробег "),
+        ("500000;2015;999999", "не верим пробегу "),
+        ("500000;1999;1", "не верим пробегу "),
+        ("$5000;2015;90 000", "цена в USD, а рынок в RUB"),
+    ],
+)
+def test_what_is_wrong_with_an_advert_is_told_in_russian(cell, begins, tmp_path):
+    table = tmp_path / "adverts.csv"
+    rows = "".join(f"Нива;{100 + k} 000 ₽;2015;90 {k:03}\n" for k in range(9))
+    table.write_text(f"Модель;Цена;Год;Пробег\n{rows}Нива;{cell}\n", encoding="utf-8")
+    read = read_listings(table, newest=2026)
+    language = load_language("ru")
+    problems = read.rows[-1].problems
+    assert problems
+    told = [language.reword(one) for one in problems]
+    assert all(told), problems
+    assert any(one.startswith(begins) for one in told)
+    # The same as they are counted on the terminal.
+    counted = [line[14:] for line in str(read).splitlines() if line.startswith("problem")]
+    assert all(language.reword(line) for line in counted), counted
