@@ -49,6 +49,13 @@ class KnownPhotos:
         }
         return KnownPhotos(tuple(Photo(p.id, None) for p in self.photos), signs, (), self.added)
 
+    def take_added(self, than: KnownPhotos) -> KnownPhotos:
+        """Of the photos that are none of the run's data those that another does not know."""
+        taken = self.added - {photo.id for photo in than.photos}
+        photos = tuple(photo for photo in self.photos if photo.id in taken)
+        signs = {photo.id: self.signs[photo.id] for photo in photos}
+        return KnownPhotos(photos, signs, self.stamps, frozenset(taken))
+
 
 def know_photos(
     photos: Sequence[Photo], added: Sequence[Photo], signs: Mapping[str, Signs]

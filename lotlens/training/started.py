@@ -77,6 +77,11 @@ def check_source(model: Model) -> None:
     import_vision("backbones").read_vouched(model.run, model.card)
 
 
+def has_source(model: Model) -> bool:
+    """Whether a run's training started from another run."""
+    return "@run:" in model.card.backbone
+
+
 def name_backbone(recipe: Recipe) -> str:
     """The backbone as the card names it: its network, and the run that it started from."""
     model = open_source(recipe)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lotlens.answering.answers import order_classes, select_predictions
-from lotlens.audit.known import know_photos
+from lotlens.audit.known import join_known, know_photos
 from lotlens.audit.parts import LOCKED, count_folds, list_held_out
 from lotlens.audit.signs import scan_photos
 from lotlens.audit.split import check_split
@@ -71,6 +71,7 @@ from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
 from lotlens.training.others import Others, read_others, take_others
+from lotlens.training.started import has_source, refuse_learnt
 from lotlens.verbs.train import complete_training, look_for_cars
 
 
@@ -384,6 +385,15 @@ def _take_others(
         tell=wishes.tell,
         watch=watch,
     )
+    if has_source(model):
+        was_held_out = {photo.id for photo in earlier.held_out}
+        refuse_learnt(
+            model,
+            [photo for photo in new.held_out if photo.id not in was_held_out],
+            "give other photos with --others",
+            seen=new.signs,
+            watch=watch,
+        )
     if wishes.tell is not None:
         wishes.tell(new.told)
     num_before = len(earlier.learnt) + len(earlier.held_out)
@@ -446,6 +456,8 @@ def _begin(
         unseen = [photo for photo in added if photo.id not in seen]
         seen |= {photo.id: sign for photo, sign in zip(unseen, scan_photos(unseen), strict=True)}
         known = know_photos(lot.train.photos, added, seen)
+        if has_source(model):
+            known = join_known((known, model.known_photos.take_added(known)))
         begin_run(
             folder,
             model.data_path,

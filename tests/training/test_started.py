@@ -185,3 +185,20 @@ def test_from_on_the_command_line(first, tmp_path):
     card = lotlens.load(tmp_path / "run").card
     assert card.backbone == "timm:test_efficientnet@run:a: b #1"
     assert card.recipe["backbone"] == f"run:{strange}"
+
+
+def test_a_round_of_improvement_keeps_what_must_not_judge(first, first_lot, tmp_path):
+    lot = write_photos(tmp_path / "second", (2, 3), range(100, 124))
+    second = train(lot, f"run:{first.run.path}", tmp_path / "two")
+    more = write_photos(tmp_path / "more", (2, 3), range(200, 206))
+    with without_charts():
+        done = lotlens.improve(
+            second.run.path, outside=more, trust_labels=True, anew=True, out=tmp_path / "three"
+        )
+    learnt = set(list_learnt(read_split(first.run.split_path)))
+    assert find_learnt(done.model, open_photos(first_lot).photos).keys() == learnt
+    assert done.model.card.backbone == second.card.backbone
+    others = write_photos(tmp_path / "others", (0, 1), range(300, 330))
+    shutil.copytree(first_lot, others, dirs_exist_ok=True)
+    with pytest.raises(InputError, match=r"held out here .* give other photos with --others"):
+        lotlens.improve(second.run.path, others=others, out=tmp_path / "four")
