@@ -128,7 +128,7 @@ class Crew:
                 try:
                     result = self._ray.get(ready[0])
                 except self._ray.exceptions.RayError as error:
-                    waiting.extendleft(reversed(self._lose(hand, job, error)))
+                    waiting.extendleft(reversed(self._lose(hand, error)))
                     continue
                 progress_s = time.monotonic()
                 if job == _INTRODUCTION:
@@ -187,7 +187,7 @@ class Crew:
             )
         hand.is_ready = True
 
-    def _lose(self, hand: Hand, job: int, error: Exception) -> list[int]:
+    def _lose(self, hand: Hand, error: Exception) -> list[int]:
         """Let a worker go that died, or failed at a piece; the pieces that it had.
 
         Raises:
@@ -201,7 +201,8 @@ class Crew:
                 "a machine of the cluster has no lotlens, or another one: install the same version"
                 f" on all of them ({told})"
             ) from error
-        if hand.jobs and job == hand.jobs[0]:
+        if hand.jobs:
+            job = hand.jobs[0]  # the others only waited, whichever was told of first
             self._tries[job] += 1
             if self._tries[job] >= MOST_TRIES:
                 raise LotlensError(
