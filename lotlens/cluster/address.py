@@ -105,6 +105,9 @@ def _import_ray(*, is_own: bool) -> Any:
     # is begun for one command on one machine is nobody else's to talk to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change
+    # Ray has its workers wait behind everything else on the machine (nice 15): beside another
+    # program they had a twentieth of a core (docs/LOG.md). Read by a Ray that is begun here.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if is_own and "RAY_ADDRESS" not in os.environ:
         # Its name speaks of other systems; here, too, a Ray then listens on the loopback alone.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

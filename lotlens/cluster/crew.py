@@ -25,7 +25,7 @@ PATIENCE_S = 1800.0
 START_S = 300.0
 """How long the first worker may take to start: a cluster may have to fetch a machine for it."""
 MOST_TRIES = 3
-"""Workers that may die over one piece of work."""
+"""Workers that may die over one piece of work that they had alone."""
 
 _TURN_S = 0.5
 _COUNT_AGAIN_S = 5.0
@@ -93,6 +93,7 @@ class Crew:
         self._hands: list[Hand] = []
         self._busy: dict[Any, tuple[Hand, int]] = {}
         self._tries: Counter[int] = Counter()
+        self._suspects: set[int] = set()
         self._num_lost = 0
         self._versions = list_versions(*versions)
         self._counted_s = -_COUNT_AGAIN_S
@@ -161,7 +162,9 @@ class Crew:
             for hand in self._hands:
                 if not waiting:
                     return
-                if hand.is_ready and len(hand.jobs) < most:
+                # What a worker may have died over is done alone, so that nothing else pays for it.
+                is_alone = bool(self._suspects.intersection([*hand.jobs, waiting[0]]))
+                if hand.is_ready and len(hand.jobs) < (1 if is_alone else most):
                     job = waiting.popleft()
                     hand.jobs.append(job)
                     self._busy[getattr(hand.actor, what).remote(make(job))] = (hand, job)
@@ -201,8 +204,10 @@ class Crew:
                 "a machine of the cluster has no lotlens, or another one: install the same version"
                 f" on all of them ({told})"
             ) from error
-        if hand.jobs:
-            job = hand.jobs[0]  # the others only waited, whichever was told of first
+        # Which of several it died over is not sure: its last result may be lost with it.
+        self._suspects.update(hand.jobs)
+        if len(hand.jobs) == 1:
+            (job,) = hand.jobs
             self._tries[job] += 1
             if self._tries[job] >= MOST_TRIES:
                 raise LotlensError(

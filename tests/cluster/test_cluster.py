@@ -29,6 +29,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # the loopback
+    RAY_worker_niceness="0",
 )
 pytest.importorskip("ray", reason="Ray is not installed: see lotlens[cluster]")
 
