@@ -68,43 +68,70 @@ class Clock:
 
 
 def take_photos(path: Path, num: int, out: Path) -> Path:
-    """The first so many photos of a zip or folder, in a zip of their own."""
+    """The first so many photos of a zip or folder, in a zip of their own, as adverts' are named."""
     from lotlens.photos.archives import PhotoReader
 
     with zipfile.ZipFile(out, "w") as archive, PhotoReader() as reader:
         for number, photo in enumerate(open_unlabelled([path]).test.photos[:num]):
-            archive.writestr(f"{number:06}.jpg", reader.read(photo.locator))
+            advert, place = divmod(number, 3)
+            archive.writestr(f"{advert + 1}-{place + 1}.jpg", reader.read(photo.locator))
     return out
+
+
+def watch_workers() -> list[float]:
+    """CPU seconds of workers, added when each is sent home: their start is among them."""
+    spent: list[float] = []
+    processes: list[int] = []
+    welcome, send_home = crew.Crew._welcome, crew.Crew._send_home
+
+    def note(self: Any, hand: Any, told: Any) -> None:
+        processes.append(told.process)
+        welcome(self, hand, told)
+
+    def count(self: Any) -> None:
+        for process in processes:
+            words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            spent.append((int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"))
+        processes.clear()
+        send_home(self)
+
+    crew.Crew._welcome, crew.Crew._send_home = note, count
+    return spent
 
 
 def measure_rows(bundle: Path, source: Path, num: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as name, keep_cluster("ray"):
         folder = Path(name)
         zipped = take_photos(source, num, folder / "photos.zip")
-        ratios, whole, tables = [], [], set()
+        ratios, whole, thrift, tables = [], [], [], set()
+        workers_s = watch_workers()
         for number in range(rounds):
-            rates, seconds = {}, {}
+            rates, seconds, cpu_s = {}, {}, {}
             # The order changes, for what follows another finds files in the page cache.
             for on in ("", "ray") if number % 2 else ("ray", ""):
-                clock, begun = Clock([]), time.perf_counter()
+                clock, begun, begun_cpu_s = Clock([]), time.perf_counter(), time.process_time()
                 paths = [folder / f"{one}.csv" for one in ("answers", "details")]
                 out, details = paths
                 write_answers(bundle, zipped, out=out, details=details, on=on, watch=clock)
                 seconds[on], rates[on] = time.perf_counter() - begun, clock.rate
+                cpu_s[on] = time.process_time() - begun_cpu_s + sum(workers_s)
+                workers_s.clear()
                 tables.add(b"".join(path.read_bytes() for path in paths))
             ratios.append(rates["ray"] / rates[""])
             whole.append(seconds[""] / seconds["ray"])
+            thrift.append(cpu_s[""] / cpu_s["ray"])
             print(
                 f"round {number}: local {rates['']:.1f}/s ({seconds['']:.0f} s whole), ray"
                 f" {rates['ray']:.1f}/s ({seconds['ray']:.0f} s whole); ratio {ratios[-1]:.3f},"
-                f" whole {whole[-1]:.3f}; load {os.getloadavg()[0]:.1f}",
+                f" whole {whole[-1]:.3f}; CPU {cpu_s['']:.1f} and {cpu_s['ray']:.1f} s;"
+                f" load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
         print(
             f"{num:,} photos:",
             "the same tables, byte for byte" if len(tables) == 1 else "DIFFERENT",
         )
-        for what, values in (("rate", ratios), ("whole command", whole)):
+        for what, values in (("rate", ratios), ("whole", whole), ("rows a CPU second", thrift)):
             print(f"{what}: {statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
 
 
@@ -114,10 +141,7 @@ def measure_scan(bundle: Path, source: Path, num: int) -> None:
         zipped = take_photos(source, num, folder / "photos.zip")
         names = [car.name for car in load(bundle).card.classes]
         adverts = draw_adverts(num // 3, names, seed=0)
-        adverts = [
-            replace(one, photos=tuple(f"{3 * at + k:06}.jpg" for k in range(3)))
-            for at, one in enumerate(adverts)
-        ]
+        adverts = [replace(one, photos=("", "", "")) for one in adverts]  # three each
         write_adverts(folder / "adverts.csv", adverts)
         told = {}
         for on in ("ray", ""):
@@ -233,26 +257,31 @@ def simulate(
     )
     print("|---" * (1 + len(rates)) + "|")
     with open_cluster("ray") as ray:
+        kind = ray.remote(Sleeper).options(num_cpus=0, max_concurrency=64)
+        # A worker is at its two pieces at the same time here, each at half the rate.
+        actors = {
+            rate: [kind.remote(rate / 2, model.card.classes) for _ in range(NUM_PROCESSES)]
+            for rate in rates
+        }
+        ray.get([actor.introduce.remote(()) for own in actors.values() for actor in own])
+        ray.kill = lambda _: None  # they are needed again
         for num in workers:
             cells = []
             for rate in rates:
-                found[rate].append(simulate_one(ray, model, num, rate))
+                found[rate].append(simulate_one(model, actors[rate], num, rate))
                 cells.append(f"{found[rate][-1]:,.0f}, {found[rate][-1] / (num * rate):.2f}")
             print(f"| {num} | {' | '.join(cells)} |", flush=True)
     if plot is not None:
         draw(plot, workers, found)
 
 
-def simulate_one(ray: Any, model: Any, num: int, rate: float) -> float:
+def simulate_one(model: Any, actors: Sequence[Any], num: int, rate: float) -> float:
     """Rows a second by so many workers, each of which answers `rate` photos a second."""
-    kind = ray.remote(Sleeper).options(num_cpus=0, max_concurrency=64)
-    actors = [kind.remote(rate, model.card.classes) for _ in range(min(NUM_PROCESSES, num))]
-    ray.get([actor.introduce.remote(()) for actor in actors])
     turns = iter(range(num))
     photos._hiring = lambda *_: lambda: actors[next(turns) % len(actors)]
     count = crew.count_workers
     crew.count_workers = lambda _: num
-    pieces = max(4 * num, int(12 * num * rate / PIECE))  # a dozen seconds, or four each
+    pieces = max(4 * num, int(6 * num * rate / PIECE))  # six seconds, or four pieces each
     catalog = make_up(pieces * PIECE)
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -261,8 +290,6 @@ def simulate_one(ray: Any, model: Any, num: int, rate: float) -> float:
             fill_journal(model, catalog, journal, clock, "ray")
     finally:
         crew.count_workers = count
-        for actor in actors:
-            ray.kill(actor)
     # From the first round of all workers on to when the first of them has no more to do.
     begun = next(mark for mark in clock.marks if mark[1] >= num * PIECE)
     ended = next(mark for mark in clock.marks if mark[1] >= (pieces - num) * PIECE)

@@ -24,7 +24,7 @@ PORT = 6379
 
 _ADDRESS = re.compile(r"ray://(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?/?")
 _PATIENCE_S = 5.0
-_PROBE_S = 30.0
+_PROBE_S = 15.0
 _OBJECT_BYTES = 200_000_000
 """Of shared memory for a Ray of our own: results of a few ranges lie there for a moment."""
 _PROBE = (

@@ -340,3 +340,33 @@ def test_folds_and_a_hold_out_are_compared_on_the_photos_that_both_answer(
     monkeypatch.setattr(sweeping, "begin_training", refuse_to_train)
     again = run_sweep(small_lot, ["folds=0,3"], recipe, num_seeds=1, out=done.path)
     assert again.runs == done.runs
+
+
+def test_runs_side_by_side_are_those_one_after_another(
+    swept, small_lot, recipe, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tracking, "is_tracking_installed", lambda: False)
+    monkeypatch.chdir(tmp_path)  # processes must not depend on where they begin
+    told = []
+    done = run_sweep(
+        small_lot,
+        VARY,
+        recipe,
+        overrides=["seed=5"],
+        num_seeds=2,
+        out="both",
+        num_jobs=2,
+        watch=lambda *one: told.append(one),
+    )
+    assert [(run.variant, run.seed) for run in done.runs] == [
+        (run.variant, run.seed) for run in swept.runs
+    ]
+    for one, other in zip(done.runs, swept.runs, strict=True):
+        assert one.path == Path("both") / other.path.name
+        cards = [lotlens.load(run.path).card for run in (one, other)]
+        assert len({card.weights_sha256 for card in cards}) == 1
+        assert len({card.answers_sha256 for card in cards}) == 1
+    assert [done for what, done, _ in told if what == "runs of the sweep"] == [0, 1, 2, 3, 4]
+    assert done.conclusion == swept.conclusion
+    with pytest.raises(InputError, match="give one of them"):
+        run_sweep(small_lot, VARY, recipe, out="both", num_jobs=2, on="ray")
