@@ -23,6 +23,7 @@ from lotlens.recipes.loading import parse_recipe
 from lotlens.verbs import predict as predicting
 from lotlens.verbs.export import export
 from lotlens.verbs.predict import write_answers
+from lotlens.verbs.scan import scan
 from tests.conftest import draw_photo, encode, make_tiny_recipe
 
 os.environ.update(
@@ -276,6 +277,28 @@ def test_a_disk_that_goes_away_is_no_photo_that_cannot_be_read(bundle, tmp_path)
     refused = worker.answer(catalog)
     assert isinstance(refused, workers.Refusal)
     assert "0.jpg and all beside it cannot be seen" in refused.said
+
+
+def test_a_scan_says_the_same_wherever_photos_are_looked_at(
+    ray, bundle, photos, small_pieces, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+    monkeypatch.setattr(ranges, "_LOOKED", 7)
+    names = [car.name for car in load(bundle).card.classes]
+    rows = [
+        f"{at},{names[at % 3]},{200_000 + 7_000 * at},{2001 + at % 17},{9_000 * at},"
+        f"{at:02}.jpg;{at + 30:02}.jpg"
+        for at in range(30)
+    ]
+    head = "id,title,price,year,mileage,photos"
+    (tmp_path / "adverts.csv").write_text("\n".join([head, *rows]), "utf-8")
+    told = []
+    for on in ("", "ray"):
+        found = scan(bundle, tmp_path / "adverts.csv", photos, out=tmp_path / f"deals{on}", on=on)
+        assert found.num_photos == 60
+        told.append([(found.folder / name).read_bytes() for name in ("deals.csv", "deals.json")])
+    assert told[0] == told[1]
+    assert "cannot be read" in told[0][0].decode()  # the broken ones have their reason
 
 
 def test_folds_on_ray_are_bit_for_bit_those_of_this_process(
