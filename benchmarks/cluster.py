@@ -304,7 +304,8 @@ def draw(path: Path, workers: Sequence[int], found: dict[float, list[float]]) ->
 
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for rate, values in found.items():
-        (line,) = axes.plot(workers, values, "o-", label=f"workers of {rate:.0f} photos a second")
+        label = f"workers of {rate:.0f} photos a second"
+        (line,) = axes.plot(workers[: len(values)], values, "o-", label=label)
         axes.plot(workers, [num * rate for num in workers], ":", color=line.get_color())
     axes.set(xscale="log", yscale="log", xlabel="workers", ylabel="rows a second")
     axes.set_xticks(workers, [str(num) for num in workers])
