@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lotlens.cli.options import Json, Run
+from lotlens.cli.options import Json, On, Run
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -57,6 +57,7 @@ def predict(
         Path | None,
         typer.Option(help="Also an HTML page with the photos, those to check by hand first."),
     ] = None,
+    on: On = "",
     as_json: Json = False,
 ) -> None:
     """Answer for photos: a table for people, or a submission; the same command goes on."""
@@ -75,6 +76,7 @@ def predict(
             details=details,
             page=page,
             lang=VOICE.lang or "en",
+            on=on,
             keep=rows.extend if as_json else None,
             tell=heard,
             watch=watch,

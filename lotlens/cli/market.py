@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lotlens.cli.options import Json, Open, Run
+from lotlens.cli.options import Json, On, Open, Run
 from lotlens.cli.progress import show_progress
 from lotlens.cli.screen import OUT, VOICE, escape, open_page, print_json, print_next, quote
 from lotlens.errors import InputError
@@ -47,6 +47,7 @@ def scan(
         Path | None, typer.Option(help="deals.csv of an earlier scan: mark what is new since.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the price model.")] = 0,
+    on: On = "",
     as_json: Json = False,
     open_it: Open = False,
 ) -> None:
@@ -74,6 +75,7 @@ def scan(
             new_since=new_since,
             lang=VOICE.lang or "en",
             seed=seed,
+            on=on,
             tell=None if as_json or VOICE.is_quiet else _tell,
             watch=watch,
         )

@@ -23,4 +23,12 @@ Workers = Annotated[
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Labels = Annotated[Path | None, typer.Option(help="CSV of ids and labels.")]
 Photos = Annotated[Path | None, typer.Option(help="Zip or folder of their photos.")]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", help="So many at the same time, each in its own process.", min=1),
+]
+On = Annotated[
+    str,
+    typer.Option(help="ray: workers on this machine; ray://HOST:PORT: those of its Ray cluster."),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is done.")]

@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 
 import lotlens
-from lotlens.cli.options import Data, Json, Open, OptionalRecipe, Overrides, Recipe, Workers
+from lotlens.cli.options import (
+    Data,
+    Jobs,
+    Json,
+    On,
+    Open,
+    OptionalRecipe,
+    Overrides,
+    Recipe,
+    Workers,
+)
 from lotlens.cli.progress import format_time, show_progress
 from lotlens.cli.screen import (
     OUT,
@@ -77,6 +87,8 @@ def train(
     lock: _Lock = None,
     resume: _Resume = False,
     workers: Workers = 0,
+    jobs: Jobs = 1,
+    on: On = "",
     dry_run: _DryRun = False,
     full: _Full = False,
     plot: _Plot = None,
@@ -107,10 +119,10 @@ def train(
         name = "--full" if plot is None else "--plot"
         raise InputError(f"{name} belongs to --dry-run: give both")
     options |= {"out": out, "resume": resume, "num_workers": workers, "lang": VOICE.lang or "en"}
-    options["others"] = others
+    options |= {"others": others, "num_jobs": jobs, "on": on}
     is_first: bool = import_vision("distributed").is_first()  # of those that torchrun started
     was_finished = resume and out is not None and RunFolder(out).is_finished
-    shown = show_progress(quiet=as_json, resume_with=_tell_resume(data, workers))
+    shown = show_progress(quiet=as_json, resume_with=_tell_resume(data, workers, jobs, on))
     with shown if is_first else nullcontext() as watch:
         model = lotlens.train(data, recipe, **options, tell=heard, watch=watch)
     if is_first and as_json:
@@ -123,9 +135,11 @@ def train(
         open_page(model.run.report_path)
 
 
-def _tell_resume(data: Path, workers: int) -> str:
+def _tell_resume(data: Path, workers: int, jobs: int, on: str) -> str:
     """How to go on with a training; its recipe and split lie in the run folder."""
     more = f" --workers {workers}" if workers else ""
+    more += f" --jobs {jobs}" if jobs > 1 else ""
+    more += f" --on {quote(on)}" if on else ""
     more += f" --lang {VOICE.lang}" if VOICE.lang not in (None, "en") else ""
     return f"lotlens train {quote(data)} --out RUN --resume{more}"
 
@@ -180,6 +194,8 @@ def sweep(
     split_path: Annotated[
         Path | None, typer.Option("--split", help="Use this split.csv for every run.")
     ] = None,
+    jobs: Jobs = 1,
+    on: On = "",
     as_json: Json = False,
 ) -> None:
     """Train every combination with several seeds on one split, and test which is better."""
@@ -194,6 +210,8 @@ def sweep(
             num_seeds=seeds,
             out=out,
             split_path=split_path,
+            num_jobs=jobs,
+            on=on,
             watch=watch,
         )
     if as_json:

@@ -2,13 +2,15 @@
 
 Answering for a hundred thousand photos takes an hour. Each finished piece is written to a hidden
 folder beside the file that is to come, whole or not at all, and the same command takes up what lies
-there.
+there. A piece is named by the rows that it answers, so pieces may come in any order: from several
+machines, and before or after a kill.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from lotlens.answering.answers import load_predictions, save_predictions
 from lotlens.errors import BundleError
 from lotlens.files import name_hidden
 from lotlens.records import Predictions
+
+_NAME = re.compile(r"(\d{9})-(\d{9})\.npz")
 
 
 class Journal:
@@ -38,39 +42,66 @@ class Journal:
         self.path = out_path.with_name(f"{self._stem}.{mark}.pieces")
         self._ids = tuple(ids)
 
-    def read(self) -> Iterator[Predictions]:
-        """What is there, in order; a piece that does not fit and all behind it are thrown away.
+    def find_gaps(self) -> list[range]:
+        """Rows that have no answer yet, as ranges in order; none if all have one.
 
-        So is what was written about anything else.
+        A piece that does not fit is thrown away, and so is what was written about anything else.
         """
         for path in self.path.parent.glob(f"{glob.escape(self._stem)}.*.pieces"):
             if path != self.path:
                 shutil.rmtree(path, ignore_errors=True)
-        number = start = 0
-        while (path := self._piece_path(number)).is_file():
-            try:
-                piece = load_predictions(path)
-            except BundleError:
-                break
-            if not piece.ids or piece.ids != self._ids[start : start + len(piece.ids)]:
-                break
-            yield piece
-            number, start = number + 1, start + len(piece.ids)
-        for path in self.path.glob("*.npz"):
-            if path.name >= self._piece_path(number).name:
+        gaps, done = [], 0
+        for path, rows in self._list_pieces():
+            if rows.start < done or self._load(path, rows) is None:
                 path.unlink()
+                continue
+            if rows.start > done:
+                gaps.append(range(done, rows.start))
+            done = rows.stop
+        if done < len(self._ids):
+            gaps.append(range(done, len(self._ids)))
+        return gaps
 
-    def add(self, number: int, piece: Predictions) -> None:
-        """Keep the piece of that number, counted from 0.
+    def read(self) -> Iterator[Predictions]:
+        """What is there, in order, up to the first row without an answer.
+
+        What lies behind that stays, but is not given.
+        """
+        done = 0
+        for path, rows in self._list_pieces():
+            piece = self._load(path, rows) if rows.start == done else None
+            if piece is None:
+                return
+            yield piece
+            done = rows.stop
+
+    def add(self, start: int, piece: Predictions) -> None:
+        """Keep the answers to the photos from a row on, counted from 0.
 
         Raises:
             OutputError: it cannot be written.
         """
-        save_predictions(self._piece_path(number), piece)
+        save_predictions(self._piece_path(range(start, start + len(piece.ids))), piece)
 
     def remove(self) -> None:
         """Delete the folder: the file is written."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _piece_path(self, number: int) -> Path:
-        return self.path / f"{number:06}.npz"
+    def _list_pieces(self) -> Iterator[tuple[Path, range]]:
+        """Pieces by their names, in the order of their rows."""
+        for path in sorted(self.path.glob("*.npz")):
+            named = _NAME.fullmatch(path.name)
+            if named is not None:
+                yield path, range(int(named[1]), int(named[2]))
+
+    def _load(self, path: Path, rows: range) -> Predictions | None:
+        """A piece; None if it is damaged, or of other photos."""
+        try:
+            piece = load_predictions(path)
+        except BundleError:
+            return None
+        own = self._ids[rows.start : rows.stop]
+        return piece if own and piece.ids == own else None
+
+    def _piece_path(self, rows: range) -> Path:
+        return self.path / f"{rows.start:09}-{rows.stop:09}.npz"

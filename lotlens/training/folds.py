@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from lotlens.answering.answers import save_predictions
@@ -20,6 +21,7 @@ from lotlens.recipes.schema import Finetune, Recipe
 from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.training.data import find_commonest_label
+from lotlens.training.jobs import Helpers
 from lotlens.training.others import Others
 from lotlens.training.settle import answer_views, settle, teach_refusal
 from lotlens.training.started import name_backbone
@@ -84,37 +86,75 @@ class Training:
         return pair_sides(self.split)
 
 
-def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
-    """Run the recipe's stages once, or once per fold; additions are learnt by every model."""
+def train_models(
+    training: Training, watch: Watcher | None, helpers: Helpers | None = None
+) -> list[Trained]:
+    """Run the recipe's stages once, or once per fold; additions are learnt by every model.
+
+    Args:
+        training: what it begins with.
+        watch: told of the work as it goes on.
+        helpers: who train folds side by side. What they end in lies in the run folder, as that of a
+            training which was stopped then, and is taken up from there.
+    """
+    num_models = len(training.sides)
+    if helpers is not None and num_models > 1:
+        _train_side_by_side(training, helpers, watch)
+    return [train_model(training, number, watch) for number in range(1, num_models + 1)]
+
+
+def train_model(training: Training, number: int, watch: Watcher | None) -> Trained:
+    """One model of a run, or go on with it; the number is from 1."""
     stages = import_vision("stages")
     run, extras, sides = training.run, training.extras, training.sides
-    clusters = cluster_photos(training.usable, training.found.groups)
-    trained: list[Trained] = []
-    for number, (kept, held_out) in enumerate(sides, start=1):
-        place, log_path, told = run.checkpoint_path, run.tensorboard_path, watch
-        if len(sides) > 1:
-            place, log_path = place / f"fold-{number}", log_path / f"fold-{number}"
-            told = watch_fold(watch, number, len(sides))
-        learnt = training.usable.select(kept)
-        one: Trained = stages.run_stages(
-            training.recipe,
-            replace(learnt, photos=(*learnt.photos, *extras.additions)),
-            training.usable.select(held_out),
-            clusters=clusters,
-            functions=training.schedules,
-            start=extras.starts[number - 1] if extras.starts else None,
-            photo_weights=extras.photo_weights,
-            others=training.others.learnt,
-            style=training.others.style,
-            checkpoint_path=place,
-            scratch_path=run.path,
-            log_path=log_path,
-            sheet_path=run.batch_path if number == 1 else None,
-            num_workers=training.num_workers,
-            watch=told,
-        )
-        trained.append(one)
+    kept, held_out = sides[number - 1]
+    place, log_path, told = run.checkpoint_path, run.tensorboard_path, watch
+    if len(sides) > 1:
+        place, log_path = place / f"fold-{number}", log_path / f"fold-{number}"
+        told = watch_fold(watch, number, len(sides))
+    learnt = training.usable.select(kept)
+    trained: Trained = stages.run_stages(
+        training.recipe,
+        replace(learnt, photos=(*learnt.photos, *extras.additions)),
+        training.usable.select(held_out),
+        clusters=cluster_photos(training.usable, training.found.groups),
+        functions=training.schedules,
+        start=extras.starts[number - 1] if extras.starts else None,
+        photo_weights=extras.photo_weights,
+        others=training.others.learnt,
+        style=training.others.style,
+        checkpoint_path=place,
+        scratch_path=run.path,
+        log_path=log_path,
+        sheet_path=run.batch_path if number == 1 else None,
+        num_workers=training.num_workers,
+        watch=told,
+    )
     return trained
+
+
+def _train_side_by_side(training: Training, helpers: Helpers, watch: Watcher | None) -> None:
+    """Have all folds trained, each by one of the helpers; they lie in the run folder then."""
+    num_folds = len(training.sides)
+    # Others have a folder of their own to begin in.
+    placed = replace(training, run=RunFolder(training.run.path.absolute()))
+    tasks = [partial(_train_apart, placed, number) for number in range(1, num_folds + 1)]
+    done = 0
+    _tell(watch, done, num_folds)
+    with closing(helpers.share_out(tasks)) as results:
+        for _ in results:
+            done += 1
+            _tell(watch, done, num_folds)
+
+
+def _tell(watch: Watcher | None, done: int, num_folds: int) -> None:
+    if watch is not None:
+        watch("folds side by side", done, num_folds)
+
+
+def _train_apart(training: Training, number: int) -> None:
+    """Train a fold in another process; its state stays where `train_model` takes it up."""
+    train_model(training, number, None)
 
 
 def watch_fold(watch: Watcher | None, number: int, num_folds: int) -> Watcher | None:

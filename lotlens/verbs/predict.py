@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from lotlens.answering.answers import join_predictions, take_rows
+from lotlens.cluster.address import check_place
 from lotlens.deliver.journal import Journal
 from lotlens.deliver.model import Model, build_frame, list_paths, load
 from lotlens.deliver.submission import (
@@ -54,6 +57,7 @@ def predict(
     details: Path | str | None = None,
     page: Path | str | None = None,
     lang: str = "en",
+    on: str = "",
     tell: Callable[[Reading], None] | None = None,
     watch: Watcher | None = None,
 ) -> pd.DataFrame:
@@ -80,6 +84,9 @@ def predict(
             is refused.
         page: an HTML file to look through the answers in, if wanted; likewise.
         lang: the language of the page, "en" or "ru".
+        on: where photos are answered: "" in this process, "ray" by worker processes on this
+            machine, "ray://HOST:PORT" by those of a Ray cluster that this machine is part of. The
+            answers are the same.
         tell: told how the photos were understood, before the first answer.
         watch: told of the work as it goes on.
 
@@ -91,7 +98,8 @@ def predict(
             an answer, unless `fill`.
         BundleError: the run is missing or damaged.
         OutputError: a file cannot be written.
-        MissingExtra: lotlens[notebook] is not installed; `write_answers` does without.
+        MissingExtra: lotlens[notebook] is not installed; `write_answers` does without. Or
+            lotlens[cluster] is not, for `on`.
     """
     import_extra("pandas", "notebook")
     rows: list[dict[str, Any]] = []
@@ -105,6 +113,7 @@ def predict(
         details=details,
         page=page,
         lang=lang,
+        on=on,
         keep=rows.extend,
         tell=tell,
         watch=watch,
@@ -151,6 +160,7 @@ def write_answers(
     details: Path | str | None = None,
     page: Path | str | None = None,
     lang: str = "en",
+    on: str = "",
     keep: Callable[[list[dict[str, Any]]], object] | None = None,
     tell: Callable[[Reading], None] | None = None,
     watch: Watcher | None = None,
@@ -161,6 +171,7 @@ def write_answers(
     some at a time and in order.
     """
     drawing = None if page is None else _Page(Path(page), lang)
+    check_place(on)
     for one in (out, details, page):
         if one is not None:
             check_writable(Path(one))
@@ -191,7 +202,7 @@ def write_answers(
             if one is not None:
                 held.enter_context(hold(Path(one), "predict"))
                 remove_unfinished_of(Path(one))
-        return _write(model, asked, path, form, fill, details, drawing, keep, watch)
+        return _write(model, asked, path, form, fill, details, drawing, keep, watch, on)
 
 
 class _Page:
@@ -208,11 +219,11 @@ class _Page:
         self._path, self._language = path, load_language(lang)
 
     def write(
-        self, model: Model, predictions: Predictions, catalog: Catalog, watch: Watcher | None
+        self, model: Model, answers: _Answers, catalog: Catalog, watch: Watcher | None
     ) -> None:
         from lotlens.report.answers_page import write_answers_page
 
-        pieces = _list_answers(model, predictions)
+        pieces = _list_answers(model, answers)
         write_answers_page(
             self._path,
             model.run.path.absolute().name,
@@ -234,24 +245,29 @@ def _write(
     page: _Page | None,
     keep: Callable[[list[dict[str, Any]]], object] | None,
     watch: Watcher | None,
+    on: str,
 ) -> Written:
     """Answer, and write the files, which nobody else writes meanwhile."""
     catalog = asked.catalog
     journal = None
-    if len(catalog) > _PIECE:
+    if len(catalog) > _PIECE or on:
         journal = Journal(path, describe_task(model, catalog), catalog.ids)
-    predictions = answer_all(model, catalog, journal, watch)
+        fill_journal(model, catalog, journal, watch, on)
+        answers: _Answers = journal.read
+    else:
+        found = model.answer(catalog, watch=watch)
+        answers = partial(iter, (found,))
     tables: dict[Path, Table] = {}
     if details is not None:
         tables[Path(details)] = DETAILS
     if form == "table":
         tables[path] = FOR_PEOPLE
-    verdicts, silent = _write_tables(model, predictions, tables, keep)
+    verdicts, silent = _write_tables(model, answers, tables, keep)
     if page is not None:
-        page.write(model, predictions, catalog, watch)
+        page.write(model, answers, catalog, watch)
     written = Written(path, form, len(catalog), verdicts, silent, len(catalog))
     if form == "submission":
-        submission = _build(model, predictions, asked, fill, details)
+        submission = _build(model, join_predictions(list(answers())), asked, fill, details)
         write_submission(path, submission)
         num_filled = submission.num_filled
         filler = _find_filler(model) if num_filled else None
@@ -345,9 +361,14 @@ def _find_filler(model: Model) -> CarClass | None:
     return next((car for car in card.classes if car.label == card.commonest_label), None)
 
 
+_Answers = Callable[[], Iterable[Predictions]]
+"""Gives the answers to all photos, some at a time, as often as it is called: from the disk, where
+there are so many that they had better not lie in memory."""
+
+
 def _write_tables(
     model: Model,
-    predictions: Predictions,
+    answers: _Answers,
     tables: Mapping[Path, Table],
     keep: Callable[[list[dict[str, Any]]], object] | None,
 ) -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
@@ -355,7 +376,7 @@ def _write_tables(
 
     Args:
         model: that answered.
-        predictions: what it answered.
+        answers: what it answered.
         tables: the files to write.
         keep: see `write_answers`.
 
@@ -364,27 +385,25 @@ def _write_tables(
     """
     verdicts: Counter[str] = Counter()
     silent: list[tuple[str, str]] = []
-    for told in _list_answers(model, predictions):
+    for told in _list_answers(model, answers):
         verdicts.update(row["verdict"] for row in told)
         silent.extend((row["id"], row["status"]) for row in told if row["status"] != OK)
         if keep is not None:
             keep(told)
     for path, table in tables.items():
         # Answers are worded anew for each file, so that never those of all photos are in memory.
-        pieces = _list_answers(model, predictions)
+        pieces = _list_answers(model, answers)
         rows = (table.list_cells(row) for told in pieces for row in told)
         write_rows_atomically(path, [*table.columns], rows)
     return dict(verdicts.most_common()), tuple(silent)
 
 
-def _list_answers(
-    model: Model, predictions: Predictions
-) -> Generator[list[dict[str, Any]], None, None]:
+def _list_answers(model: Model, answers: _Answers) -> Generator[list[dict[str, Any]], None, None]:
     """A row for the answer to each photo, some at a time."""
-    num_photos = len(predictions.ids)
-    for start in range(0, num_photos, _PIECE):
-        piece = range(start, min(start + _PIECE, num_photos))
-        yield model.list_answers(take_rows(predictions, piece))
+    for part in answers():
+        for start in range(0, len(part.ids), _PIECE):
+            rows = range(start, min(start + _PIECE, len(part.ids)))
+            yield model.list_answers(take_rows(part, rows))
 
 
 def describe_task(model: Model, catalog: Catalog) -> str:
@@ -395,19 +414,55 @@ def describe_task(model: Model, catalog: Catalog) -> str:
 
 
 def answer_all(
-    model: Model, catalog: Catalog, journal: Journal | None, watch: Watcher | None
+    model: Model, catalog: Catalog, journal: Journal, watch: Watcher | None, on: str = ""
 ) -> Predictions:
-    """Answers to all photos: those in the journal, and then new ones, which are added to it."""
-    parts = list(journal.read()) if journal else []
-    total_done = sum(len(part.ids) for part in parts)
-    rest = replace(catalog, photos=catalog.photos[total_done:])
+    """Answers to all photos: those in the journal, and new ones, which are added to it."""
+    fill_journal(model, catalog, journal, watch, on)
+    return join_predictions(list(journal.read()))
+
+
+def fill_journal(
+    model: Model, catalog: Catalog, journal: Journal, watch: Watcher | None, on: str = ""
+) -> None:
+    """Have all photos answered that the journal has no answer to.
+
+    Pieces begin where those of an undisturbed run begin, so that the same photos are asked about
+    together, whoever asks.
+    """
+    missing = [
+        range(start, min(start + _PIECE, gap.stop))
+        for gap in journal.find_gaps()
+        for start in range(gap.start, gap.stop, _PIECE)
+    ]
+    before = len(catalog) - sum(map(len, missing))
+    if not missing:
+        return
+    if on:
+        from lotlens.cluster.photos import answer_ranges  # a plain install has no Ray
+
+        for rows, part in answer_ranges(on, model, catalog, missing, before, watch):
+            journal.add(rows.start, part)
+        return
 
     def report(what: str, done: int, total: int) -> None:
         if watch is not None:
-            watch(what, total_done + done, total_done + total)
+            watch(what, before + done, before + total)
 
-    for part in model.answer_in_turn(rest, _PIECE, watch=report) if len(rest) or not parts else ():
-        if journal is not None:
-            journal.add(len(parts), part)
-        parts.append(part)
-    return join_predictions(parts)
+    for start, part in _answer_here(model, catalog, missing, report):
+        journal.add(start, part)
+
+
+def _answer_here(
+    model: Model, catalog: Catalog, missing: Sequence[range], watch: Watcher
+) -> Generator[tuple[int, Predictions], None, None]:
+    """Answers to the photos in these rows by this process: (first row, answers in a row)."""
+    left = [row for rows in missing for row in rows]
+    rest = replace(catalog, photos=tuple(catalog.photos[row] for row in left))
+    done = 0
+    # Opened as for all of them: another engine might answer otherwise in the last bits.
+    for part in model.open(len(catalog)).answer_in_turn(rest, _PIECE, watch=watch):
+        rows = left[done : done + len(part.ids)]
+        done += len(rows)
+        cuts = [at for at in range(1, len(rows)) if rows[at] != rows[at - 1] + 1]
+        for start, stop in pairwise([0, *cuts, len(rows)]):
+            yield rows[start], take_rows(part, range(start, stop))

@@ -13,7 +13,8 @@ from typing import Any
 from lotlens.answering.answers import take_rows
 from lotlens.audit.checks import name_clusters
 from lotlens.audit.findings import find_links
-from lotlens.audit.signs import scan_photos
+from lotlens.audit.signs import Signs, scan_photos
+from lotlens.cluster.address import check_place, keep_cluster
 from lotlens.deliver.journal import Journal
 from lotlens.deliver.model import Model, list_paths, load
 from lotlens.errors import InputError, OutputError, UnreadablePhoto
@@ -124,6 +125,7 @@ def scan(
     new_since: Path | str | None = None,
     lang: str = "en",
     seed: int = 0,
+    on: str = "",
     tell: Any = None,
     watch: Watcher | None = None,
 ) -> Scan:
@@ -147,6 +149,9 @@ def scan(
             price are not new.
         lang: the language of the page and of sentences, "en" or "ru".
         seed: of the price model.
+        on: where photos are looked at: "" in this process, "ray" by worker processes on this
+            machine, "ray://HOST:PORT" by those of a Ray cluster that this machine is part of. The
+            rows are the same.
         tell: told how the adverts were read, before work begins.
         watch: told of the work as it goes on.
 
@@ -154,7 +159,9 @@ def scan(
         InputError: a table cannot be read, or nothing can be learnt from it.
         BundleError: the run is missing or damaged.
         OutputError: a file cannot be written.
+        MissingExtra: lotlens[cluster] is not installed, for `on`.
     """
+    check_place(on)
     if prices is not None and (history is not None or save_prices is not None):
         raise InputError("fitted prices need no history, and are saved already: leave that out")
     fitted = None if prices is None else read_prices(prices)
@@ -190,7 +197,7 @@ def scan(
         held.enter_context(hold(table_path, "scan"))
         for path in written:
             remove_unfinished_of(path)
-        looked = _look(model, rows, photos, table_path, watch)
+        looked = _look(model, rows, photos, table_path, watch, on)
         if fitted is not None:
             fair: list[Fair] = estimate_by_file(fitted, rows)
         else:
@@ -273,6 +280,7 @@ def _look(
     photos: Path | str | Sequence[Path | str] | None,
     table_path: Path,
     watch: Watcher | None,
+    on: str,
 ) -> _Looked:
     if photos is None:
         nothing: list[None] = [None] * len(rows)
@@ -281,7 +289,9 @@ def _look(
         raise InputError("no advert names a photo: name their column, such as photos=COLUMN")
     catalog, places, missing = _find_photos(rows, photos)
     journal = Journal(table_path, describe_task(model, catalog), catalog.ids)
-    predictions = answer_all(model, catalog, journal, watch)
+    with keep_cluster(on):  # for answers and copies
+        predictions = answer_all(model, catalog, journal, watch, on)
+        signs = _look_for_copies(catalog, watch, on)
     card = model.card
     cars = [
         decide_car(
@@ -298,7 +308,6 @@ def _look(
         judge_listing(row, card.classes, car, list(own))
         for row, car, own in zip(rows, cars, places, strict=True)
     ]
-    signs = list(scan_photos(catalog.photos, progress=watch_part(watch, "looking for copies")))
     numbers = name_clusters(len(signs), find_links(catalog.photos, signs, watch=watch))
     confirmed = [claim.verdict == "confirmed" for claim in claims]
     pictures = [[numbers[at] for at in own.values()] for own in places]
@@ -318,6 +327,16 @@ def _look(
     found.sort(key=lambda one: one[0])
     others = [(photo, label, advert) for _, photo, label, advert in found]
     return _Looked(claims, shared, shown, missing, catalog, others, journal)
+
+
+def _look_for_copies(catalog: Catalog, watch: Watcher | None, on: str) -> list[Signs]:
+    """What there is to see of every photo, by which copies are found."""
+    what = "looking for copies"
+    if not on:
+        return list(scan_photos(catalog.photos, progress=watch_part(watch, what)))
+    from lotlens.cluster.photos import look_at_ranges
+
+    return look_at_ranges(on, catalog, what, watch)
 
 
 def _save_others(folder: Path, others: Sequence[tuple[Photo, str, str]]) -> int:

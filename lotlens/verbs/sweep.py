@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lotlens.audit.parts import TRAIN, VALIDATION, count_folds, read_split, write_split
 from lotlens.audit.split import check_split
+from lotlens.cluster.address import check_place
 from lotlens.errors import InputError, LotlensError, MissingExtra, OutputError
 from lotlens.files import check_writable
 from lotlens.judge.compare import compare_all
@@ -34,7 +37,8 @@ from lotlens.sweep.tables import (
 )
 from lotlens.training.begin import draw_parts
 from lotlens.training.data import TrainingData
-from lotlens.verbs.train import begin_training, complete_training
+from lotlens.training.jobs import Helpers
+from lotlens.verbs.train import begin_training, choose_helpers, complete_training
 
 
 def run_sweep(
@@ -46,6 +50,8 @@ def run_sweep(
     num_seeds: int = 3,
     out: Path | str | None = None,
     split_path: Path | str | None = None,
+    num_jobs: int = 1,
+    on: str = "",
     watch: Watcher | None = None,
 ) -> Sweep:
     """Train every combination of the varied values with several seeds, and compare them.
@@ -63,6 +69,10 @@ def run_sweep(
         num_seeds: runs of each variant, with the recipe's seed and those after it.
         out: the folder; None for sweeps/DATA-RECIPE-KEYS.
         split_path: a split of `lotlens split` or of an earlier run to use instead.
+        num_jobs: runs that are trained at the same time, each in a process of its own with as many
+            threads as this one; the results are those of 1.
+        on: where runs are trained: "" here, "ray" by worker processes on this machine,
+            "ray://HOST:PORT" by those of a Ray cluster that this machine is part of.
         watch: told of the work as it goes on.
 
     Returns:
@@ -72,15 +82,19 @@ def run_sweep(
         InputError, RecipeError: what was given cannot be used, or does not fit what `out` holds;
             nothing was trained then.
         OutputError: a table cannot be written, or another sweep is at work in `out`.
-        MissingExtra: lotlens[train] is not installed.
+        MissingExtra: lotlens[train] is not installed, or lotlens[cluster] for `on`.
         KeyboardInterrupt: Ctrl-C; runs.csv then has the runs that are finished.
     """
+    check_place(on)
+    if on and num_jobs > 1:
+        raise InputError(f"--on {on} and --jobs {num_jobs}: give one of them, the cluster or here")
     grid = build_grid(vary, recipe, overrides, num_seeds=num_seeds)
-    photos = TrainingData(Path(data), grid.base)
+    # Whoever helps has a folder of its own.
+    photos = TrainingData(Path(data).absolute() if num_jobs > 1 or on else Path(data), grid.base)
     out = Path("sweeps") / _name(photos.path, grid) if out is None else Path(out)
     check_writable(out / "runs.csv")
     with hold(out, "sweep"):
-        return _run(out, grid, photos, num_seeds, split_path, watch)
+        return _run(out, grid, photos, num_seeds, split_path, num_jobs, on, watch)
 
 
 def _run(
@@ -89,12 +103,16 @@ def _run(
     photos: TrainingData,
     num_seeds: int,
     split_path: Path | str | None,
+    num_jobs: int,
+    on: str,
     watch: Watcher | None,
 ) -> Sweep:
     """As `run_sweep`, in a folder to which nobody else writes."""
     planned = _plan_runs(out, grid, num_seeds)
     _share_splits(out, grid, photos, split_path, planned, watch)
-    runs, tracked = _train_all(out, grid, photos, planned, watch)
+    some_split = split_path_for(grid.variants[0].recipe.folds, out)
+    helpers = choose_helpers(num_jobs, on, some_split, photos.usable.photos)
+    runs, tracked = _train_all(out, grid, photos, planned, watch, helpers)
     answers = gather(grid, runs, photos.lot.train)
     summary = summarise(grid, runs, answers)
     comparisons = compare_all(answers)
@@ -169,20 +187,48 @@ def _train_all(
     photos: TrainingData,
     planned: Sequence[_Planned],
     watch: Watcher | None,
+    helpers: Helpers | None,
 ) -> tuple[list[SweepRun], str]:
-    """The runs, one after another, and what became of the MLflow store."""
-    runs: list[SweepRun] = []
+    """The runs in the order of the plan, and what became of the MLflow store."""
+    done: dict[int, SweepRun] = {}
     tracked = _Tracked(out)
-    for number, one in enumerate(planned):
-        if watch is not None:
-            watch("runs of the sweep", number, len(planned))
-        runs.append(_train(photos, one, split_path_for(one.variant.recipe.folds, out), watch))
-        write_runs(out, grid.keys, runs)
-        if runs[-1].status == FINISHED:
-            tracked.log(one.folder, one.variant)
     if watch is not None:
-        watch("runs of the sweep", len(planned), len(planned))
-    return runs, tracked.sentence
+        watch("runs of the sweep", 0, len(planned))
+    with closing(_train_each(out, photos, planned, watch, helpers)) as results:
+        for number, run in results:
+            done[number] = run
+            write_runs(out, grid.keys, [done[at] for at in sorted(done)])
+            if run.status == FINISHED:
+                tracked.log(planned[number].folder, planned[number].variant)
+            if watch is not None:
+                watch("runs of the sweep", len(done), len(planned))
+    return [done[at] for at in sorted(done)], tracked.sentence
+
+
+def _train_each(
+    out: Path,
+    photos: TrainingData,
+    planned: Sequence[_Planned],
+    watch: Watcher | None,
+    helpers: Helpers | None,
+) -> Generator[tuple[int, SweepRun], None, None]:
+    """The runs with their numbers, one after another, or as helpers have finished them."""
+    splits = [split_path_for(one.variant.recipe.folds, out) for one in planned]
+    if helpers is None:
+        for number, (one, split_path) in enumerate(zip(planned, splits, strict=True)):
+            yield number, _train(photos, one, split_path, watch)
+        return
+    tasks = [
+        partial(_train, photos, _place(one), split_path.absolute(), None)
+        for one, split_path in zip(planned, splits, strict=True)
+    ]
+    for number, run in helpers.share_out(tasks):
+        yield number, replace(run, path=planned[number].folder.path)
+
+
+def _place(planned: _Planned) -> _Planned:
+    """The same, for whoever begins in another folder."""
+    return replace(planned, folder=RunFolder(planned.folder.path.absolute()))
 
 
 class _Tracked:

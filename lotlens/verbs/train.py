@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from lotlens.audit.findings import Audit, find_unreadable, write_findings
 from lotlens.audit.known import join_known, know_photos
 from lotlens.audit.parts import pair_sides
+from lotlens.cluster.address import check_place
+from lotlens.cluster.trainings import ClusterHelpers
 from lotlens.deliver.model import Model, load
 from lotlens.deliver.own_data import OwnData
 from lotlens.errors import BundleError, InputError, LotlensError, OutputError, Stopped
@@ -19,7 +21,7 @@ from lotlens.extras import import_vision
 from lotlens.files import check_writable, explain
 from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Begun, Catalog, Split, Tell, Watcher, watch_part
+from lotlens.records import Begun, Catalog, Photo, Split, Tell, Watcher, watch_part
 from lotlens.refusal.strangers import find_no_cars
 from lotlens.report.language import ENGLISH, Language, load_language
 from lotlens.report.run_report import report_own
@@ -28,6 +30,7 @@ from lotlens.texts import describe
 from lotlens.training.begin import begin_run, find_split, resume_recipe
 from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
+from lotlens.training.jobs import Helpers, Processes
 from lotlens.training.others import Others, count_shown, read_others, take_others
 from lotlens.training.started import Started, look_back, open_source, refuse_learnt
 
@@ -161,6 +164,8 @@ def train(
     schedules: Mapping[str, Callable[[float], float]] | None = None,
     resume: bool = False,
     num_workers: int = 0,
+    num_jobs: int = 1,
+    on: str = "",
     lang: str = "en",
     tell: Tell | None = None,
     watch: Watcher | None = None,
@@ -192,6 +197,10 @@ def train(
             that is finished is given back as it is.
         num_workers: processes that augment photos while fine-tuning; 0 does that between the
             steps. It never changes the result.
+        num_jobs: folds that are trained at the same time, each in a process of its own with as many
+            threads as this one; the result is that of 1.
+        on: where folds are trained: "" here, "ray" by worker processes on this machine,
+            "ray://HOST:PORT" by those of a Ray cluster that this machine is part of.
         lang: the language of the report, "en" or "ru".
         tell: told what was understood of the files, before they are looked at, then what the
             audit found amiss, and then the run folder.
@@ -206,6 +215,10 @@ def train(
     language = load_language(lang)
     if resume and out is None:
         raise InputError("to go on with a training, name its run folder with --out")
+    if num_jobs > 1 or on:
+        _check_side_by_side(recipe, overrides, num_jobs, on, resume=resume)
+        data = Path(data).absolute()  # whoever helps has a folder of its own
+        others = None if others is None else Path(others).absolute()
     with _claim(out, Path(data), recipe, overrides) as run:
         if resume:
             finished = _find_finished(run, Path(data), recipe, overrides)
@@ -223,7 +236,48 @@ def train(
             watch=watch,
         )
         training = replace(begun, schedules=schedules, num_workers=num_workers)
-        return complete_training(training, language=language, watch=watch)
+        helpers = choose_helpers(num_jobs, on, run.recipe_path, training.usable.photos)
+        return complete_training(training, language=language, watch=watch, helpers=helpers)
+
+
+def choose_helpers(num_jobs: int, on: str, path: Path, photos: Sequence[Photo]) -> Helpers | None:
+    """Who does trainings side by side; None for nobody.
+
+    Args:
+        num_jobs: so many at a time, in processes of this machine.
+        on: where else (see `cluster.address.open_cluster`); "" for this machine.
+        path: of a file in the folder that is written to.
+        photos: that are trained on.
+    """
+    if on:
+        return ClusterHelpers(on, path, photos)
+    return Processes(num_jobs) if num_jobs > 1 else None
+
+
+def _check_side_by_side(
+    recipe: str | Path | Recipe | None,
+    overrides: Overrides,
+    num_jobs: int,
+    on: str,
+    *,
+    resume: bool,
+) -> None:
+    """Refuse helpers where there is nothing for them to do.
+
+    Raises:
+        InputError: see above.
+        MissingExtra: lotlens[cluster] is not installed.
+    """
+    check_place(on)
+    if on and num_jobs > 1:
+        raise InputError(f"--on {on} and --jobs {num_jobs}: give one of them, the cluster or here")
+    if import_vision("distributed").is_launched():
+        raise InputError("torchrun's processes train one model: leave out --jobs and --on")
+    if not resume and not resolve_recipe(recipe or "standard", overrides).folds:
+        raise InputError(
+            "one model is trained by one process; folds are trained side by side: add --set"
+            " folds=5, or leave out --jobs and --on"
+        )
 
 
 @contextmanager
@@ -450,7 +504,11 @@ def _begin(
 
 
 def complete_training(
-    training: Training, *, language: Language = ENGLISH, watch: Watcher | None = None
+    training: Training,
+    *,
+    language: Language = ENGLISH,
+    watch: Watcher | None = None,
+    helpers: Helpers | None = None,
 ) -> Model:
     """Train, judge and report in a run folder that holds recipe, source and split.
 
@@ -458,6 +516,7 @@ def complete_training(
         training: what it begins with.
         language: of the report.
         watch: told of the work as it goes on.
+        helpers: who train folds side by side.
 
     Raises:
         As `train`.
@@ -475,7 +534,7 @@ def complete_training(
                     pass
         else:
             with run.keep_time() if is_first else nullcontext():
-                trained = train_models(training, watch)
+                trained = train_models(training, watch, helpers)
                 model = on_first(partial(finish, training, trained, watch))
         on_first(partial(_report_training, model, training, trained, language))
     on_first(run.remove_checkpoint)  # last of all: now the training has ended

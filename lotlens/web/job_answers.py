@@ -44,6 +44,7 @@ class Answering:
         job = self.job
         ids = [str(number) for number in range(job.num_photos)]
         self.journal = Journal(job.path / ANSWERS, self._served.id, ids)
+        self.journal.find_gaps()  # what does not fit is thrown away
         self.pieces = list(self.journal.read())
         rows = [row for piece in self.pieces for row in self._describe(piece)]
         job.model_id, job.rows = self._served.id, rows
@@ -94,7 +95,7 @@ class Answering:
         with self.job.lock:
             if self.job.is_deleted:
                 return False
-            self.journal.add(len(self.pieces), piece)
+            self.journal.add(first, piece)
         end_tries(self.job.path)
         self.pieces.append(piece)
         self.job.rows = [*self.job.rows, *rows]

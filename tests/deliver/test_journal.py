@@ -26,6 +26,7 @@ def is_same(one, other):
 
 PIECES = [make_piece(number, number + 1) for number in range(12)]
 IDS = [id_ for piece in PIECES for id_ in piece.ids]
+STARTS = [sum(len(piece.ids) for piece in PIECES[:number]) for number in range(len(PIECES))]
 
 
 @pytest.fixture
@@ -36,8 +37,9 @@ def journal(tmp_path):
 def test_pieces_come_back_as_they_were(journal, tmp_path):
     assert list(journal.read()) == []
     pieces = PIECES
-    for number, piece in enumerate(pieces):
-        journal.add(number, piece)
+    for start, piece in zip(STARTS, pieces, strict=True):
+        journal.add(start, piece)
+    assert journal.find_gaps() == []
     again = list(Journal(tmp_path / "submission.csv", "model and photos", IDS).read())
     assert len(again) == 12
     assert all(map(is_same, again, pieces))
@@ -48,6 +50,7 @@ def test_pieces_come_back_as_they_were(journal, tmp_path):
 def test_pieces_of_another_task_are_removed(journal, tmp_path):
     journal.add(0, PIECES[0])
     other = Journal(tmp_path / "submission.csv", "another model", IDS)
+    assert other.find_gaps() == [range(len(IDS))]
     assert list(other.read()) == []
     assert not journal.path.exists()
 
@@ -55,7 +58,7 @@ def test_pieces_of_another_task_are_removed(journal, tmp_path):
 def test_pieces_of_another_task_never_lie_among_ones_own(journal, tmp_path):
     """Two that write one file at a time: whoever is last takes up only what is its own."""
     other = Journal(tmp_path / "submission.csv", "another set", IDS)
-    assert [list(one.read()) for one in (journal, other)] == [[], []]
+    assert [one.find_gaps() for one in (journal, other)] == 2 * [[range(len(IDS))]]
     journal.add(0, PIECES[0])
     other.add(0, make_piece(77, 1))
     journal.add(1, PIECES[1])
@@ -67,9 +70,10 @@ def test_pieces_of_another_task_never_lie_among_ones_own(journal, tmp_path):
 def test_a_piece_of_other_photos_is_thrown_away(journal):
     journal.add(0, PIECES[0])
     journal.add(1, make_piece(5, 2))
-    journal.add(2, PIECES[2])
+    journal.add(3, PIECES[2])
+    assert journal.find_gaps() == [range(1, 3), range(6, len(IDS))]
     assert [piece.ids for piece in journal.read()] == [PIECES[0].ids]
-    assert len(list(journal.path.iterdir())) == 1
+    assert len(list(journal.path.iterdir())) == 2
 
 
 def test_each_file_has_its_own(journal, tmp_path):
@@ -85,15 +89,38 @@ def test_a_name_as_long_as_names_can_be_has_one_too(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "text"])
-def test_a_damaged_piece_is_answered_anew_and_so_is_what_follows(journal, damage):
+def test_a_damaged_piece_alone_is_answered_anew(journal, damage):
     for number in range(4):
-        journal.add(number, PIECES[number])
+        journal.add(STARTS[number], PIECES[number])
     path = sorted(journal.path.glob("*.npz"))[2]
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:50] if damage == "cut" else b"no archive")
     assert [piece.ids for piece in journal.read()] == [piece.ids for piece in PIECES[:2]]
+    assert journal.find_gaps() == [range(3, 6), range(10, len(IDS))]
+    journal.add(STARTS[2], PIECES[2])
+    assert [piece.ids for piece in journal.read()] == [piece.ids for piece in PIECES[:4]]
+
+
+def test_pieces_may_come_in_any_order(journal):
+    for number in (5, 0, 11, 3, 1, 2, 10, 4, 7, 6, 9):
+        journal.add(STARTS[number], PIECES[number])
+    assert journal.find_gaps() == [range(STARTS[8], STARTS[9])]
+    journal.add(STARTS[8], PIECES[8])
+    assert journal.find_gaps() == []
+    assert all(map(is_same, journal.read(), PIECES))
+
+
+def test_of_two_pieces_that_overlap_one_goes(journal):
+    """Both are right; a row must not be there twice."""
+    for number in range(3):
+        journal.add(STARTS[number], PIECES[number])
+    whole = [id_ for piece in PIECES[:2] for id_ in piece.ids]
+    both = Predictions(tuple(whole), np.zeros((3, 2), np.float32), None, (OK,) * 3, CLASSES)
+    journal.add(0, both)
+    assert journal.find_gaps() == [range(6, len(IDS))]
+    assert [id_ for piece in journal.read() for id_ in piece.ids] == IDS[:6]
 
 
 def test_what_lies_in_the_way_is_an_error(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import lotlens
 from lotlens.audit.parts import count_folds, read_split
@@ -340,3 +341,30 @@ def test_folds_and_a_hold_out_are_compared_on_the_photos_that_both_answer(
     monkeypatch.setattr(sweeping, "begin_training", refuse_to_train)
     again = run_sweep(small_lot, ["folds=0,3"], recipe, num_seeds=1, out=done.path)
     assert again.runs == done.runs
+
+
+def test_runs_side_by_side_are_those_one_after_another(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "is_tracking_installed", lambda: False)
+    monkeypatch.chdir(tmp_path)  # processes must not depend on where they begin
+    rng = np.random.default_rng(0)
+    for label in "AB":  # nothing like each other: other processes look for copies in earnest
+        (tmp_path / "lot" / label).mkdir(parents=True)
+        for number in range(8):
+            tiles = Image.fromarray(rng.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+            tiles.resize((80, 64), Image.Resampling.BICUBIC).save(f"lot/{label}/{number}.png")
+    told = []
+    options = {"overrides": ["seed=5"], "num_seeds": 1}
+    alone = run_sweep("lot", VARY, recipe, out="alone", **options)
+    both = run_sweep(
+        "lot", VARY, recipe, out="both", num_jobs=2, watch=lambda *one: told.append(one), **options
+    )
+    assert [run.variant for run in both.runs] == [run.variant for run in alone.runs]
+    for one, other in zip(both.runs, alone.runs, strict=True):
+        assert one.path == Path("both") / other.path.name
+        cards = [lotlens.load(run.path).card for run in (one, other)]
+        assert len({card.weights_sha256 for card in cards}) == 1
+        assert len({card.answers_sha256 for card in cards}) == 1
+    assert [done for what, done, _ in told if what == "runs of the sweep"] == [0, 1, 2]
+    assert both.conclusion == alone.conclusion
+    with pytest.raises(InputError, match="give one of them"):
+        run_sweep("lot", VARY, recipe, out="both", num_jobs=2, on="ray")

@@ -1,0 +1,1 @@
+"""The same work on Ray: by several processes, on this machine or on many."""

@@ -1,0 +1,96 @@
+"""Trainings side by side end in the bits of trainings one after another, and say how they ended."""
+
+import os
+import signal
+import time
+from functools import partial
+
+import pytest
+
+import lotlens
+from lotlens.errors import InputError, LotlensError, MissingExtra
+from lotlens.recipes.loading import parse_recipe
+from lotlens.training.jobs import Ended, Processes, call
+from tests.conftest import make_tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("plain_training")
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_backbone):
+    recipe = make_tiny_recipe(tiny_backbone)
+    del recipe["validation"]
+    probe = recipe["stages"][0]
+    tuning = {
+        "kind": "finetune",
+        "batch_size": 8,
+        "sizes": [{"height": 32, "width": 48, "epochs": 1}],
+    }
+    return parse_recipe({**recipe, "folds": 2, "deterministic": True, "stages": [probe, tuning]})
+
+
+def fail(kind):
+    raise kind
+
+
+def end(way):
+    if way == "sys.exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_a_while(number):
+    time.sleep(0.3 * (number == 0))
+    return number
+
+
+def test_results_come_as_they_are_finished_each_once():
+    tasks = [partial(wait_a_while, number) for number in range(4)]
+    found = list(Processes(2).share_out(tasks))
+    assert sorted(found) == [(number, number) for number in range(4)]
+    assert found[0] != (0, 0)
+
+
+def test_a_mistake_in_another_process_is_the_same_mistake_here():
+    with pytest.raises(InputError, match="no such photo"):
+        list(Processes(2).share_out([partial(fail, InputError("no such photo"))]))
+    # Its arguments are not its line: it would not come through as it is.
+    ended = call(partial(fail, MissingExtra("train", "torch")))
+    with pytest.raises(LotlensError, match="'torch', which is not installed"):
+        ended.take()
+    with pytest.raises(KeyboardInterrupt):
+        call(partial(fail, KeyboardInterrupt())).take()
+    assert Ended(7).take() == 7
+
+
+@pytest.mark.parametrize("way", ["sys.exit", "SIGKILL"])
+def test_a_process_that_ends_is_told_and_how_to_go_on(way):
+    with pytest.raises(LotlensError, match=r"has ended, perhaps because memory.*--resume"):
+        list(Processes(2).share_out([partial(end, way), partial(wait_a_while, 1)]))
+
+
+def test_folds_side_by_side_are_bit_for_bit_those_one_after_another(
+    small_lot, recipe, tmp_path, monkeypatch
+):
+    alone = lotlens.train(small_lot, recipe, out=tmp_path / "alone")
+    told = []
+    monkeypatch.chdir(tmp_path)  # processes must not depend on where they begin
+    both = lotlens.train(
+        small_lot, recipe, out="both", num_jobs=2, watch=lambda *one: told.append(one)
+    )
+    for path in ("weights_path", "validation_path", "references_path", "history_path"):
+        assert getattr(both.run, path).read_bytes() == getattr(alone.run, path).read_bytes(), path
+    assert both.card.metrics == alone.card.metrics
+    counts = [done for what, done, _ in told if what == "folds side by side"]
+    assert counts == [0, 1, 2]
+    assert not any(what.endswith("fine-tuning") for what, *_ in told)  # nothing is done twice
+
+
+def test_helpers_are_refused_where_nothing_can_be_shared_out(small_lot, tmp_path):
+    with pytest.raises(InputError, match=r"folds are trained side by side: add --set folds=5"):
+        lotlens.train(small_lot, "quick", out=tmp_path / "run", num_jobs=2)
+    with pytest.raises(InputError, match="give one of them"):
+        lotlens.train(
+            small_lot, "quick", overrides="folds=2", out=tmp_path / "run", num_jobs=2, on="ray"
+        )
+    assert not (tmp_path / "run").exists()
