@@ -374,43 +374,47 @@ def begin_training(
             f"{run.path} holds a round of improvement: go on with  lotlens improve RUN --out"
             f" {run.path} --resume"
         )
-    if is_old:
-        own: Recipe = on_first(partial(resume_recipe, run, recipe, overrides))
-        recipe = own
-        split_path = run.split_path
-    else:
-        recipe = resolve_recipe(recipe or "standard", overrides)
-        on_first(run.check_free)
-        on_first(partial(check_writable, run.card_path))
-        if split_path is not None:
-            on_first(partial(_check_split_path, Path(split_path)))
+    settle = resume_recipe if is_old else partial(_settle_recipe, split_path=split_path)
+    own: Recipe = on_first(partial(settle, run, recipe, overrides))
+    split_path = run.split_path if is_old else split_path
     # What the run that it starts from has learnt, the one that goes on knows already.
-    source = None if is_old else on_first(partial(open_source, recipe))
+    source = None if is_old else on_first(partial(open_source, own))
     tell = tell if processes.is_first() else None
-    photos = _open_data(data, recipe, run if is_old else None, tell)
-    found = on_first(partial(photos.audit, recipe.audit, recipe.lock, watch))
+    photos = _open_data(data, own, run if is_old else None, tell)
+    found = on_first(partial(photos.audit, own.audit, own.lock, watch))
     stored = None if split_path is None else Path(split_path)
-    split = on_first(partial(find_split, stored, photos.usable, recipe, found))
+    split = on_first(partial(find_split, stored, photos.usable, own, found))
     started = on_first(partial(_look_back, source, photos, split, found, watch))
     found = started.add_to(found)
     if tell is not None:
         tell(photos.check(found))
     stopped = run if is_old else None
     beside = on_first(
-        partial(_find_others, others, stopped, photos, recipe, split, found, source, tell, watch)
+        partial(_find_others, others, stopped, photos, own, split, found, source, tell, watch)
     )
     if tell is not None and beside.learnt:
         tell(beside.told)
     if not is_old:
-        on_first(partial(_begin, run, photos, recipe, split, found, beside, started))
+        on_first(partial(_begin, run, photos, own, split, found, beside, started))
     if tell is not None:
         tell(Begun(run.path))
-    return Training(run, recipe, photos.lot, split, found, is_new=not is_old, others=beside)
+    return Training(run, own, photos.lot, split, found, is_new=not is_old, others=beside)
 
 
-def _check_split_path(path: Path) -> None:
-    if not path.exists():
-        check_writable(path)
+def _settle_recipe(
+    run: RunFolder,
+    recipe: str | Path | Recipe | None,
+    overrides: Overrides,
+    *,
+    split_path: Path | str | None,
+) -> Recipe:
+    """The recipe of a training that begins, where its files can be written."""
+    found = resolve_recipe(recipe or "standard", overrides)
+    run.check_free()
+    check_writable(run.card_path)
+    if split_path is not None and not Path(split_path).exists():
+        check_writable(Path(split_path))
+    return found
 
 
 def _open_data(
