@@ -117,7 +117,9 @@ class RunFolder:
 
     @property
     def shown_path(self) -> Path:
-        """Of an exported bundle, the network that says what unfamiliar photos show."""
+        """The network that says what photos show, and where: of an exported bundle for those that
+        are unfamiliar, of a run where the car is found first.
+        """
         return self.path / "shown.onnx"
 
     @property
@@ -370,10 +372,12 @@ class RunFolder:
         for source, target in (
             (run.weights_path, own.weights_path),
             (run.references_path, own.references_path),
+            (run.shown_path, own.shown_path),
             (run.card_path, own.card_path),
         ):
-            # Runs of before remember nothing.
-            if source != run.references_path or source.is_file():
+            # Runs of before remember nothing, and few find the car first.
+            is_needed = source not in (run.references_path, run.shown_path)
+            if is_needed or source.is_file():
                 write_bytes_atomically(target, _read_bytes(source))
 
     def hash_members(self, num_members: int) -> str:
@@ -520,6 +524,10 @@ class RunFolder:
                 " the run again"
             )
         return files
+
+    def write_shown(self, data: bytes) -> None:
+        """Write the network that says what photos show, and where."""
+        write_bytes_atomically(self.shown_path, data)
 
     def write_references(self, data: bytes) -> str:
         """Write that file, and give its SHA-256 for the card."""

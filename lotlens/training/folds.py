@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lotlens.answering.answers import save_predictions
+from lotlens.answering.engines import count_streams
+from lotlens.answering.locating import open_locator
 from lotlens.answering.views import WHOLE
 from lotlens.audit.findings import Audit
 from lotlens.audit.parts import hash_split, list_held_out, list_learnt, pair_sides
@@ -17,9 +19,10 @@ from lotlens.deliver.own_data import Sides
 from lotlens.extras import import_vision
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.schema import Finetune, Recipe
-from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
+from lotlens.records import CarLocator, Catalog, Lot, ModelCard, Photo, Split, Watcher
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.training.data import find_commonest_label
+from lotlens.training.locating import hash_network, keep_network
 from lotlens.training.others import Others
 from lotlens.training.settle import answer_views, settle, teach_refusal
 from lotlens.version import __version__
@@ -82,6 +85,22 @@ class Training:
         """Of each model the ids that it learns, and those held out of it."""
         return pair_sides(self.split)
 
+    @cached_property
+    def network(self) -> bytes | None:
+        """What finds the car, as it lies in the run; None where the recipe takes whole photos.
+
+        Raises:
+            InputError, MissingExtra, OutputError: as `keep_network`.
+        """
+        return keep_network(self.run, self.recipe)
+
+    @cached_property
+    def locate(self) -> CarLocator | None:
+        """The same, opened."""
+        if self.network is None:
+            return None
+        return open_locator(self.network, num_streams=count_streams(len(self.usable)))
+
 
 def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
     """Run the recipe's stages once, or once per fold; additions are learnt by every model."""
@@ -105,6 +124,7 @@ def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
             photo_weights=extras.photo_weights,
             others=training.others.learnt,
             style=training.others.style,
+            locate=training.locate,
             checkpoint_path=place,
             scratch_path=run.path,
             log_path=log_path,
@@ -135,11 +155,12 @@ def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None
     card = _begin_card(training, trained)
     members = [one.classifier for one in trained]
     names = (WHOLE, *training.recipe.views)
-    by_view = answer_views(members, card, sides, validation, names, watch)
+    by_view = answer_views(members, card, sides, validation, names, training.locate, watch)
     card, predictions, _ = settle(card, by_view, validation)
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
     card, predictions = teach_refusal(
-        run, card, network, members, sides, predictions, catalog, training.others, watch
+        *(run, card, network, members, sides, predictions, catalog),
+        *(training.others, training.locate, watch),
     )
     sha256 = save_predictions(run.validation_path, predictions)
     bundle.save_bundle(run, network, replace(card, answers_sha256=sha256))
@@ -165,6 +186,7 @@ def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
         num_candidates=max(_count_candidates(one, recipe) for one in trained),
         commonest_label=find_commonest_label(lot.train.select(list_learnt(training.split))),
         synthetic=is_synthetic(lot.source),
+        locator_sha256=hash_network(training.network),
     )
 
 

@@ -22,9 +22,18 @@ from lotlens.errors import InputError
 from lotlens.files import write_text_atomically
 from lotlens.photos.style import Style
 from lotlens.recipes.schema import Finetune, Probe, Recipe
-from lotlens.records import OK, CarClass, Catalog, ImageSpec, Photo, Watcher, watch_part
+from lotlens.records import (
+    OK,
+    CarClass,
+    CarLocator,
+    Catalog,
+    ImageSpec,
+    Photo,
+    Watcher,
+    watch_part,
+)
 from lotlens.vision.backbones import input_mean_std
-from lotlens.vision.batches import DecodedPhotos, decode_photos
+from lotlens.vision.batches import DecodedPhotos, choose_border, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, is_first, on_first, share_weights
 from lotlens.vision.engine import build_engine, tune_process
@@ -77,6 +86,7 @@ def run_stages(
     photo_weights: Mapping[str, float] | None = None,
     others: Sequence[Photo] = (),
     style: Style | None = None,
+    locate: CarLocator | None = None,
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     log_path: Path | None = None,
@@ -105,6 +115,7 @@ def run_stages(
             are, an epoch shows no more of them than training photos.
         style: how the training photos are stored: the others are read as if they were stored so,
             lest they are known by that.
+        locate: finds the car in photos, where the recipe says that it is found first.
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
@@ -118,10 +129,13 @@ def run_stages(
         BundleError: the checkpoint cannot be read.
         MissingExtra: a package is not installed.
     """
-    classifier, spec, photos = _open_training(recipe, train, scratch_path, watch, others, style)
+    classifier, spec, photos = _open_training(
+        recipe, train, scratch_path, watch, others, style, locate
+    )
     held_out = decode_photos(
         validation,
         spec,
+        locate=locate,
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading validation"),
     )
@@ -265,6 +279,7 @@ def find_stage_rate(
     number: int,
     num_steps: int,
     clusters: Mapping[str, int] | None = None,
+    locate: CarLocator | None = None,
     scratch_path: Path | None = None,
     watch: Watcher | None = None,
 ) -> RateCurve:
@@ -276,6 +291,7 @@ def find_stage_rate(
         number: of the stage, from 0; stages of fine-tuning before it are not run.
         num_steps: optimiser steps.
         clusters: as for `run_stages`.
+        locate: likewise.
         scratch_path: a folder for large temporary data.
         watch: told of the work as it goes on.
 
@@ -291,7 +307,7 @@ def find_stage_rate(
             f"stage {number} of recipe {recipe.name} is not one of fine-tuning; those are:"
             f" {', '.join(tuned) or 'none'}"
         )
-    classifier, _, photos = _open_training(recipe, train, scratch_path, watch)
+    classifier, _, photos = _open_training(recipe, train, scratch_path, watch, locate=locate)
     first = recipe.stages[0]
     if isinstance(first, Probe):
         fit_probe(classifier, first, photos, clusters=clusters, seed=recipe.seed, watch=watch)
@@ -305,12 +321,13 @@ def find_stage_rate(
     )
 
 
-def draw_batch(recipe: Recipe, train: Catalog) -> bytes:
+def draw_batch(recipe: Recipe, train: Catalog, locate: CarLocator | None = None) -> bytes:
     """A JPEG of photos as training with a recipe sees them (see `vision.sheet`).
 
     Args:
         recipe: whose stages.
         train: labelled photos; a few are taken from all over them.
+        locate: as for `run_stages`.
 
     Raises:
         InputError: the backbone cannot be had, or no photo can be read.
@@ -320,7 +337,8 @@ def draw_batch(recipe: Recipe, train: Catalog) -> bytes:
     some = tuple(train.photos[row] for row in order[: 2 * NUM_PHOTOS])
     few = Catalog(some, train.classes)
     classifier = build_classifier(recipe.backbone, len(train.classes), seed=recipe.seed)
-    photos = decode_photos(few, recipe.image.spec(*input_mean_std(classifier.backbone)))
+    spec = recipe.image.spec(*input_mean_std(classifier.backbone))
+    photos = decode_photos(few, spec, locate=locate, border=choose_border(recipe))
     _check_readable(few, photos, "training", every_class=False)
     return draw_sheet(recipe, photos, train.classes)
 
@@ -332,6 +350,7 @@ def _open_training(
     watch: Watcher | None,
     others: Sequence[Photo] = (),
     style: Style | None = None,
+    locate: CarLocator | None = None,
 ) -> tuple[Classifier, ImageSpec, DecodedPhotos]:
     """The network and the photos that any training begins with; `others` have a class of theirs."""
     tune_process()
@@ -351,6 +370,8 @@ def _open_training(
         spec,
         style=style,
         styled_from=len(train.photos),
+        locate=locate,
+        border=choose_border(recipe),
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading training photos"),
     )
