@@ -68,7 +68,8 @@ class Image(_Part):
         fit: how a whole photo is brought to that frame: "pad", "stretch" or "crop".
         interpolation: the resampling filter.
         locate: "map" finds the car first, and shows the network that part of the photo, whatever
-            the fit; a photo without a car is fitted whole, as with "none".
+            the fit; a photo without a car is fitted whole, as with "none". "auto" has validation
+            choose between the two, by a probe on frozen features, before a training begins.
         box_fit: "keep" shows the car in its own aspect, with so much more of the photo as fills the
             frame; "stretch" shows the car alone, out of its aspect.
     """
@@ -77,19 +78,22 @@ class Image(_Part):
     width: int = Field(288, ge=32, le=1024)
     fit: Fit = "pad"
     interpolation: Interpolation = "bicubic"
-    locate: Locate = "none"
+    locate: Locate | Literal["auto"] = "none"
     box_fit: BoxFit = "keep"
 
     def spec(
         self, mean: Sequence[float] = (0, 0, 0), std: Sequence[float] = (1, 1, 1)
     ) -> ImageSpec:
-        """The frame; mean and deviation of the network's input where values matter."""
+        """The frame; mean and deviation of the network's input where values matter.
+
+        As long as "auto" is not settled (see `Recipe.located`), it is one of whole photos.
+        """
         return ImageSpec(
             height=self.height,
             width=self.width,
             fit=self.fit,
             interpolation=self.interpolation,
-            locate=self.locate,
+            locate="none" if self.locate == "auto" else self.locate,
             box_fit=self.box_fit,
             mean=(float(mean[0]), float(mean[1]), float(mean[2])),
             std=(float(std[0]), float(std[1]), float(std[2])),
@@ -494,6 +498,12 @@ class Recipe(_Part):
     def __repr__(self) -> str:
         stages = ", ".join(stage.kind for stage in self.stages)
         return describe(f"Recipe {self.name}", f"{stages}; .to_dict() gives all of it")
+
+    def located(self, locate: Locate) -> Recipe:
+        """The recipe with "auto" settled; one that says how cars are found stays as it is."""
+        if self.image.locate != "auto":
+            return self
+        return self.model_copy(update={"image": self.image.model_copy(update={"locate": locate})})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""

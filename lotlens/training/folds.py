@@ -19,10 +19,10 @@ from lotlens.deliver.own_data import Sides
 from lotlens.extras import import_vision
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.schema import Finetune, Recipe
-from lotlens.records import CarLocator, Catalog, Lot, ModelCard, Photo, Split, Watcher
+from lotlens.records import CarLocator, Catalog, Locate, Lot, ModelCard, Photo, Split, Watcher
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.training.data import find_commonest_label
-from lotlens.training.locating import hash_network, keep_network
+from lotlens.training.locating import choose_located, hash_network, keep_network
 from lotlens.training.others import Others
 from lotlens.training.settle import answer_views, settle, teach_refusal
 from lotlens.version import __version__
@@ -54,6 +54,7 @@ class Training:
         run: a folder that holds recipe, source and split; a training in it that was stopped goes
             on.
         recipe: the stages.
+        located: how the car is found where the recipe leaves that to validation (`choose_located`).
         lot: the data.
         split: of its photos.
         found: the audit of them.
@@ -74,6 +75,12 @@ class Training:
     others: Others = field(default_factory=Others)
     schedules: Mapping[str, Callable[[float], float]] | None = None
     num_workers: int = 0
+    located: Locate = "none"
+
+    @property
+    def applied(self) -> Recipe:
+        """The recipe with what validation chose in it."""
+        return self.recipe.located(self.located)
 
     @cached_property
     def usable(self) -> Catalog:
@@ -85,6 +92,16 @@ class Training:
         """Of each model the ids that it learns, and those held out of it."""
         return pair_sides(self.split)
 
+    def choose_located(self, watch: Watcher | None) -> Training:
+        """The same, with the choice whether the car is found first made or read from the run."""
+        kept, held_out = self.sides[0]
+        located = choose_located(
+            *(self.run, self.recipe, self.usable.select(kept), self.usable.select(held_out)),
+            clusters=cluster_photos(self.usable, self.found.groups),
+            watch=watch,
+        )
+        return replace(self, located=located)
+
     @cached_property
     def network(self) -> bytes | None:
         """What finds the car, as it lies in the run; None where the recipe takes whole photos.
@@ -92,7 +109,7 @@ class Training:
         Raises:
             InputError, MissingExtra, OutputError: as `keep_network`.
         """
-        return keep_network(self.run, self.recipe)
+        return keep_network(self.run, self.applied)
 
     @cached_property
     def locate(self) -> CarLocator | None:
@@ -115,7 +132,7 @@ def train_models(training: Training, watch: Watcher | None) -> list[Trained]:
             told = watch_fold(watch, number, len(sides))
         learnt = training.usable.select(kept)
         one: Trained = stages.run_stages(
-            training.recipe,
+            training.applied,
             replace(learnt, photos=(*learnt.photos, *extras.additions)),
             training.usable.select(held_out),
             clusters=clusters,

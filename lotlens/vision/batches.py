@@ -278,7 +278,7 @@ def build_augmenters(stage: Finetune, spec: ImageSpec) -> list[PhotoAugmenter]:
 
 def choose_border(recipe: Recipe) -> tuple[int, int]:
     """Rows and columns around a crop to the car that training with a recipe moves its sides in."""
-    if recipe.image.locate == "none":
+    if recipe.image.spec().locate == "none":
         return 0, 0
     shifts = [one.augmentation.box_shift for one in recipe.stages if isinstance(one, Finetune)]
     most = max(shifts, default=0.0)

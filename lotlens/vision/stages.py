@@ -21,12 +21,13 @@ from lotlens.answering.temperature import calibrated_losses
 from lotlens.errors import InputError
 from lotlens.files import write_text_atomically
 from lotlens.photos.style import Style
-from lotlens.recipes.schema import Finetune, Probe, Recipe
+from lotlens.recipes.schema import Finetune, Head, Probe, Recipe
 from lotlens.records import (
     OK,
     CarClass,
     CarLocator,
     Catalog,
+    FloatArray,
     ImageSpec,
     Photo,
     Watcher,
@@ -272,6 +273,38 @@ def _consider_tuned(
     classifier.load_state_dict(weights)
 
 
+def try_probe(
+    recipe: Recipe,
+    train: Catalog,
+    validation: Catalog,
+    *,
+    clusters: Mapping[str, int] | None = None,
+    locate: CarLocator | None = None,
+    scratch_path: Path | None = None,
+    watch: Watcher | None = None,
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """What a probe on a recipe's frozen features answers to validation, whatever its stages.
+
+    Arguments and errors are those of `run_stages`.
+
+    Returns:
+        logits [N, K] of the readable validation photos, and their class indices [N].
+    """
+    stage = next((one for one in recipe.stages if isinstance(one, Probe)), Probe(kind="probe"))
+    alone = recipe.model_copy(update={"stages": (stage,), "head": Head()})
+    classifier, spec, photos = _open_training(alone, train, scratch_path, watch, locate=locate)
+    held_out = decode_photos(
+        validation,
+        spec,
+        locate=locate,
+        scratch_path=scratch_path,
+        progress=watch_part(watch, "reading validation"),
+    )
+    _check_readable(validation, held_out, "validation", every_class=False)
+    fit_probe(classifier, stage, photos, clusters=clusters, seed=recipe.seed, watch=watch)
+    return _answer(classifier, held_out), held_out.targets
+
+
 def find_stage_rate(
     recipe: Recipe,
     train: Catalog,
@@ -452,18 +485,24 @@ def _try_out(
     """Judge weights on validation, plain view, the photos prepared as for any answer."""
 
     def judge() -> Candidate:
-        engine: Engine = build_engine(
-            classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
-        )
         what = "judging mixed weights" if name.startswith("wise-ft") else f"judging {name}"
         report_progress(watch, what, 0, 1)
-        answers = [answer[0] for answer in engine.map(photos.batches(32))]
-        logits = np.concatenate(answers)[:, : classifier.num_classes]
+        logits = _answer(classifier, photos)
         report_progress(watch, what, 1, 1)
         accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
         return Candidate(name, accuracy, float(calibrated_losses(logits, photos.targets).mean()))
 
     return on_first(judge)
+
+
+def _answer(classifier: Classifier, photos: DecodedPhotos) -> FloatArray:
+    """Logits [N, K] of the classes, plain view."""
+    engine: Engine = build_engine(
+        classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
+    )
+    answers = [answer[0] for answer in engine.map(photos.batches(32))]
+    logits: FloatArray = np.concatenate(answers)[:, : classifier.num_classes]
+    return logits
 
 
 def _check_readable(

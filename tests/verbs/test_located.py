@@ -5,29 +5,35 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+from joblib import cpu_count
 from PIL import Image
 
 import lotlens
 from lotlens.answering import exported as runtime
 from lotlens.answering.answers import load_predictions
+from lotlens.answering.locating import open_locator
+from lotlens.audit.traces import measure_traces
 from lotlens.deliver.parity import BOXES, Limits
 from lotlens.drawn.cars import draw_car_photo
 from lotlens.drawn.negatives import DRAWN
 from lotlens.errors import BundleError, InputError
-from lotlens.photos.sources import open_photos
+from lotlens.photos.sources import open_lot, open_photos
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import Box, ImageSpec, ModelCard
+from lotlens.run import RunFolder
 from lotlens.training import locating
 from lotlens.verbs.batch import show_batch
 from lotlens.verbs.export import export
 from lotlens.verbs.lr_find import find_rate
 from lotlens.verbs.views import adopt_views
 from lotlens.vision import stages
+from lotlens.vision.planning import plan_stages
 from tests.conftest import make_tiny_recipe
 
 pytestmark = pytest.mark.usefixtures("plain_charts", "plain_training")
@@ -220,6 +226,84 @@ def test_folds_find_the_car_once_for_each_photo(recipe, car_lot, tmp_path, monke
     assert card.members == 2
     assert made == [1]
     assert card.locator_sha256
+
+
+@pytest.fixture
+def choose(recipe, car_lot, tmp_path, monkeypatch):
+    """Trains with `auto`, a crop being as good as is said: (the run, the ways that were tried)."""
+    tried = []
+
+    def choose(is_better, out="auto"):
+        def try_probe(own, train, validation, **_):
+            tried.append(own.image.locate)
+            targets = validation.targets()
+            knows = (own.image.locate == "map") == is_better  # or it has no idea
+            return 4 * knows * np.eye(2, dtype=np.float32)[targets], targets
+
+        with monkeypatch.context() as patched:
+            patched.setattr(stages, "try_probe", try_probe)
+            left = recipe | {
+                "image": recipe["image"] | {"locate": "auto"},
+                "stages": recipe["stages"][:1],
+            }
+            lotlens.train(car_lot / "lot", parse_recipe(left), out=tmp_path / out)
+        return RunFolder(tmp_path / out), tried
+
+    return choose
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+def test_validation_chooses_whether_to_look_for_the_car(choose, is_better):
+    run, tried = choose(is_better)
+    assert tried == ["none", "map"]
+    card = run.read_card()
+    assert card.image.locate == ("map" if is_better else "none")
+    assert card.recipe["image"]["locate"] == "auto"  # what was asked for
+    assert bool(card.locator_sha256) == is_better
+    assert run.shown_path.is_file() == is_better
+    kept = run.read_located()
+    assert kept["locate"] == card.image.locate
+    assert (kept["gain"]["value"] > 0) == is_better
+
+
+def test_a_choice_is_made_once_for_a_run(choose, recipe, car_lot):
+    run, tried = choose(True)
+    catalog = open_lot(car_lot / "lot").train
+    auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
+    assert locating.choose_located(run, auto, catalog, catalog) == "map"
+    assert tried == ["none", "map"]
+    run.locate_path.write_text('{"locate": "compass"}')
+    with pytest.raises(BundleError, match=r"locate\.json"):
+        locating.choose_located(run, auto, catalog, catalog)
+
+
+def test_probes_of_both_ways_are_what_is_compared(recipe, car_lot):
+    catalog = open_lot(car_lot / "lot").train
+    part = catalog.select(catalog.ids[::2]), catalog.select(catalog.ids[1::2])
+    locate = open_locator(locating.make_network())
+    auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
+    whole, targets = stages.try_probe(auto.located("none"), *part, locate=locate)
+    boxed, again = stages.try_probe(auto.located("map"), *part, locate=locate)
+    assert whole.shape == boxed.shape == (len(part[1]), 2)
+    assert targets.tolist() == again.tolist() == part[1].targets().tolist()
+    assert np.abs(whole - boxed).max() > 0.01
+
+
+def test_a_plan_counts_the_time_to_find_cars(recipe):
+    def be_slow(_):
+        time.sleep(0.05)
+
+    parsed = parse_recipe(recipe)
+    plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow)
+    assert plans[0].seconds > 400 * 0.05 / cpu_count()
+    assert [plan.kind for plan in plans] == ["probe", "finetune"]
+
+
+def test_how_photos_are_stored_is_told_by_all_of_them(car_lot):
+    photos = open_lot(car_lot / "lot").train.photos[:6]
+    spec = ImageSpec(48, 64, locate="map")
+    whole = measure_traces(photos, spec=replace(spec, locate="none"))
+    np.testing.assert_array_equal(measure_traces(photos, spec=spec), whole)
 
 
 def test_what_says_what_photos_show_says_where(run):
