@@ -1,5 +1,6 @@
 """Measures what finding the car first is worth, what it costs, and where it finds none.
 
+    python benchmarks/locating.py --probe NAME=DATA [NAME=DATA ...]
     python benchmarks/locating.py NAME=DATA [NAME=DATA ...] --out RUNS --seeds 3
     python benchmarks/locating.py --boxes NAME=DATA [NAME=DATA ...]
     python benchmarks/locating.py --times NAME=DATA
@@ -13,6 +14,9 @@ right and wrong answers as a hexadecimal number of one bit a photo (photos sorte
 are there already are not trained again. Without arguments it prints the tables of that file.
 Nothing is to be chosen by these figures.
 
+--probe fits the recipe's probe alone to all training photos, without a run: minutes where trainings
+take an hour. Its rows have "(probe)" behind the recipe.
+
 --boxes counts the photos in which a car is found: of DATA's training photos, of drawn pictures
 without a car, and of photographs that packages carry for their examples. --times measures what the
 search costs a photo, in one thread: reading and fitting whole photos and located ones in turns.
@@ -25,25 +29,30 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from recipes import score_run
+from numpy.typing import NDArray
 from refusal import DRAWN_SEED, NUM_DRAWN, find_photographs
 from results import add_row, read_rows
 
 import lotlens
+from lotlens.answering.engines import count_streams
 from lotlens.answering.locating import open_locator
 from lotlens.drawn.negatives import make_negatives
 from lotlens.errors import UnreadablePhoto
 from lotlens.intervals import measure_share
 from lotlens.judge.compare import Answers, compare_all, measure_spread
+from lotlens.judge.metrics import align_targets
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.reading import read_photo
 from lotlens.photos.sources import open_lot
+from lotlens.recipes.loading import load_recipe
 from lotlens.records import Catalog, ImageSpec
 from lotlens.run import RunFolder
 from lotlens.training.locating import make_network
+from lotlens.vision.stages import try_probe
 
 RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = ("data", "recipe", "way", "seed", "validation", "test", "photos", "train_s", "right")
@@ -56,11 +65,24 @@ WAYS = {
 MOST_TIMED = 60
 
 
+def open_test(data: Path) -> Catalog:
+    """All test photos: a copy of a training photo among them counts for every way alike."""
+    return open_lot(data / "test-labels.csv", photos=data / "test.zip").train
+
+
+def describe(ids: Sequence[str], is_right: NDArray[np.bool_]) -> tuple[str, str]:
+    """The share of right answers, and the answers as a hexadecimal number, photos sorted by id."""
+    by_id = dict(zip(ids, is_right.tolist(), strict=True))
+    bits = "".join("01"[by_id[id_]] for id_ in sorted(by_id))
+    return f"{is_right.mean():.4f}", f"{int(bits, 2):x}"
+
+
 def score_ways(
     name: str, data: Path, recipe: str, out: Path, num_seeds: int, results: Path
 ) -> None:
     """Train and score what is not there yet; each seed's ways on one split."""
     done = {(row["data"], row["recipe"], row["way"], row["seed"]) for row in read_rows(results)}
+    test = open_test(data)
     for seed in range(num_seeds):
         for way, changes in WAYS.items():
             if (name, recipe, way, str(seed)) in done:
@@ -75,11 +97,36 @@ def score_ways(
                 split_path=out / f"{name}-{seed}.csv",
             )
             took_s = time.perf_counter() - begun_s
-            share, num_photos, right = score_run(run, data / "test-labels.csv", data / "test.zip")
+            model = lotlens.load(run.path)
+            found = model.answer(test)
+            targets = align_targets(found, test)
+            share, right = describe(test.ids, found.answered & (found.logits.argmax(1) == targets))
             validation = run.read_card().metrics[0].value
-            values = (f"{validation:.4f}", f"{share:.4f}", num_photos, f"{took_s:.0f}", right)
+            values = (f"{validation:.4f}", share, len(test), f"{took_s:.0f}", right)
             add_row(results, COLUMNS, (name, recipe, way, seed, *values))
-            print(f"{name}, {recipe}, {way}, seed {seed}: {share:.3f} in {took_s:.0f} s")
+            print(f"{name}, {recipe}, {way}, seed {seed}: {share} in {took_s:.0f} s", flush=True)
+
+
+def score_probes(name: str, data: Path, recipe: str, results: Path) -> None:
+    """Fit and score the probes that are not there yet, on all training photos."""
+    told = f"{recipe} (probe)"
+    done = {(row["data"], row["recipe"], row["way"]) for row in read_rows(results)}
+    train = open_lot(data).train
+    test = open_test(data)
+    locate = open_locator(make_network(), num_streams=count_streams(len(train)))
+    for way, changes in WAYS.items():
+        if (name, told, way) in done:
+            continue
+        begun_s = time.perf_counter()
+        known = replace(test, classes=train.classes)
+        logits, targets = try_probe(load_recipe(recipe, changes), train, known, locate=locate)
+        took_s = time.perf_counter() - begun_s
+        if len(targets) < len(test):
+            raise SystemExit(f"{name}: {len(test) - len(targets)} test photos cannot be read")
+        share, right = describe(test.ids, logits.argmax(axis=1) == targets)
+        values = ("", share, len(test), f"{took_s:.0f}", right)
+        add_row(results, COLUMNS, (name, told, way, 0, *values))
+        print(f"{name}, {told}, {way}: {share} in {took_s:.0f} s", flush=True)
 
 
 def print_ways(results: Path) -> None:
@@ -185,6 +232,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--probe", action="store_true")
     parser.add_argument("--boxes", action="store_true")
     parser.add_argument("--times", action="store_true")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -195,6 +243,11 @@ def main() -> None:
         return
     if options.times:
         print_times(named[0][1])
+        return
+    if options.probe:
+        for name, data in named:
+            score_probes(name, data, options.recipe, options.results)
+        print_ways(options.results)
         return
     if named and options.out is None:
         parser.error("trainings need --out, a folder for their runs")

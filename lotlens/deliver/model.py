@@ -229,7 +229,8 @@ class Model:
         """A row with ANSWER_COLUMNS for the answer to each photo."""
         card = self.card
         verdicts = decide(predictions, card.refusal, card.temperature)
-        return add_verdicts(to_rows(predictions, card.temperature), verdicts)
+        rows = add_verdicts(to_rows(predictions, card.temperature), verdicts)
+        return [{column: row[column] for column in ANSWER_COLUMNS} for row in rows]
 
     def describe(self, predictions: Predictions) -> pd.DataFrame:
         """A table for people (see `predict`) of the answers to photos."""
