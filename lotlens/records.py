@@ -38,6 +38,10 @@ Targets = NDArray[np.int64]
 
 Fit = Literal["pad", "stretch", "crop"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Locate = Literal["none", "map"]
+"""How the car is found in a photo: not at all, or by a map of vehicles (`answering.locating`)."""
+BoxFit = Literal["keep", "stretch"]
+"""How a crop to the car is brought to the frame (see `photos.prepare`)."""
 FloatArray = NDArray[np.float32]
 
 METHODS = ("max probability", "energy", "neighbours", "mahalanobis", "others")
@@ -550,6 +554,49 @@ class Split:
         return describe("Split", f"{parts}; seed {self.seed}")
 
 
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where a photo shows its car.
+
+    Attributes:
+        left, top, right, bottom: its edges, as shares of the upright photo's width and height
+            counted from the photo's left and top; left < right, top < bottom.
+        score: how surely there is a vehicle, 0 to 1.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float = 1.0
+
+    def __post_init__(self) -> None:
+        is_inside = 0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1
+        if not (is_inside and 0 <= self.score <= 1):
+            raise ValueError(f"no box of a car: {self}")
+
+    @property
+    def mirrored(self) -> Box:
+        """Where the mirrored photo shows it."""
+        return Box(1 - self.right, self.top, 1 - self.left, self.bottom, self.score)
+
+    @property
+    def values(self) -> tuple[float, float, float, float, float]:
+        """Its edges and its score."""
+        return self.left, self.top, self.right, self.bottom, self.score
+
+    def __str__(self) -> str:
+        return " ".join(f"{edge:.3f}" for edge in self.values[:4])
+
+
+class CarLocator(Protocol):
+    """Finds the car in a photo: each photo's box depends on that photo alone; safe in threads."""
+
+    def __call__(self, photo: NDArray[np.uint8]) -> Box | None:
+        """An upright photo [H, W, 3] uint8 in, RGB; None where it shows no car."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageSpec:
     """How a photo becomes the network's input; the one description used everywhere.
@@ -560,6 +607,10 @@ class ImageSpec:
             the aspect; "crop" fills it and cuts what sticks out.
         mean, std: per RGB channel, of values scaled to 0..1.
         interpolation: the resampling filter.
+        locate: how the car is found first; a photo in which it is found is not fitted as `fit` says
+            but cropped to it (see `photos.prepare`).
+        box_fit: "keep" crops to the car in the photo's own aspect, with more of the photo around it
+            where the frame has room; "stretch" has the box fill the frame, out of its aspect.
     """
 
     height: int
@@ -568,6 +619,8 @@ class ImageSpec:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     interpolation: Interpolation = "bicubic"
+    locate: Locate = "none"
+    box_fit: BoxFit = "keep"
 
     @classmethod
     def from_dict(cls, values: Any) -> ImageSpec:
@@ -586,9 +639,11 @@ class ImageSpec:
             "mean": partial(read_list, read=read_mean, least=3, most=3),
             "std": partial(read_list, read=read_std, least=3, most=3),
             "interpolation": partial(read_word, words=get_args(Interpolation)),
+            "locate": partial(read_word, words=get_args(Locate)),
+            "box_fit": partial(read_word, words=get_args(BoxFit)),
         }
         read = read_fields(values, readers)
-        require_fields(read, readers)
+        require_fields(read, set(readers) - {"locate", "box_fit"})  # those of before have none
         return cls(**read)
 
 
@@ -845,6 +900,8 @@ class ModelCard:
             more validation flatters. 0 where that is not known.
         metrics: measured on validation, with intervals; out of fold where there are members.
         weights_sha256: of model.safetensors; checked on loading.
+        locator_sha256: of the file with the network that finds the car, where `image` says that it
+            is found first.
         synthetic: True if it was trained on the drawn sample lot.
         shares: of an ensemble of runs, what each of its members counts in the answer; their sum
             is 1. Empty for a single run. Each member has a bundle of its own with its own card,
@@ -883,6 +940,7 @@ class ModelCard:
     split_sha256: str = ""
     answers_sha256: str = ""
     dependence: float = 1.0
+    locator_sha256: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -948,6 +1006,7 @@ _CARD_READERS: Mapping[str, Callable[[Any], Any]] = {
     "num_candidates": read_count,
     "split_sha256": read_hash,
     "answers_sha256": read_hash,
+    "locator_sha256": read_hash,
     "synthetic": read_flag,
     "shares": partial(read_list, read=read_number, least=0, most=MOST_FOLDS),
     "refusal": lambda value: None if value is None else Refusal.from_dict(value),
@@ -987,6 +1046,11 @@ class Predictor(Protocol):
         """How many threads may call it at the same time, each of which keeps one core busy."""
         ...
 
+    @property
+    def locate(self) -> CarLocator | None:
+        """Finds the car in photos for it; asked for only where its card's image says so."""
+        ...
+
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] out.
 
@@ -1012,6 +1076,8 @@ class Predictions:
             ok, and columns of what the model cannot tell; None if not measured.
         shows: [N, S] float32, the share of each of SHOWN; NaN rows where nobody looked; None if
             at no photo.
+        boxes: [N, 5] float32, where the car was found (`Box.values`); NaN rows where none was, and
+            the whole photo was looked at; None where none is looked for.
     """
 
     ids: tuple[str, ...]
@@ -1022,6 +1088,7 @@ class Predictions:
     flaws: tuple[str, ...] | None = None
     familiarity: FloatArray | None = None
     shows: FloatArray | None = None
+    boxes: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.status) == len(self.logits):
@@ -1040,6 +1107,14 @@ class Predictions:
             raise ValueError(f"familiarity of shape {scores.shape} for {num_photos} photos")
         if self.shows is not None and self.shows.shape != (num_photos, len(SHOWN)):
             raise ValueError(f"shows of shape {self.shows.shape} for {num_photos} photos")
+        if self.boxes is not None and self.boxes.shape != (num_photos, len(Box.__slots__)):
+            raise ValueError(f"boxes of shape {self.boxes.shape} for {num_photos} photos")
+
+    def get_box(self, row: int) -> Box | None:
+        """Where the car of one photo was found; None if it was not, or not looked for."""
+        if self.boxes is None or not np.isfinite(self.boxes[row]).all():
+            return None
+        return Box(*self.boxes[row].tolist())
 
     @property
     def answered(self) -> NDArray[np.bool_]:
@@ -1059,10 +1134,12 @@ class HeatMaps:
     Attributes:
         said: [height, width] in 0..1, what speaks for the answer.
         truth: likewise for the true class.
+        box: of the car, if the photo was cropped to it.
     """
 
     said: FloatArray
     truth: FloatArray
+    box: Box | None = None
 
     def __repr__(self) -> str:
         return f"HeatMaps of {'x'.join(map(str, self.said.shape))} pixels"

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lotlens.errors import BundleError, InputError, OutputError, shorten
 from lotlens.files import (
@@ -30,7 +30,7 @@ from lotlens.files import (
     write_text_atomically,
 )
 from lotlens.locks import hold
-from lotlens.records import ModelCard
+from lotlens.records import Locate, ModelCard
 from lotlens.texts import restore_cell
 from lotlens.values import (
     MOST_JSON_BYTES,
@@ -44,6 +44,7 @@ from lotlens.values import (
     read_named,
     read_number,
     read_text,
+    read_word,
     require_fields,
 )
 
@@ -117,8 +118,15 @@ class RunFolder:
 
     @property
     def shown_path(self) -> Path:
-        """Of an exported bundle, the network that says what unfamiliar photos show."""
+        """The network that says what photos show, and where: of an exported bundle for those that
+        are unfamiliar, of a run where the car is found first.
+        """
         return self.path / "shown.onnx"
+
+    @property
+    def locate_path(self) -> Path:
+        """Whether the car is found first, where validation chose that, and what it said."""
+        return self.path / "locate.json"
 
     @property
     def report_path(self) -> Path:
@@ -370,10 +378,12 @@ class RunFolder:
         for source, target in (
             (run.weights_path, own.weights_path),
             (run.references_path, own.references_path),
+            (run.shown_path, own.shown_path),
             (run.card_path, own.card_path),
         ):
-            # Runs of before remember nothing.
-            if source != run.references_path or source.is_file():
+            # Runs of before remember nothing, and few find the car first.
+            is_needed = source not in (run.references_path, run.shown_path)
+            if is_needed or source.is_file():
                 write_bytes_atomically(target, _read_bytes(source))
 
     def hash_members(self, num_members: int) -> str:
@@ -521,6 +531,10 @@ class RunFolder:
             )
         return files
 
+    def write_shown(self, data: bytes) -> None:
+        """Write the network that says what photos show, and where."""
+        write_bytes_atomically(self.shown_path, data)
+
     def write_references(self, data: bytes) -> str:
         """Write that file, and give its SHA-256 for the card."""
         write_bytes_atomically(self.references_path, data)
@@ -563,6 +577,23 @@ class RunFolder:
     def write_metrics(self, values: Mapping[str, Any], path: Path | None = None) -> None:
         """Write figures; without a path as those of the run's own validation part."""
         self._write_json(path or self.metrics_path, values)
+
+    def read_located(self) -> dict[str, Any] | None:
+        """What `write_located` wrote; None if nothing did.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        if not self.locate_path.is_file():
+            return None
+        values = self._read_json(self.locate_path)
+        with _blame(self.locate_path):
+            read_word(values.get("locate"), words=get_args(Locate))
+        return values
+
+    def write_located(self, values: Mapping[str, Any]) -> None:
+        """Write what validation chose, "none" or "map" as "locate", with the gain it rests on."""
+        self._write_json(self.locate_path, values)
 
     def read_findings(self) -> list[dict[str, str]]:
         """The rows of findings.csv; none if nothing was found, or there is no such file.

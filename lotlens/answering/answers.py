@@ -18,18 +18,20 @@ from numpy.typing import NDArray
 from lotlens.answering.logits import softmax
 from lotlens.errors import BundleError
 from lotlens.files import write_bytes_atomically
-from lotlens.records import FAMILIARITIES, OK, SHOWN, CarClass, FloatArray, Predictions
+from lotlens.records import FAMILIARITIES, OK, CarClass, FloatArray, Predictions
 from lotlens.values import load_arrays
 
 COLUMNS = ("id", "status", "label", "name", "probability", "second_name", "second_probability")
-"""Of `to_rows`."""
+"""Of `to_rows`, which has BOX beside them."""
+BOX = "box"
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Predictions of several sets of photos, no photo in two, as one.
 
     Features of several models cannot be compared: those of a single part are kept, else none.
-    Flaws and familiarity are kept if all parts have them, what photos show if any part knows.
+    Flaws and familiarity are kept if all parts have them, what photos show and where their cars
+    are if any part knows.
 
     Raises:
         ValueError: parts of different classes, or a photo in two.
@@ -49,7 +51,8 @@ def join_predictions(parts: Sequence[Predictions]) -> Predictions:
         first.classes,
         _join(part.flaws for part in parts),
         None if any(s is None for s in scores) else np.concatenate(scores),  # type: ignore[arg-type]
-        _join_shows(parts),
+        _join_known([part.shows for part in parts], parts),
+        _join_known([part.boxes for part in parts], parts),
     )
 
 
@@ -70,7 +73,7 @@ def take_rows(predictions: Predictions, rows: Sequence[int]) -> Predictions:
     """The answers in these rows, in their order."""
     rows = list(rows)  # numpy takes an empty range for no index
     features, flaws, scores = predictions.features, predictions.flaws, predictions.familiarity
-    shows = predictions.shows
+    shows, boxes = predictions.shows, predictions.boxes
     return replace(
         predictions,
         ids=tuple(predictions.ids[row] for row in rows),
@@ -80,6 +83,7 @@ def take_rows(predictions: Predictions, rows: Sequence[int]) -> Predictions:
         flaws=None if flaws is None else tuple(flaws[row] for row in rows),
         familiarity=None if scores is None else scores[rows],
         shows=None if shows is None else shows[rows],
+        boxes=None if boxes is None else boxes[rows],
     )
 
 
@@ -103,16 +107,17 @@ def _join(flaws: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
     return tuple(joined)
 
 
-def _join_shows(parts: Sequence[Predictions]) -> FloatArray | None:
-    """Where a part had none to ask about, nobody looked at its photos."""
-    if all(part.shows is None for part in parts):
+def _join_known(
+    found: Sequence[FloatArray | None], parts: Sequence[Predictions]
+) -> FloatArray | None:
+    """What is known of each part's photos; of a part where nobody looked, no numbers."""
+    num_columns = next((one.shape[1] for one in found if one is not None), None)
+    if num_columns is None:
         return None
     return np.concatenate(
         [
-            np.full((len(part.ids), len(SHOWN)), np.nan, np.float32)
-            if part.shows is None
-            else part.shows
-            for part in parts
+            np.full((len(part.ids), num_columns), np.nan, np.float32) if own is None else own
+            for own, part in zip(found, parts, strict=True)
         ]
     )
 
@@ -132,7 +137,9 @@ def to_rows(predictions: Predictions, temperature: float = 1.0) -> list[dict[str
 
     Returns:
         one row per photo in order: id, status, label, name, probability, second_name,
-        second_probability; None and NaN where there is no answer or no second class.
+        second_probability, box; None and NaN where there is no answer or no second class. The box
+        is the car's, left, top, right and bottom as shares of width and height; None where none
+        was found, or none is looked for.
     """
     chances = probabilities(predictions, temperature)
     order = np.argsort(-chances, axis=1, kind="stable")
@@ -145,11 +152,12 @@ def to_rows(predictions: Predictions, temperature: float = 1.0) -> list[dict[str
         ]
         first, chance = ranked[0] if ranked else (None, float("nan"))
         second, second_chance = ranked[1] if len(ranked) > 1 else (None, float("nan"))
+        box = predictions.get_box(row)
         values = (
             *(id_, status, first and first.label, first and first.name, chance),
-            *(second and second.name, second_chance),
+            *(second and second.name, second_chance, None if box is None else str(box)),
         )
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        rows.append(dict(zip((*COLUMNS, BOX), values, strict=True)))
     return rows
 
 
@@ -177,6 +185,8 @@ def save_predictions(path: Path, predictions: Predictions) -> str:
         arrays["familiarity"] = predictions.familiarity
     if predictions.shows is not None:
         arrays["shows"] = predictions.shows
+    if predictions.boxes is not None:
+        arrays["boxes"] = predictions.boxes
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
     data = stream.getvalue()
@@ -241,7 +251,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
     for name, values in (("labels", labels), ("ids", ids)):
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must differ from one another")
-    for name in {"logits", "features", "familiarity", "shows"} & set(arrays):
+    for name in {"logits", "features", "familiarity", "shows", "boxes"} & set(arrays):
         array = arrays[name]
         if array.ndim != 2 or len(array) != len(ids) or array.dtype not in _FLOATS:
             raise ValueError(f"{name} must be a table of numbers with a row for each of the photos")
@@ -257,7 +267,10 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]]) -> Predictions:
         tuple(arrays["flaws"].tolist()) if "flaws" in arrays else None,
         _widen(arrays["familiarity"]) if "familiarity" in arrays else None,
         np.asarray(arrays["shows"], np.float32) if "shows" in arrays else None,
+        np.asarray(arrays["boxes"], np.float32) if "boxes" in arrays else None,
     )
+    for row in range(len(ids)):
+        predictions.get_box(row)  # ValueError if there is one that lies outside its photo
     if not np.isfinite(logits[predictions.answered]).all():
         raise ValueError("photos that were answered have logits that are no numbers")
     return predictions

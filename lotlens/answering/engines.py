@@ -16,13 +16,15 @@ import numpy as np
 from lotlens.answering.protobuf import check_self_contained
 from lotlens.errors import BundleError, shorten
 from lotlens.extras import import_extra
-from lotlens.records import FloatArray, ModelCard
+from lotlens.records import CarLocator, FloatArray, ModelCard
 from lotlens.threads import map_ahead
 
 Answers = tuple[FloatArray, FloatArray]
 EngineName = Literal["onnx", "openvino"]
 INPUT, OUTPUTS = "photos", ("logits", "features")
 """What an exported network's input and outputs are called."""
+_WORTH_STREAMS = 16
+"""From so many photos several threads answer, each on a core; below, one call has all cores."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,11 @@ class EnginePredictor:
     Args:
         engine: the network.
         card: what belongs to it.
+        locate: finds the car in photos, where the card says that it is found first.
     """
 
-    def __init__(self, engine: Engine, card: ModelCard) -> None:
-        self._engine, self._card = engine, card
+    def __init__(self, engine: Engine, card: ModelCard, locate: CarLocator | None = None) -> None:
+        self._engine, self._card, self._locate = engine, card, locate
 
     @property
     def card(self) -> ModelCard:
@@ -74,9 +77,22 @@ class EnginePredictor:
     def num_streams(self) -> int:
         return self._engine.num_streams
 
+    @property
+    def locate(self) -> CarLocator | None:
+        return self._locate
+
     def __call__(self, batch: FloatArray) -> Answers:
         """Prepared photos [N, 3, H, W] in; logits [N, K] and features [N, F] out."""
         return self._engine(batch)
+
+
+def count_streams(num_photos: int) -> int:
+    """How many threads had best answer for so many photos."""
+    if num_photos < _WORTH_STREAMS:
+        return 1
+    from joblib import cpu_count  # slow to import, and a single photo does without
+
+    return int(cpu_count())
 
 
 def silence_onnxruntime() -> None:

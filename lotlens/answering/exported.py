@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from lotlens.answering.engines import EnginePredictor, open_onnx, open_openvino
+from lotlens.answering.engines import EnginePredictor, count_streams, open_onnx, open_openvino
+from lotlens.answering.locating import open_own_locator
 from lotlens.records import ModelCard
 from lotlens.run import RunFolder
-
-_WORTH_STREAMS = 16
-"""From so many photos several threads answer, each on a core; below, one call has all cores."""
 
 
 def open_exported(run: RunFolder, card: ModelCard, *, num_photos: int = 1) -> EnginePredictor:
@@ -24,13 +22,5 @@ def open_exported(run: RunFolder, card: ModelCard, *, num_photos: int = 1) -> En
     """
     files = run.read_exported(card)
     open_engine = open_openvino if card.engine == "openvino" else open_onnx
-    return EnginePredictor(open_engine(*files, num_streams=count_streams(num_photos)), card)
-
-
-def count_streams(num_photos: int) -> int:
-    """How many threads had best answer for so many photos."""
-    if num_photos < _WORTH_STREAMS:
-        return 1
-    from joblib import cpu_count  # slow to import, and a single photo does without
-
-    return int(cpu_count())
+    engine = open_engine(*files, num_streams=count_streams(num_photos))
+    return EnginePredictor(engine, card, open_own_locator(run, card, num_photos))

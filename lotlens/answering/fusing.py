@@ -95,6 +95,7 @@ def fuse(
         flaws=None,
         familiarity=None if familiar is None else familiar.astype(np.float32),
         shows=None,
+        boxes=None,  # each photo has its own
     )
 
 

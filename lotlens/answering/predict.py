@@ -15,7 +15,17 @@ from lotlens.errors import BundleError, InputError
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import LoadedPhoto, load_photo, read_ahead, read_photo
-from lotlens.records import OK, Catalog, FloatArray, ModelCard, Photo, Predictions, Predictor
+from lotlens.records import (
+    OK,
+    Box,
+    CarLocator,
+    Catalog,
+    FloatArray,
+    ModelCard,
+    Photo,
+    Predictions,
+    Predictor,
+)
 from lotlens.threads import map_ahead
 
 NO_NUMBER = "the model gave no number"
@@ -37,6 +47,7 @@ class Piece:
         rows: of the photos that were read, from 0 in this piece.
         logits: view name -> [R, K] float32, for those rows.
         features: [R, F] of the first view, likewise; None if not kept, or without a row.
+        boxes: where the car of each photo was found; None where it was not, or not looked for.
     """
 
     start: int
@@ -45,6 +56,7 @@ class Piece:
     rows: Sequence[int]
     logits: Mapping[str, FloatArray]
     features: FloatArray | None
+    boxes: Sequence[Box | None]
 
 
 def predict(
@@ -153,7 +165,8 @@ def answer_bytes(
         BundleError: as `predict`.
     """
     views = read_views(predictor.card)
-    loaded = [load_photo(data, predictor.card.image, find_flaws=True) for data in photos]
+    image, locate = predictor.card.image, _find_locator(predictor)
+    loaded = [load_photo(data, image, find_flaws=True, locate=locate) for data in photos]
     piece = _Asking(predictor, views, keep_features)(0, loaded)
     by_view = join_pieces([piece], ids, predictor.card, views, keep_features=keep_features)
     return replace(by_view[views[0]], logits=average_views([by_view[v].logits for v in views]))
@@ -189,6 +202,7 @@ def answer_pieces(
         num_workers=num_workers,
         num_ahead=2 * size,
         find_flaws=True,
+        locate=_find_locator(predictor),
     )
     with closing(stream):  # so that the threads end here, whatever the model raises
         for start in range(0, len(photos), size):
@@ -217,12 +231,18 @@ def join_pieces(
     logits = {name: np.full((num_photos, num_classes), np.nan, np.float32) for name in views}
     features: FloatArray | None = None
     status, flaws = [OK] * num_photos, [""] * num_photos
+    boxes: FloatArray | None = None
+    if card.image.locate != "none":
+        boxes = np.full((num_photos, len(Box.__slots__)), np.nan, np.float32)
     first: int | None = None
     for piece in pieces:
         first = piece.start if first is None else first
         at = piece.start - first
         status[at : at + len(piece.status)] = piece.status
         flaws[at : at + len(piece.flaws)] = piece.flaws
+        for row, box in enumerate(piece.boxes, start=at):
+            if boxes is not None and box is not None:
+                boxes[row] = box.values
         rows = [at + row for row in piece.rows]
         for name, values in piece.logits.items():
             logits[name][rows] = values
@@ -246,6 +266,7 @@ def join_pieces(
             tuple(status),
             card.classes,
             tuple(flaws),
+            boxes=boxes,
         )
         for name in views
     }
@@ -274,7 +295,8 @@ class _Asking:
                 if self.keep_features and name == self.views[0]:
                     features = found
         status, flaws = [photo.status for photo in photos], [photo.flaw for photo in photos]
-        return Piece(start, status, flaws, rows, logits, features)
+        boxes = [photo.box for photo in photos]
+        return Piece(start, status, flaws, rows, logits, features, boxes)
 
     def _check(self, logits: FloatArray, features: FloatArray, num_photos: int) -> None:
         card = self.predictor.card
@@ -325,12 +347,14 @@ ONE_BLAS_THREAD = _BlasLimit()
 def _answer_in_threads(
     ask: _Asking, photos: Sequence[Photo], size: int, num_threads: int
 ) -> Generator[Piece, None, None]:
-    image = ask.predictor.card.image
+    image, locate = ask.predictor.card.image, _find_locator(ask.predictor)
     with PhotoReader() as reader, ONE_BLAS_THREAD:
 
+        def read(photo: Photo) -> LoadedPhoto:
+            return read_photo(reader, photo, image, find_flaws=True, locate=locate)
+
         def answer(start: int) -> Piece:
-            own = photos[start : start + size]
-            return ask(start, [read_photo(reader, one, image, find_flaws=True) for one in own])
+            return ask(start, [read(one) for one in photos[start : start + size]])
 
         yield from map_ahead(
             answer,
@@ -339,6 +363,11 @@ def _answer_in_threads(
             num_ahead=2 * num_threads,  # so that no thread waits for a slow batch in front
             name="answers",
         )
+
+
+def _find_locator(predictor: Predictor) -> CarLocator | None:
+    """What finds cars for a model, where its card says that they are found first."""
+    return None if predictor.card.image.locate == "none" else predictor.locate
 
 
 def read_views(card: ModelCard) -> tuple[str, ...]:

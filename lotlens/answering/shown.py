@@ -12,8 +12,7 @@ from functools import cache
 import numpy as np
 
 from lotlens.answering.answers import probabilities
-from lotlens.answering.engines import EnginePredictor, open_onnx
-from lotlens.answering.exported import count_streams
+from lotlens.answering.engines import EnginePredictor, count_streams, open_onnx
 from lotlens.answering.predict import answer_bytes, predict
 from lotlens.answering.views import WHOLE
 from lotlens.records import SHOWN, CarClass, Catalog, FloatArray, ImageSpec, ModelCard, Predictor

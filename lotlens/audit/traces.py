@@ -7,7 +7,7 @@ may be that and nothing else. It knows photos' files and pixels, no label and no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import log, nan, pi, sqrt
 
@@ -282,7 +282,8 @@ def _look(
     if photo.locator is None:
         return None
     if spec is not None:
-        fitted = read_photo(reader, photo, spec, style=style).pixels
+        # How a photo is stored shows in all of it, wherever its car is.
+        fitted = read_photo(reader, photo, replace(spec, locate="none"), style=style).pixels
         return None if fitted is None else look_for_traces(fitted)
     try:
         data = reader.read(photo.locator)

@@ -62,7 +62,8 @@ class Bench:
         held_out: real photos to ask about.
         made: others that are easy to get wrong.
         before: what torch answers to both.
-        shown: the network that says what unfamiliar photos show, if the card names one.
+        shown: the network that says what unfamiliar photos show, and where the car is, if the card
+            names one.
         target: beside which candidates are written.
         watch: told of the work as it goes on.
     """

@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lotlens.answering.answers import COLUMNS, to_rows
+from lotlens.answering.answers import BOX, COLUMNS, to_rows
+from lotlens.answering.locating import open_own_locator
 from lotlens.answering.predict import Piece, answer_bytes, answer_pieces, join_pieces, read_views
 from lotlens.answering.shown import OpenShown, open_exported_shown
 from lotlens.answering.views import average_views
@@ -26,6 +27,7 @@ from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import open_photos
 from lotlens.records import (
     MOST_FOLDS,
+    CarLocator,
     Catalog,
     ModelCard,
     Predictions,
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from lotlens.verbs.export import Exported
 
 _MANY = 1000  # photos for which it is worth to have as many threads answer as there are cores
-ANSWER_COLUMNS = (*COLUMNS, *VERDICT_COLUMNS)
+ANSWER_COLUMNS = (*COLUMNS, *VERDICT_COLUMNS, BOX)
 """Of the table that `predict` gives."""
 
 
@@ -148,8 +150,22 @@ class Model:
         bundle, predictor = import_vision("bundle"), import_vision("predictor")
         classifier, card = bundle.load_bundle(self.run, self.card)
         total = num_photos * len(card.views)
-        result: Predictor = predictor.ClassifierPredictor(classifier, card, num_photos=total)
+        locate = self.open_locator(num_photos)
+        result: Predictor = predictor.ClassifierPredictor(
+            classifier, card, num_photos=total, locate=locate
+        )
         return result
+
+    def open_locator(self, num_photos: int = 1) -> CarLocator | None:
+        """What finds the car in photos; None where the model looks at whole ones.
+
+        Args:
+            num_photos: about how many photos it will be asked for.
+
+        Raises:
+            BundleError: its network is missing, damaged or replaced.
+        """
+        return open_own_locator(self.run, self.card, num_photos)
 
     def read_references(self) -> tuple[Reference, ...]:
         """What the model remembers of its training photos; nothing if it was never taught that.
@@ -213,7 +229,8 @@ class Model:
         """A row with ANSWER_COLUMNS for the answer to each photo."""
         card = self.card
         verdicts = decide(predictions, card.refusal, card.temperature)
-        return add_verdicts(to_rows(predictions, card.temperature), verdicts)
+        rows = add_verdicts(to_rows(predictions, card.temperature), verdicts)
+        return [{column: row[column] for column in ANSWER_COLUMNS} for row in rows]
 
     def describe(self, predictions: Predictions) -> pd.DataFrame:
         """A table for people (see `predict`) of the answers to photos."""
@@ -227,10 +244,11 @@ class Model:
 
         Returns:
             one row per photo: id, status, label, name, probability, second_name,
-            second_probability, and what is to be made of it: verdict ("model", "unsure",
-            "unknown", "not a car", "poor photo" or "no answer"), reason (a sentence) and
-            candidates (names of models, one of which it is with the card's coverage, if it is one
-            of the known). A photo that is "unknown" or "not a car" has no probability.
+            second_probability, box (where the car was found, if it is looked for), and what is to
+            be made of it: verdict ("model", "unsure", "unknown", "not a car", "poor photo" or "no
+            answer"), reason (a sentence) and candidates (names of models, one of which it is with
+            the card's coverage, if it is one of the known). A photo that is "unknown" or "not a
+            car" has no probability.
 
         Raises:
             InputError: a path does not exist or holds no photo.

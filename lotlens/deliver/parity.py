@@ -45,6 +45,11 @@ ROUGH = Limits(difference=float("inf"), same=0.9, lost=0.01)
 ten models few do (0.98 the same, measured), among 196 more."""
 
 
+BOXES = 0.05
+"""The most that an edge of a car's box may differ by, as a share of the photo: one network finds
+the car before and after, so only another way of decoding could move it."""
+
+
 @dataclass(frozen=True)
 class Parity:
     """How an export's answers differ.
@@ -58,6 +63,7 @@ class Parity:
         verdicts: share of real photos of which the same is said, refusals included.
         before, after: accuracy on the real photos with labels; None without any.
         low, high: 95 % interval of `after` less `before`, paired by photo.
+        boxes: the most that an edge of a box differs by; None where no car is looked for.
         rows: one per photo with COLUMNS, those that differ most first.
         faults: why the export must not be used, in sentences; none if it may.
     """
@@ -72,6 +78,7 @@ class Parity:
     after: float | None
     low: float | None
     high: float | None
+    boxes: float | None
     rows: tuple[tuple[Any, ...], ...]
     faults: tuple[str, ...]
 
@@ -91,6 +98,7 @@ class Parity:
             "accuracy_after": self.after,
             "accuracy_difference_low": self.low,
             "accuracy_difference_high": self.high,
+            "largest_box_difference": self.boxes,
         }
 
 
@@ -141,6 +149,7 @@ def check_parity(
         after=after,
         low=low,
         high=high,
+        boxes=max(moved) if (moved := _list_moves(real, made)) else None,
         rows=tuple(rows),
         faults=(),
     )
@@ -154,13 +163,36 @@ def _measure(before: Predictions, after: Predictions) -> FloatArray:
     return largest
 
 
+def _list_moves(*pairs: tuple[Predictions, Predictions]) -> list[float]:
+    """By how much the edges of each photo's box differ; nothing where no car is looked for.
+
+    Of a photo in which one finds a car and the other none it is 1.
+    """
+    moves = []
+    for before, after in pairs:
+        if before.boxes is None and after.boxes is None:
+            continue
+        for row in range(len(before.ids)):
+            boxes = before.get_box(row), after.get_box(row)
+            edges = [None if box is None else np.array(box.values[:4]) for box in boxes]
+            if edges[0] is None or edges[1] is None:
+                moves.append(0.0 if edges[0] is edges[1] else 1.0)
+            else:
+                moves.append(float(np.abs(edges[0] - edges[1]).max()))
+    return moves
+
+
 def _list_rows(before: Predictions, after: Predictions, *, is_made: bool) -> list[tuple[Any, ...]]:
     scale = np.maximum(np.nan_to_num(np.abs(before.logits)).max(axis=1), 1)
     relative = (_measure(before, after) / scale).tolist()
+    moves = _list_moves((before, after)) or [0.0] * len(before.ids)
     rows = []
     for row, id_ in enumerate(before.ids):
         statuses = before.status[row], after.status[row]
         fault = "" if statuses[0] == statuses[1] else f"{statuses[0]}, exported: {statuses[1]}"
+        if not fault and moves[row] > BOXES:
+            boxes = [str(own.get_box(row) or "no car") for own in (before, after)]
+            fault = f"its car at {boxes[0]}, exported: {boxes[1]}"
         told = [_name_answer(own, row) for own in (before, after)]
         made = "yes" if is_made else ""
         rows.append((id_, made, statuses[1], *told, round(relative[row], 7), fault))

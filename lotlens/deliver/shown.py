@@ -35,18 +35,20 @@ class ShownFile:
     difference: float
 
 
-def export_shown(open_shown: OpenShown, catalog: Catalog) -> ShownFile:
+def export_shown(open_shown: OpenShown, catalog: Catalog, data: bytes | None = None) -> ShownFile:
     """Write the network, and compare what both say of photos and of drawn pictures.
 
     Args:
         open_shown: opens the network as it is here.
         catalog: photos of the run.
+        data: the file that a run has already, by which it finds the car; None to make one.
 
     Raises:
         BundleError: they say otherwise.
         MissingExtra: onnx is not installed.
     """
-    data = halve(import_vision("imagenet").export_shown())
+    if data is None:
+        data = halve(import_vision("imagenet").export_shown())
     exported, photos = open_exported_shown(data), catalog.spread(_MOST_CHECKED)
     here, there = (
         np.concatenate([ask_shown(own, photos), ask_drawn(own)]) for own in (open_shown, exported)

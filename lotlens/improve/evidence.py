@@ -27,6 +27,7 @@ from lotlens.improve.doubts import Evidence, vote_neighbours
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Probe, Recipe
 from lotlens.records import (
+    CarLocator,
     Catalog,
     FloatArray,
     ModelCard,
@@ -152,7 +153,8 @@ def _ask_folds(own: OwnData, found: Audit | None, watch: Watcher | None) -> tupl
         clusters = cluster_photos(lot.train, found.groups)
         sides = _hold_out(_list_contradicted(found), sides, clusters)
     catalog = lot.train.select([id_ for _, held_out in sides for id_ in held_out])
-    build = import_vision("predictor").ClassifierPredictor
+    locate = model.open_locator(len(catalog))
+    build = partial(import_vision("predictor").ClassifierPredictor, locate=locate)
     asked = _list_views(card)
     row_of = {id_: row for row, id_ in enumerate(catalog.ids)}
     shape = (len(catalog), len(card.classes))
@@ -206,7 +208,8 @@ def _ask_probes(own: OwnData, found: Audit | None, watch: Watcher | None) -> tup
     ]
     catalog = lot.train.select([id_ for _, held_out in partings[0] for id_ in held_out])
     card = replace(model.card, head={"kind": "linear"}, members=1, num_others=0)
-    features, plain = _compute_features(recipe, card, catalog, watch)
+    locate = model.open_locator(len(catalog))
+    features, plain = _compute_features(recipe, card, catalog, locate, watch)
 
     row_of = {id_: row for row, id_ in enumerate(catalog.ids)}
     targets, usable, num_classes = catalog.targets(), plain.answered, len(card.classes)
@@ -278,7 +281,11 @@ def _fit_probes(
 
 
 def _compute_features(
-    recipe: Recipe, card: ModelCard, catalog: Catalog, watch: Watcher | None
+    recipe: Recipe,
+    card: ModelCard,
+    catalog: Catalog,
+    locate: CarLocator | None,
+    watch: Watcher | None,
 ) -> tuple[dict[str, FloatArray], Predictions]:
     """Features of an untrained classifier by view, [N, F] each, and which photos can be read."""
     classifier = import_vision("classifier").build_classifier(
@@ -286,7 +293,7 @@ def _compute_features(
     )
     views = _list_views(card)
     predictor = import_vision("predictor").ClassifierPredictor(
-        classifier.eval(), card, num_photos=len(views) * len(catalog)
+        classifier.eval(), card, num_photos=len(views) * len(catalog), locate=locate
     )
     features = {}
     for number, view in enumerate(views, start=1):

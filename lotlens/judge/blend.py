@@ -118,7 +118,8 @@ def blend_predictions(parts: Sequence[Predictions], shares: Sequence[float]) -> 
 
     Returns:
         in the first part's order, without features; how familiar a photo looks is what the model
-        with the largest share says, since several models' scores have no common scale.
+        with the largest share says, since several models' scores have no common scale. Boxes are
+        those of the first that looks for cars, with the largest share before all others.
 
     Raises:
         ValueError: the models differ in their photos or classes.
@@ -135,7 +136,8 @@ def blend_predictions(parts: Sequence[Predictions], shares: Sequence[float]) -> 
     logits = blend_logits([part.logits for part in aligned], shares)
     logits[np.array([reason != OK for reason in status], bool)] = np.nan
     largest = aligned[int(np.argmax(shares))]
-    return replace(largest, logits=logits, features=None, status=tuple(status))
+    boxes = next((own.boxes for own in (largest, *aligned) if own.boxes is not None), None)
+    return replace(largest, logits=logits, features=None, status=tuple(status), boxes=boxes)
 
 
 def fit_shares(logits: Sequence[FloatArray], targets: NDArray[np.int64]) -> Shares:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lotlens.records import MOST_FOLDS, MOST_LEVELS, Fit, ImageSpec, Interpolation
+from lotlens.records import MOST_FOLDS, MOST_LEVELS, BoxFit, Fit, ImageSpec, Interpolation, Locate
 from lotlens.texts import describe
 
 
@@ -62,22 +62,40 @@ class Size(_Part):
 
 
 class Image(_Part):
-    """The inference preprocessing; the backbone adds its own mean and std."""
+    """The inference preprocessing; the backbone adds its own mean and std.
+
+    Attributes:
+        height, width: of the network's input, in pixels.
+        fit: how a whole photo is brought to that frame: "pad", "stretch" or "crop".
+        interpolation: the resampling filter.
+        locate: "map" finds the car first, and shows the network that part of the photo, whatever
+            the fit; a photo without a car is fitted whole, as with "none". "auto" has validation
+            choose between the two, by a probe on frozen features, before a training begins.
+        box_fit: "keep" shows the car in its own aspect, with so much more of the photo as fills the
+            frame; "stretch" shows the car alone, out of its aspect.
+    """
 
     height: int = Field(192, ge=32, le=1024)
     width: int = Field(288, ge=32, le=1024)
     fit: Fit = "pad"
     interpolation: Interpolation = "bicubic"
+    locate: Locate | Literal["auto"] = "none"
+    box_fit: BoxFit = "keep"
 
     def spec(
         self, mean: Sequence[float] = (0, 0, 0), std: Sequence[float] = (1, 1, 1)
     ) -> ImageSpec:
-        """The frame; mean and deviation of the network's input where values matter."""
+        """The frame; mean and deviation of the network's input where values matter.
+
+        As long as "auto" is not settled (see `Recipe.located`), it is one of whole photos.
+        """
         return ImageSpec(
             height=self.height,
             width=self.width,
             fit=self.fit,
             interpolation=self.interpolation,
+            locate="none" if self.locate == "auto" else self.locate,
+            box_fit=self.box_fit,
             mean=(float(mean[0]), float(mean[1]), float(mean[2])),
             std=(float(std[0]), float(std[1]), float(std[2])),
         )
@@ -282,6 +300,8 @@ class Augmentation(_Part):
         flip: probability of a mirror image.
         rotation: largest rotation either way, in degrees.
         shift: largest shift in each direction, as a share of the side.
+        box_shift: where the car is found first, how far each side of the crop to it moves, as a
+            share of the frame: what finds cars errs, and a network is to take no harm from that.
         brightness: lowest and highest factor of brightness; [1, 1] leaves it.
         policy: "trivial" is TrivialAugment Wide (Müller & Hutter 2021), "rand" RandAugment (Cubuk
             et al. 2020), "mild" a small rotation and colour jitter, "none" none of them.
@@ -298,6 +318,7 @@ class Augmentation(_Part):
     flip: float = Field(0.5, ge=0, le=1)
     rotation: float = Field(0.0, ge=0, le=180)
     shift: float = Field(0.0, ge=0, lt=1)
+    box_shift: float = Field(0.1, ge=0, le=0.3)
     brightness: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (1.0, 1.0)
     policy: Literal["trivial", "rand", "mild", "none"] = "trivial"
     operations: int = Field(2, ge=1, le=8)
@@ -484,6 +505,12 @@ class Recipe(_Part):
         """The folder of the run whose network it starts from; None if from none."""
         head, _, path = self.backbone.partition(":")
         return Path(path) if head == "run" else None
+
+    def located(self, locate: Locate) -> Recipe:
+        """The recipe with "auto" settled; one that says how cars are found stays as it is."""
+        if self.image.locate != "auto":
+            return self
+        return self.model_copy(update={"image": self.image.model_copy(update={"locate": locate})})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""

@@ -33,6 +33,7 @@ from lotlens.answering.predict import predict
 from lotlens.errors import BundleError
 from lotlens.records import (
     FAMILIARITIES,
+    CarLocator,
     Catalog,
     FloatArray,
     ModelCard,
@@ -98,6 +99,10 @@ class FamiliarPredictor:
     @property
     def num_streams(self) -> int:
         return self._predictor.num_streams
+
+    @property
+    def locate(self) -> CarLocator | None:
+        return self._predictor.locate
 
     def __call__(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
         logits, features = self._predictor(batch)

@@ -18,7 +18,7 @@ from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.decode import decoding
 from lotlens.photos.prepare import unfit_map
-from lotlens.records import Catalog, FloatArray, ImageSpec, Locator, Watcher
+from lotlens.records import Box, Catalog, FloatArray, ImageSpec, Locator, Watcher
 from lotlens.threads import map_ahead
 
 Pixels = NDArray[np.uint8]
@@ -92,7 +92,11 @@ def draw_thumbnail(
 
 
 def draw_heat(
-    photo: Pixels, heat: FloatArray, spec: ImageSpec, size: tuple[int, int] = THUMBNAIL_SIZE
+    photo: Pixels,
+    heat: FloatArray,
+    spec: ImageSpec,
+    size: tuple[int, int] = THUMBNAIL_SIZE,
+    box: Box | None = None,
 ) -> bytes:
     """A photo with a heat map over it, as a JPEG of at most `size` pixels.
 
@@ -104,9 +108,10 @@ def draw_heat(
         heat: [spec.height, spec.width] in 0..1, over the frame that the photo was fitted to.
         spec: how it was fitted.
         size: (width, height) in pixels.
+        box: of the car, where the photo was cropped to it.
     """
     small = _shrink(photo, size)
-    laid = unfit_map(heat, spec, small.width, small.height)
+    laid = unfit_map(heat, spec, small.width, small.height, box)
     top = np.quantile(laid, _HOTTEST)
     laid = laid / top if top > 0 else laid
     places = np.linspace(0, 1, len(_HEAT))
@@ -156,11 +161,16 @@ class Album:
         return self._count(self._drawn[key])
 
     def show_heat(
-        self, photo_id: str, heat: FloatArray, spec: ImageSpec, size: tuple[int, int]
+        self,
+        photo_id: str,
+        heat: FloatArray,
+        spec: ImageSpec,
+        size: tuple[int, int],
+        box: Box | None = None,
     ) -> bytes | None:
         """The photo under a heat map (see `draw_heat`); None as for `show`."""
         photo = None if self.is_full else self._read(photo_id, size)
-        return None if photo is None else self._count(draw_heat(photo, heat, spec, size))
+        return None if photo is None else self._count(draw_heat(photo, heat, spec, size, box))
 
     def _read(self, photo_id: str, size: tuple[int, int]) -> Pixels | None:
         return _read(self._locators.get(photo_id), self._reader, size)

@@ -180,7 +180,10 @@ def find_heat_maps(
         member_of = {id_: number for number, (_, ids) in enumerate(sides) for id_ in ids}
     errors = [(e.photo_id, e.predicted.label, e.true.label) for e in judged.errors]
     network, card = bundle.load_bundle(model.run, model.card)
-    maps: dict[str, HeatMaps] = explaining.explain_errors(network, card, catalog, errors, member_of)
+    locate = model.open_locator(len(errors))
+    maps: dict[str, HeatMaps] = explaining.explain_errors(
+        network, card, catalog, errors, member_of, locate
+    )
     return maps
 
 

@@ -92,7 +92,8 @@ class Showing:
             if maps is None:
                 return None
             heat = maps.said if which == "said" else maps.truth
-            return self._album.show_heat(answer.photo_id, heat, self._card.image, _HEAT_SIZE)
+            image = self._card.image
+            return self._album.show_heat(answer.photo_id, heat, image, _HEAT_SIZE, maps.box)
 
         return _Error(
             answer,

@@ -9,6 +9,8 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from lotlens.answering.answers import save_predictions
+from lotlens.answering.engines import count_streams
+from lotlens.answering.locating import open_locator
 from lotlens.answering.views import WHOLE
 from lotlens.audit.findings import Audit
 from lotlens.audit.parts import hash_split, list_held_out, list_learnt, pair_sides
@@ -18,10 +20,11 @@ from lotlens.deliver.own_data import Sides
 from lotlens.extras import import_vision
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.schema import Finetune, Recipe
-from lotlens.records import Catalog, Lot, ModelCard, Photo, Split, Watcher
+from lotlens.records import CarLocator, Catalog, Locate, Lot, ModelCard, Photo, Split, Watcher
 from lotlens.run import FORMAT_VERSION, RunFolder
 from lotlens.training.data import find_commonest_label
 from lotlens.training.jobs import Helpers
+from lotlens.training.locating import choose_located, hash_network, keep_network
 from lotlens.training.others import Others
 from lotlens.training.settle import answer_views, settle, teach_refusal
 from lotlens.training.started import name_backbone
@@ -54,6 +57,7 @@ class Training:
         run: a folder that holds recipe, source and split; a training in it that was stopped goes
             on.
         recipe: the stages.
+        located: how the car is found where the recipe leaves that to validation (`choose_located`).
         lot: the data.
         split: of its photos.
         found: the audit of them.
@@ -74,6 +78,12 @@ class Training:
     others: Others = field(default_factory=Others)
     schedules: Mapping[str, Callable[[float], float]] | None = None
     num_workers: int = 0
+    located: Locate = "none"
+
+    @property
+    def applied(self) -> Recipe:
+        """The recipe with what validation chose in it."""
+        return self.recipe.located(self.located)
 
     @cached_property
     def usable(self) -> Catalog:
@@ -84,6 +94,32 @@ class Training:
     def sides(self) -> Sides:
         """Of each model the ids that it learns, and those held out of it."""
         return pair_sides(self.split)
+
+    def choose_located(self, watch: Watcher | None) -> Training:
+        """The same, with the choice whether the car is found first made or read from the run."""
+        kept, held_out = self.sides[0]
+        located = choose_located(
+            *(self.run, self.recipe, self.usable.select(kept), self.usable.select(held_out)),
+            clusters=cluster_photos(self.usable, self.found.groups),
+            watch=watch,
+        )
+        return replace(self, located=located)
+
+    @cached_property
+    def network(self) -> bytes | None:
+        """What finds the car, as it lies in the run; None where the recipe takes whole photos.
+
+        Raises:
+            InputError, MissingExtra, OutputError: as `keep_network`.
+        """
+        return keep_network(self.run, self.applied)
+
+    @cached_property
+    def locate(self) -> CarLocator | None:
+        """The same, opened."""
+        if self.network is None:
+            return None
+        return open_locator(self.network, num_streams=count_streams(len(self.usable)))
 
 
 def train_models(
@@ -114,7 +150,7 @@ def train_model(training: Training, number: int, watch: Watcher | None) -> Train
         told = watch_fold(watch, number, len(sides))
     learnt = training.usable.select(kept)
     trained: Trained = stages.run_stages(
-        training.recipe,
+        training.applied,
         replace(learnt, photos=(*learnt.photos, *extras.additions)),
         training.usable.select(held_out),
         clusters=cluster_photos(training.usable, training.found.groups),
@@ -123,6 +159,7 @@ def train_model(training: Training, number: int, watch: Watcher | None) -> Train
         photo_weights=extras.photo_weights,
         others=training.others.learnt,
         style=training.others.style,
+        locate=training.locate,
         checkpoint_path=place,
         scratch_path=run.path,
         log_path=log_path,
@@ -176,11 +213,12 @@ def finish(training: Training, trained: Sequence[Trained], watch: Watcher | None
     card = _begin_card(training, trained)
     members = [one.classifier for one in trained]
     names = (WHOLE, *training.recipe.views)
-    by_view = answer_views(members, card, sides, validation, names, watch)
+    by_view = answer_views(members, card, sides, validation, names, training.locate, watch)
     card, predictions, _ = settle(card, by_view, validation)
     network = classifier.Ensemble(members) if len(members) > 1 else members[0]
     card, predictions = teach_refusal(
-        run, card, network, members, sides, predictions, catalog, training.others, watch
+        *(run, card, network, members, sides, predictions, catalog),
+        *(training.others, training.locate, watch),
     )
     sha256 = save_predictions(run.validation_path, predictions)
     bundle.save_bundle(run, network, replace(card, answers_sha256=sha256))
@@ -206,6 +244,7 @@ def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
         num_candidates=max(_count_candidates(one, recipe) for one in trained),
         commonest_label=find_commonest_label(lot.train.select(list_learnt(training.split))),
         synthetic=is_synthetic(lot.source),
+        locator_sha256=hash_network(training.network),
     )
 
 

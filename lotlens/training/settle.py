@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lotlens.answering.answers import join_predictions, save_predictions
@@ -14,7 +15,7 @@ from lotlens.extras import import_vision
 from lotlens.judge.judged import calibrate
 from lotlens.judge.metrics import align_targets
 from lotlens.judge.tta import Choice, choose_views
-from lotlens.records import Catalog, ModelCard, Predictions, Watcher, watch_part
+from lotlens.records import CarLocator, Catalog, ModelCard, Predictions, Watcher, watch_part
 from lotlens.refusal.familiarity import Reference, encode_references
 from lotlens.refusal.gates import learn_refusal
 from lotlens.refusal.strangers import (
@@ -37,14 +38,20 @@ def answer_views(
     sides: Sides,
     catalog: Catalog,
     names: Sequence[str],
+    locate: CarLocator | None,
     watch: Watcher | None,
 ) -> dict[str, Predictions]:
-    """View -> answers to the photos held out, each by the member that has not seen it."""
+    """View -> answers to the photos held out, each by the member that has not seen it.
+
+    `locate` finds the car, where the card says that it is found first.
+    """
     predictor = import_vision("predictor")
     by_view: dict[str, list[Predictions]] = {name: [] for name in names}
     for member, (_, held_out) in zip(members, sides, strict=True):
         found = predict_views(
-            predictor.ClassifierPredictor(member, card, num_photos=len(names) * len(held_out)),
+            predictor.ClassifierPredictor(
+                member, card, num_photos=len(names) * len(held_out), locate=locate
+            ),
             catalog.select(held_out),
             views=names,
             keep_features=True,
@@ -76,6 +83,7 @@ def teach_refusal(
     predictions: Predictions,
     catalog: Catalog,
     others: Others,
+    locate: CarLocator | None,
     watch: Watcher | None,
 ) -> tuple[ModelCard, Predictions]:
     """The card with gates, and validation's answers with what they rest on.
@@ -89,14 +97,15 @@ def teach_refusal(
         predictions: answers to the photos held out, side after side.
         catalog: holds all these photos.
         others: photos of other cars; there may be none.
+        locate: finds the car in photos, where the card says that it is found first.
         watch: told of the work as it goes on.
     """
-    predictor = import_vision("predictor")
+    build = partial(import_vision("predictor").ClassifierPredictor, locate=locate)
     asked = replace(card, refusal=None)  # one of before has words of features that may be others'
     references: list[Reference] = []
     known: list[Predictions] = []
     for member, (kept, held_out) in zip(members, sides, strict=True):
-        answering = predictor.ClassifierPredictor(member, asked, num_photos=len(kept))
+        answering = build(member, asked, num_photos=len(kept))
         told = watch_part(watch, "noting what known cars look like")
         remembered = remember_photos(answering, catalog.select(kept), progress=told)
         if remembered is None:
@@ -108,9 +117,7 @@ def teach_refusal(
     sha256 = run.write_references(encode_references(references))
     learnt = dict.fromkeys(id_ for kept, _ in sides for id_ in kept)
     other_cars = meet_others(
-        predictor.ClassifierPredictor(
-            network, asked, num_photos=len(others.held_out) + len(others.no_cars)
-        ),
+        build(network, asked, num_photos=len(others.held_out) + len(others.no_cars)),
         references,
         others.held_out,
         others.no_cars,
@@ -120,7 +127,7 @@ def teach_refusal(
         if one.group == "unknown":
             save_predictions(run.others_answers_path, one.predictions)
     made = meet_made(
-        predictor.ClassifierPredictor(network, asked),
+        build(network, asked),
         references,
         catalog.select(list(learnt)).photos,
         progress=watch_part(watch, "trying pictures of no car"),

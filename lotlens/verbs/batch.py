@@ -10,6 +10,7 @@ from lotlens.files import check_writable, write_bytes_atomically
 from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
 from lotlens.training.data import TrainingData
+from lotlens.training.locating import open_for
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def show_batch(
     if out is not None:
         check_writable(Path(out))
     usable = TrainingData(Path(data), recipe).usable
-    sheet = Sheet(stages.draw_batch(recipe, usable), f"photos as {recipe.name} sees them")
+    drawn = stages.draw_batch(recipe, usable, open_for(recipe, len(usable)))
+    sheet = Sheet(drawn, f"photos as {recipe.name} sees them")
     if out is not None:
         sheet.save(out)
     return sheet

@@ -25,7 +25,7 @@ from lotlens.deliver.bench import (
 from lotlens.deliver.model import Model, OpenModel, load
 from lotlens.deliver.own_data import OwnData, open_own_data
 from lotlens.deliver.parity import COLUMNS, EXACT, ROUGH, Limits, Parity
-from lotlens.deliver.shown import ShownFile, export_shown, with_shown
+from lotlens.deliver.shown import export_shown, with_shown
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
 from lotlens.files import check_writable, remove_unfinished_of, write_rows_atomically
@@ -118,7 +118,7 @@ def export(
         check_writable(target / "card.json")
         own = open_own_data(model)
         with folder_beside(target) as scratch:
-            bench, found, shown = _try_out(
+            bench, found, difference = _try_out(
                 own, engine, precision, limits, target, scratch.path, watch
             )
         if found.parity.faults:
@@ -132,14 +132,14 @@ def export(
             key: value if isfinite(value) else None for key, value in asdict(found.limits).items()
         }
         checked = {**parity.to_dict(), "kept": list(found.kept), "limits": limited}
-        if shown is not None:
-            checked["shown_difference"] = shown.difference
+        if difference is not None:
+            checked["shown_difference"] = difference
         card = replace(found.card, checked=checked)
         with folder_beside(target) as folder:
             bench.write(folder, found.files, card)
             write_rows_atomically(folder.parity_path, COLUMNS, parity.rows)
             move_in(folder.path, target)
-    size = sum(len(data) for data in (*found.files, *([shown.data] if shown else [])))
+    size = sum(len(data) for data in (*found.files, bench.shown or b""))
     return Exported(target, card, parity, found.limits, found.kept, size)
 
 
@@ -163,20 +163,23 @@ def _try_out(
     target: Path,
     scratch: Path,
     watch: Watcher | None,
-) -> tuple[Bench, Candidate, ShownFile | None]:
-    """The last bundle that was tried, good or not, the bench, and what tells cars from others."""
+) -> tuple[Bench, Candidate, float | None]:
+    """The bench, the last bundle that was tried, good or not, and what its shares differ by."""
     model = own.model
     network, card = import_vision("bundle").load_bundle(model.run, model.card)
     catalog = own.lot.train
     held_out = catalog.select(_spread(own.validation.ids, _MOST_CHECKED))
-    torch_itself = import_vision("predictor").ClassifierPredictor(network, card)
+    locate = model.open_locator(len(held_out))
+    torch_itself = import_vision("predictor").ClassifierPredictor(network, card, locate=locate)
     open_shown = model.find_shown()
     plain = OpenModel(card, torch_itself, model.read_references(), open_shown=open_shown)
-    shown = None if open_shown is None else export_shown(open_shown, held_out)
+    # One file says what photos show and where: of a run that finds the car first it is the run's.
+    located = None if locate is None else model.run.read_shown(card.locator_sha256)
+    shown = None if open_shown is None else export_shown(open_shown, held_out, located)
     card = with_shown(card, shown)
     made = draw_made(held_out, card, scratch)
     before = ask_both(plain, held_out, made, watch, "asking the run")
-    data = None if shown is None else shown.data
+    data = located if shown is None else shown.data
     asked = replace(card, engine=engine)
     bench = Bench(model, asked, held_out, made, before, data, target, watch)
     image = card.image
@@ -185,9 +188,9 @@ def _try_out(
     found = bench.try_out(onnx, "fp32", exact)
     if precision == "int8" and not found.parity.faults:
         learnt = catalog.select(_spread(own.learnt, _MOST_CALIBRATED))
-        photos = import_vision("batches").decode_photos(learnt, image)
+        photos = import_vision("batches").decode_photos(learnt, image, locate=locate)
         found = find_int8(bench, onnx, [*photos.batches(_BATCH)], limits or ROUGH)
-    return bench, found, shown
+    return bench, found, None if shown is None else shown.difference
 
 
 def _check_asked(model: Model, engine: str, precision: str) -> None:

@@ -14,6 +14,7 @@ from lotlens.recipes.schema import Recipe
 from lotlens.records import Watcher
 from lotlens.training.begin import find_split
 from lotlens.training.data import TrainingData
+from lotlens.training.locating import open_for
 
 if TYPE_CHECKING:
     from lotlens.vision.rate_finder import RateCurve
@@ -57,12 +58,14 @@ def find_rate(
     split = find_split(None, photos.usable, recipe, found)
     kinds = [one.kind for one in recipe.stages]
     number = stage if stage is not None else kinds.index("finetune") if "finetune" in kinds else 0
+    learnt = photos.usable.select(pair_sides(split)[0][0])
     curve: RateCurve = stages.find_stage_rate(
         recipe,
-        photos.usable.select(pair_sides(split)[0][0]),
+        learnt,
         number=number,
         num_steps=num_steps,
         clusters=cluster_photos(photos.usable, found.groups),
+        locate=open_for(recipe, len(learnt)),
         watch=watch,
     )
     if out is not None:

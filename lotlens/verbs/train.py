@@ -31,6 +31,7 @@ from lotlens.training.begin import begin_run, find_split, resume_recipe
 from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
 from lotlens.training.jobs import Helpers, Processes
+from lotlens.training.locating import open_for
 from lotlens.training.others import Others, count_shown, read_others, take_others
 from lotlens.training.started import Started, look_back, open_source, refuse_learnt
 
@@ -116,7 +117,8 @@ def plan(
     num_train += 0 if others is None else count_shown(Path(others), num_train)
     with _tell_once(watch, "timing a few steps"):
         stages: tuple[StagePlan, ...] = planning.plan_stages(
-            recipe, len(photos.lot.train.classes), num_train, num_validation
+            *(recipe, len(photos.lot.train.classes), num_train, num_validation),
+            locate=open_for(recipe, num_train),
         )
     if plot is not None:
         planning.plot_rates(Path(plot), recipe, stages)
@@ -538,6 +540,7 @@ def complete_training(
                     pass
         else:
             with run.keep_time() if is_first else nullcontext():
+                training = training.choose_located(watch)
                 trained = train_models(training, watch, helpers)
                 model = on_first(partial(finish, training, trained, watch))
         on_first(partial(_report_training, model, training, trained, language))

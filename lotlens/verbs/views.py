@@ -103,10 +103,12 @@ def adopt_views(
                 " members: one of the two is not this run's"
             )
         others = read_others(model.run.others_path)
-        by_view = answer_views(members, card, own.sides, own.validation, names, watch)
+        locate = model.open_locator(len(own.validation))
+        by_view = answer_views(members, card, own.sides, own.validation, names, locate, watch)
         card, predictions, choice = settle(card, by_view, own.validation)
         card, predictions = teach_refusal(
-            model.run, card, network, members, own.sides, predictions, own.lot.train, others, watch
+            *(model.run, card, network, members, own.sides, predictions, own.lot.train),
+            *(others, locate, watch),
         )
         sha256 = save_predictions(model.run.validation_path, predictions)
         model.run.write_card(replace(card, answers_sha256=sha256))

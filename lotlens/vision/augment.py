@@ -30,11 +30,16 @@ class PhotoAugmenter:
         augmentation: what to do.
         height, width: of the result, in pixels.
         fill: RGB of the padding, used where a rotation or shift uncovers it.
+
+    Attributes:
+        box_shift: how far each side of a crop to the car moves before, as a share of the frame; see
+            `vision.batches`, which has what lies around the crop.
     """
 
     def __init__(
         self, augmentation: Augmentation, height: int, width: int, fill: tuple[int, int, int]
     ) -> None:
+        self.box_shift = augmentation.box_shift
         colour = [float(channel) for channel in fill]
         steps: list[Callable[[Tensor], Tensor]] = []
         if augmentation.crop_scale < 1:

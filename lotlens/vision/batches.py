@@ -10,7 +10,8 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from torch.utils.data import Dataset, Sampler
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
 from lotlens.photos.style import Style
-from lotlens.recipes.schema import Finetune
-from lotlens.records import Catalog, FloatArray, ImageSpec
+from lotlens.recipes.schema import Finetune, Recipe
+from lotlens.records import CarLocator, Catalog, FloatArray, ImageSpec
 from lotlens.vision.augment import PhotoAugmenter
 
 _MOST_BYTES_IN_MEMORY = 3 * 2**30
@@ -39,10 +40,12 @@ class DecodedPhotos:
 
     Attributes:
         ids: of the readable photos, in catalog order.
-        pixels: [N, height, width, 3] uint8.
+        pixels: [N, height, width, 3] uint8; with a border, so much more on each side.
         targets: [N] class indices.
         spec: the frame.
         status: id -> "ok" or the reason it was left out, for every photo of the catalog.
+        border: rows and columns on each side of the frame, of what lies around a crop to the car.
+        is_located: [N] whether the car was found, and the photo cropped to it.
     """
 
     ids: tuple[str, ...]
@@ -50,11 +53,40 @@ class DecodedPhotos:
     targets: NDArray[np.int64]
     spec: ImageSpec
     status: dict[str, str]
+    border: tuple[int, int] = (0, 0)
+    is_located: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    @property
+    def frames(self) -> NDArray[np.uint8]:
+        """[N, height, width, 3] photos as they are when the network is asked."""
+        rows, columns = (slice(edge, -edge or None) for edge in self.border)
+        inner: NDArray[np.uint8] = self.pixels[:, rows, columns]
+        return inner
+
+    def draw_frame(self, row: int, box_shift: float, seed: int) -> NDArray[np.uint8]:
+        """A photo [H, W, 3] with each side of the crop to its car moved by chance.
+
+        Args:
+            row: which photo; one in which no car was found is as it is.
+            box_shift: how far each side moves at most, as a share of the frame, in or out.
+            seed: the same gives the same crop.
+        """
+        if not (any(self.border) and self.is_located[row]):
+            whole: NDArray[np.uint8] = self.frames[row]
+            return whole
+        rng = np.random.default_rng(seed)
+        edges = []
+        for border, side in zip(self.border, (self.spec.height, self.spec.width), strict=True):
+            most = min(round(box_shift * side), border)
+            moved = rng.integers(-most, most + 1, 2)
+            edges.append(slice(border + int(moved[0]), border + side + int(moved[1])))
+        moved_frame: NDArray[np.uint8] = self.pixels[row, edges[0], edges[1]]
+        return moved_frame
 
     def batches(self, size: int) -> Iterator[FloatArray]:
         """Prepared photos [<=size, 3, H, W] float32, never augmented, in order."""
         for start in range(0, len(self.ids), size):
-            yield normalise(self.pixels[start : start + size], self.spec)
+            yield normalise(self.frames[start : start + size], self.spec)
 
 
 def decode_photos(
@@ -65,6 +97,8 @@ def decode_photos(
     progress: Callable[[int, int], None] | None = None,
     style: Style | None = None,
     styled_from: int = 0,
+    locate: CarLocator | None = None,
+    border: tuple[int, int] = (0, 0),
 ) -> DecodedPhotos:
     """Decode every photo of a catalog once, so that epochs need not.
 
@@ -76,12 +110,14 @@ def decode_photos(
         progress: called with (photos done, photos in all).
         style: read some as if they were stored so; None as they are.
         styled_from: the row from which on that is done.
+        locate: finds the car, where the spec says that it is found first: once for each photo.
+        border: rows and columns to keep of what lies around the frame, on each side.
 
     Returns:
         the readable ones; a photo that is not readable is left out and its reason kept.
     """
     num_photos = len(catalog)
-    shape = (num_photos, spec.height, spec.width, 3)
+    shape = (num_photos, spec.height + 2 * border[0], spec.width + 2 * border[1], 3)
     pixels: NDArray[np.uint8]
     if int(np.prod(shape)) > _MOST_BYTES_IN_MEMORY and scratch_path is not None:
         with tempfile.TemporaryFile(dir=scratch_path) as file:
@@ -94,19 +130,23 @@ def decode_photos(
     status: dict[str, str] = {}
     ids: list[str] = []
     kept: list[int] = []
+    is_located: list[bool] = []
     plain, styled = catalog.photos[:styled_from], catalog.photos[styled_from:]
-    loads = chain(read_ahead(plain, spec), read_ahead(styled, spec, style=style))
+    read = partial(read_ahead, spec=spec, locate=locate, border=border)
+    loads = chain(read(plain), read(styled, style=style))
     for row, loaded in enumerate(loads):
         id_ = catalog.photos[row].id
         status[id_] = loaded.status
         if loaded.pixels is not None:
             pixels[len(kept)] = loaded.pixels
             kept.append(row)
+            is_located.append(loaded.box is not None)
             ids.append(id_)
         if progress is not None:
             progress(row + 1, num_photos)
     targets = catalog.targets()[kept]
-    return DecodedPhotos(tuple(ids), pixels[: len(kept)], targets, spec, status)
+    found = np.array(is_located, np.bool_)
+    return DecodedPhotos(tuple(ids), pixels[: len(kept)], targets, spec, status, border, found)
 
 
 class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
@@ -138,11 +178,12 @@ class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
         return photos, torch.from_numpy(self._photos.targets[[row for _, row, _ in keys]])
 
     def _draw(self, epoch: int, row: int, copy: int) -> Tensor:
-        photo = torch.from_numpy(self._photos.pixels[row]).permute(2, 0, 1)
         # A photo that an epoch shows again is to look different.
         again = (copy,) if copy else ()
         seed = derive_seed(self._seed, epoch, self._photos.ids[row], *again)
-        return self._augmenters[epoch](photo, seed)
+        augment = self._augmenters[epoch]
+        pixels = self._photos.draw_frame(row, augment.box_shift, seed)
+        return augment(torch.from_numpy(pixels).permute(2, 0, 1), seed)
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -233,6 +274,15 @@ def build_augmenters(stage: Finetune, spec: ImageSpec) -> list[PhotoAugmenter]:
             by_size[size] = PhotoAugmenter(stage.augmentation, *size, fill)
         result.append(by_size[size])
     return result
+
+
+def choose_border(recipe: Recipe) -> tuple[int, int]:
+    """Rows and columns around a crop to the car that training with a recipe moves its sides in."""
+    if recipe.image.spec().locate == "none":
+        return 0, 0
+    shifts = [one.augmentation.box_shift for one in recipe.stages if isinstance(one, Finetune)]
+    most = max(shifts, default=0.0)
+    return round(most * recipe.image.height), round(most * recipe.image.width)
 
 
 def size_at(stage: Finetune, epoch: int) -> tuple[int, int]:

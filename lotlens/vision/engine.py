@@ -93,13 +93,14 @@ def build_torch_engine(network: nn.Module) -> Engine:
     return Engine(answer)
 
 
-def export_onnx(network: nn.Module, height: int, width: int) -> bytes:
+def export_onnx(network: nn.Module, height: int, width: int, *, any_size: bool = False) -> bytes:
     """The network in inference mode as an ONNX file, for batches of any size.
 
     Args:
         network: gives logits and features, as a classifier does; put into inference mode.
         height: of the photos to come, in pixels.
         width: likewise.
+        any_size: photos of other sizes may come too, for which the convolutions must pad alike.
 
     Raises:
         Exception: of whatever kind, if the exporter cannot express the network.
@@ -108,6 +109,9 @@ def export_onnx(network: nn.Module, height: int, width: int) -> bytes:
     photos = torch.zeros(2, 3, height, width, device=next(network.parameters()).device)
     fixed = _fix_padding(network, photos)
     model = io.BytesIO()
+    axes: dict[str, dict[int, str]] = {name: {0: "N"} for name in (INPUT, *OUTPUTS)}
+    if any_size:
+        axes[INPUT] |= {2: "H", 3: "W"}
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but takes 1 s where its successor takes 6 to 12.
         warnings.simplefilter("ignore")
@@ -119,7 +123,7 @@ def export_onnx(network: nn.Module, height: int, width: int) -> bytes:
             opset_version=_OPSET,
             input_names=[INPUT],
             output_names=[*OUTPUTS],
-            dynamic_axes={name: {0: "N"} for name in (INPUT, *OUTPUTS)},
+            dynamic_axes=axes,
         )
     return model.getvalue()
 

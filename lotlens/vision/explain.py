@@ -15,7 +15,7 @@ from torch.nn import functional
 from lotlens.errors import InputError
 from lotlens.photos.prepare import normalise
 from lotlens.photos.reading import read_ahead
-from lotlens.records import Catalog, FloatArray, HeatMaps, ModelCard
+from lotlens.records import CarLocator, Catalog, FloatArray, HeatMaps, ModelCard
 from lotlens.vision.classifier import Classifier, Ensemble, Network
 
 
@@ -25,6 +25,7 @@ def explain_errors(
     catalog: Catalog,
     errors: Sequence[tuple[str, str, str]],
     member_of: Mapping[str, int],
+    locate: CarLocator | None = None,
 ) -> dict[str, HeatMaps]:
     """Where a network looked in photos that it answered wrongly, for what it said and the truth.
 
@@ -35,6 +36,7 @@ def explain_errors(
         errors: photo id, label that was said, true label.
         member_of: photo id -> number of the one member of an ensemble that answered; for photos
             that are not in it the whole network is asked.
+        locate: finds the car in photos, where the card says that it is found first.
 
     Returns:
         photo id -> its maps; nothing for a network that `explain` refuses.
@@ -47,11 +49,11 @@ def explain_errors(
     maps = {}
     for member, group in groups.items():
         photos = catalog.select([id_ for id_, _, _ in group]).photos
-        read = zip(group, read_ahead(photos, card.image), strict=True)
-        seen = [(error, one.pixels) for error, one in read if one.pixels is not None]
+        read = zip(group, read_ahead(photos, card.image, locate=locate), strict=True)
+        seen = [(error, one.pixels, one.box) for error, one in read if one.pixels is not None]
         if not seen:
             continue
-        batch = normalise(np.stack([pixels for _, pixels in seen]), card.image)
+        batch = normalise(np.stack([pixels for _, pixels, _ in seen]), card.image)
         asked: Any = network if member is None else ensemble.members[member]
         mirrored = "mirror" in card.views
         try:
@@ -59,15 +61,15 @@ def explain_errors(
                 explain(
                     asked,
                     batch,
-                    np.array([position[error[of]] for error, _ in seen]),
+                    np.array([position[error[of]] for error, _, _ in seen]),
                     mirrored=mirrored,
                 )
                 for of in (1, 2)
             ]
         except InputError:
             return {}
-        for ((id_, _, _), _), *own in zip(seen, *both, strict=True):
-            maps[id_] = HeatMaps(*own)
+        for ((id_, _, _), _, box), said, truth in zip(seen, *both, strict=True):
+            maps[id_] = HeatMaps(said, truth, box)
     return maps
 
 

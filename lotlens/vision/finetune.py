@@ -436,7 +436,7 @@ def _build_trainer(
 
 def _plain_batches(photos: DecodedPhotos, size: int = 32) -> Any:
     """Batches as a sequence, which a DataLoader takes for a data set of ready batches."""
-    pixels = torch.from_numpy(photos.pixels).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(photos.frames).permute(0, 3, 1, 2)
     targets = torch.from_numpy(photos.targets)
     starts = range(0, len(targets), size)
     return [(pixels[i : i + size], targets[i : i + size]) for i in starts]

@@ -38,9 +38,12 @@ NUM_IMAGENET = 1000
 
 
 class ShownNetwork(nn.Module):
-    """Photos [N, 3, H, W] to logits [N, S + 1] of SHOWN and the rest, and features [N, F].
+    """Photos [N, 3, H, W] to logits [N, S + 1] of SHOWN and the rest, and a map [N, h * w].
 
-    A logit is the log-sum-exp of its classes' logits, so that probabilities are sums of theirs.
+    A logit is the log-sum-exp of its classes' logits, so that probabilities are sums of theirs. The
+    map says how likely a vehicle is at each cell of the last one of the network, row by row: the
+    head is asked there as it is of the whole photo (Zhou et al. 2016), and a whole photo's logits
+    are the mean of its cells', for both the mean and the head are linear.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -52,10 +55,11 @@ class ShownNetwork(nn.Module):
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.network.forward_features(photos)  # type: ignore[operator]
-        features = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
-        logits = self.network.classifier(features)  # type: ignore[operator]
+        cells = self.network.classifier(maps.flatten(2).transpose(1, 2))  # type: ignore[operator]
+        logits = cells.mean(dim=1)
         summed = [torch.logsumexp(logits[:, group], dim=1) for group in self.groups]
-        return torch.stack(summed, dim=1), features
+        vehicles = cells.softmax(dim=2)[:, :, list(IMAGENET["vehicle"])].sum(dim=2)
+        return torch.stack(summed, dim=1), vehicles
 
 
 @lru_cache(maxsize=1)
@@ -87,5 +91,9 @@ def _open_shown(num_photos: int) -> Predictor:
 
 
 def export_shown() -> bytes:
-    """The network as an ONNX file."""
-    return export_onnx(build_shown(), SHOWN_IMAGE.height, SHOWN_IMAGE.width)
+    """The network as an ONNX file, for photos of any size whose sides are multiples of 32.
+
+    Its convolutions then pad every photo alike: it says what photos show at one size, and where
+    their cars are at another.
+    """
+    return export_onnx(build_shown(), SHOWN_IMAGE.height, SHOWN_IMAGE.width, any_size=True)

@@ -105,9 +105,9 @@ def _list_probed(photos: DecodedPhotos, num_classes: int, *, mirror: bool) -> It
     # From all over the lot: its order is often that of the classes.
     rows = np.linspace(0, len(photos.ids) - 1, min(NUM_PHOTOS, len(photos.ids))).round()
     for row in rows.astype(int):
-        yield photos.pixels[row], shares[photos.targets[row]]
+        yield photos.frames[row], shares[photos.targets[row]]
         if mirror:
-            yield photos.pixels[row][:, ::-1], shares[photos.targets[row]]
+            yield photos.frames[row][:, ::-1], shares[photos.targets[row]]
 
 
 def _draw(title: str, views: Sequence[View], classes: Sequence[CarClass]) -> bytes:

@@ -21,10 +21,20 @@ from lotlens.answering.temperature import calibrated_losses
 from lotlens.errors import InputError
 from lotlens.files import write_text_atomically
 from lotlens.photos.style import Style
-from lotlens.recipes.schema import Finetune, Probe, Recipe
-from lotlens.records import OK, CarClass, Catalog, ImageSpec, Photo, Watcher, watch_part
+from lotlens.recipes.schema import Finetune, Head, Probe, Recipe
+from lotlens.records import (
+    OK,
+    CarClass,
+    CarLocator,
+    Catalog,
+    FloatArray,
+    ImageSpec,
+    Photo,
+    Watcher,
+    watch_part,
+)
 from lotlens.vision.backbones import input_mean_std
-from lotlens.vision.batches import DecodedPhotos, decode_photos
+from lotlens.vision.batches import DecodedPhotos, choose_border, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, is_first, on_first, share_weights
 from lotlens.vision.engine import build_engine, tune_process
@@ -77,6 +87,7 @@ def run_stages(
     photo_weights: Mapping[str, float] | None = None,
     others: Sequence[Photo] = (),
     style: Style | None = None,
+    locate: CarLocator | None = None,
     checkpoint_path: Path | None = None,
     scratch_path: Path | None = None,
     log_path: Path | None = None,
@@ -105,6 +116,7 @@ def run_stages(
             are, an epoch shows no more of them than training photos.
         style: how the training photos are stored: the others are read as if they were stored so,
             lest they are known by that.
+        locate: finds the car in photos, where the recipe says that it is found first.
         checkpoint_path: a folder where the state is kept while training; what is there is taken up.
         scratch_path: a folder for large temporary data.
         log_path: a folder for TensorBoard's event files, one folder for each stage of fine-tuning.
@@ -118,10 +130,13 @@ def run_stages(
         BundleError: the checkpoint cannot be read.
         MissingExtra: a package is not installed.
     """
-    classifier, spec, photos = _open_training(recipe, train, scratch_path, watch, others, style)
+    classifier, spec, photos = _open_training(
+        recipe, train, scratch_path, watch, others, style, locate
+    )
     held_out = decode_photos(
         validation,
         spec,
+        locate=locate,
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading validation"),
     )
@@ -258,6 +273,38 @@ def _consider_tuned(
     classifier.load_state_dict(weights)
 
 
+def try_probe(
+    recipe: Recipe,
+    train: Catalog,
+    validation: Catalog,
+    *,
+    clusters: Mapping[str, int] | None = None,
+    locate: CarLocator | None = None,
+    scratch_path: Path | None = None,
+    watch: Watcher | None = None,
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """What a probe on a recipe's frozen features answers to validation, whatever its stages.
+
+    Arguments and errors are those of `run_stages`.
+
+    Returns:
+        logits [N, K] of the readable validation photos, and their class indices [N].
+    """
+    stage = next((one for one in recipe.stages if isinstance(one, Probe)), Probe(kind="probe"))
+    alone = recipe.model_copy(update={"stages": (stage,), "head": Head()})
+    classifier, spec, photos = _open_training(alone, train, scratch_path, watch, locate=locate)
+    held_out = decode_photos(
+        validation,
+        spec,
+        locate=locate,
+        scratch_path=scratch_path,
+        progress=watch_part(watch, "reading validation"),
+    )
+    _check_readable(validation, held_out, "validation", every_class=False)
+    fit_probe(classifier, stage, photos, clusters=clusters, seed=recipe.seed, watch=watch)
+    return _answer(classifier, held_out), held_out.targets
+
+
 def find_stage_rate(
     recipe: Recipe,
     train: Catalog,
@@ -265,6 +312,7 @@ def find_stage_rate(
     number: int,
     num_steps: int,
     clusters: Mapping[str, int] | None = None,
+    locate: CarLocator | None = None,
     scratch_path: Path | None = None,
     watch: Watcher | None = None,
 ) -> RateCurve:
@@ -276,6 +324,7 @@ def find_stage_rate(
         number: of the stage, from 0; stages of fine-tuning before it are not run.
         num_steps: optimiser steps.
         clusters: as for `run_stages`.
+        locate: likewise.
         scratch_path: a folder for large temporary data.
         watch: told of the work as it goes on.
 
@@ -291,7 +340,7 @@ def find_stage_rate(
             f"stage {number} of recipe {recipe.name} is not one of fine-tuning; those are:"
             f" {', '.join(tuned) or 'none'}"
         )
-    classifier, _, photos = _open_training(recipe, train, scratch_path, watch)
+    classifier, _, photos = _open_training(recipe, train, scratch_path, watch, locate=locate)
     first = recipe.stages[0]
     if isinstance(first, Probe):
         fit_probe(classifier, first, photos, clusters=clusters, seed=recipe.seed, watch=watch)
@@ -305,12 +354,13 @@ def find_stage_rate(
     )
 
 
-def draw_batch(recipe: Recipe, train: Catalog) -> bytes:
+def draw_batch(recipe: Recipe, train: Catalog, locate: CarLocator | None = None) -> bytes:
     """A JPEG of photos as training with a recipe sees them (see `vision.sheet`).
 
     Args:
         recipe: whose stages.
         train: labelled photos; a few are taken from all over them.
+        locate: as for `run_stages`.
 
     Raises:
         InputError: the backbone cannot be had, or no photo can be read.
@@ -320,7 +370,8 @@ def draw_batch(recipe: Recipe, train: Catalog) -> bytes:
     some = tuple(train.photos[row] for row in order[: 2 * NUM_PHOTOS])
     few = Catalog(some, train.classes)
     classifier = build_classifier(recipe.backbone, len(train.classes), seed=recipe.seed)
-    photos = decode_photos(few, recipe.image.spec(*input_mean_std(classifier.backbone)))
+    spec = recipe.image.spec(*input_mean_std(classifier.backbone))
+    photos = decode_photos(few, spec, locate=locate, border=choose_border(recipe))
     _check_readable(few, photos, "training", every_class=False)
     return draw_sheet(recipe, photos, train.classes)
 
@@ -332,6 +383,7 @@ def _open_training(
     watch: Watcher | None,
     others: Sequence[Photo] = (),
     style: Style | None = None,
+    locate: CarLocator | None = None,
 ) -> tuple[Classifier, ImageSpec, DecodedPhotos]:
     """The network and the photos that any training begins with; `others` have a class of theirs."""
     tune_process()
@@ -351,6 +403,8 @@ def _open_training(
         spec,
         style=style,
         styled_from=len(train.photos),
+        locate=locate,
+        border=choose_border(recipe),
         scratch_path=scratch_path,
         progress=watch_part(watch, "reading training photos"),
     )
@@ -431,18 +485,24 @@ def _try_out(
     """Judge weights on validation, plain view, the photos prepared as for any answer."""
 
     def judge() -> Candidate:
-        engine: Engine = build_engine(
-            classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
-        )
         what = "judging mixed weights" if name.startswith("wise-ft") else f"judging {name}"
         report_progress(watch, what, 0, 1)
-        answers = [answer[0] for answer in engine.map(photos.batches(32))]
-        logits = np.concatenate(answers)[:, : classifier.num_classes]
+        logits = _answer(classifier, photos)
         report_progress(watch, what, 1, 1)
         accuracy = float((logits.argmax(axis=1) == photos.targets).mean())
         return Candidate(name, accuracy, float(calibrated_losses(logits, photos.targets).mean()))
 
     return on_first(judge)
+
+
+def _answer(classifier: Classifier, photos: DecodedPhotos) -> FloatArray:
+    """Logits [N, K] of the classes, plain view."""
+    engine: Engine = build_engine(
+        classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
+    )
+    answers = [answer[0] for answer in engine.map(photos.batches(32))]
+    logits: FloatArray = np.concatenate(answers)[:, : classifier.num_classes]
+    return logits
 
 
 def _check_readable(

@@ -78,6 +78,10 @@ function draw() {
       button.addEventListener("click", () => remove(one));
       item.append(picture, button);
       const told = answer && answer.photos[number];
+      if (told && told.box) {
+        picture.after(outline(told.box, picture));
+        picture.alt = say("photo %(num)s, with a frame around the car", { num: number + 1 });
+      }
       if (told && (told.odd || !told.used)) {
         item.classList.add(told.odd ? "odd" : "unused");
         const note = document.createElement("span");
@@ -88,6 +92,28 @@ function draw() {
     }),
   );
   byId("more").hidden = chosen.length === 0;
+}
+
+// A frame around the car, over a photo that fills its place and is cut to it as the photo is.
+function outline(box, picture) {
+  const space = "http://www.w3.org/2000/svg";
+  const drawing = document.createElementNS(space, "svg");
+  drawing.setAttribute("aria-hidden", "true");
+  drawing.setAttribute("preserveAspectRatio", "xMidYMid slice");
+  const fit = () => {
+    const [width, height] = [picture.naturalWidth, picture.naturalHeight];
+    if (!width || !height) return; // a photo that this browser cannot show
+    drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const frame = document.createElementNS(space, "rect");
+    frame.setAttribute("x", box.left * width);
+    frame.setAttribute("y", box.top * height);
+    frame.setAttribute("width", (box.right - box.left) * width);
+    frame.setAttribute("height", (box.bottom - box.top) * height);
+    drawing.replaceChildren(frame);
+  };
+  if (picture.complete) fit();
+  else picture.addEventListener("load", fit);
+  return drawing;
 }
 
 function tell(text) {

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from lotlens.errors import InputError
 from lotlens.naming import find_class
-from lotlens.records import OK, CarClass
+from lotlens.records import OK, Box, CarClass
 from lotlens.refusal.cars import decide_car, judge_claim
 from lotlens.refusal.verdicts import Verdict
 from lotlens.report.language import Language
@@ -26,6 +26,7 @@ from lotlens.web.problems import Problem
 from lotlens.web.shapes import (
     Car,
     CarAnswer,
+    CarBox,
     ClaimAnswer,
     Corrected,
     ModelAnswer,
@@ -203,6 +204,7 @@ class Desk:
                     sentence=tell_verdict(verdict, language),
                     used=row in car.used,
                     odd=row in car.odd,
+                    box=show_box(predictions.get_box(row)),
                 )
                 for row, verdict in enumerate(car.photos)
             ],
@@ -240,6 +242,11 @@ class Desk:
         if not is_kept:
             raise Problem("gone")
         return Corrected(check_id=check.id, label=label, name=name)
+
+
+def show_box(box: Box | None) -> CarBox | None:
+    """A box as an answer has it: three decimals are a pixel of a large photo."""
+    return None if box is None else CarBox(**{k: round(v, 3) for k, v in asdict(box).items()})
 
 
 def build_routes(desk: Desk) -> APIRouter:

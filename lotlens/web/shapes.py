@@ -24,6 +24,16 @@ class Car(Shape):
     )
 
 
+class CarBox(Shape):
+    """Where a photo shows its car: shares of the upright photo's width and height, 0 to 1."""
+
+    left: float = Field(examples=[0.1])
+    top: float = Field(examples=[0.3])
+    right: float = Field(examples=[0.9])
+    bottom: float = Field(examples=[0.8])
+    score: float = Field(description="How surely there is a vehicle, 0 to 1.", examples=[0.99])
+
+
 class PhotoAnswer(Shape):
     """What one photo says alone."""
 
@@ -31,6 +41,10 @@ class PhotoAnswer(Shape):
     sentence: str = Field(examples=["This is Lada Kalina."])
     used: bool = Field(description="Whether the answer rests on it.")
     odd: bool = Field(description="Whether it shows another car than the others.")
+    box: CarBox | None = Field(
+        description="Where the car was found; null if it was not, or if the model looks at whole"
+        " photos."
+    )
 
 
 class ClaimAnswer(Shape):

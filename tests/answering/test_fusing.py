@@ -129,6 +129,8 @@ def test_how_familiar_a_car_looks_is_the_mean_of_its_photos():
     found = predict([[4.0, 0, 0, 0], [3.0, 0, 0, 0], [0, 5.0, 0, 0]])
     scores = np.arange(3 * len(FAMILIARITIES), dtype=np.float32).reshape(3, -1)
     shows = np.ones((3, len(SHOWN)), np.float32)
-    fused = fuse(replace(found, familiarity=scores, shows=shows), ["a", "a", "b"], 1.0)
+    boxes = np.full((3, 5), np.nan, np.float32)
+    fused = fuse(replace(found, familiarity=scores, shows=shows, boxes=boxes), ["a", "a", "b"], 1.0)
     np.testing.assert_allclose(fused.familiarity, [scores[:2].mean(axis=0), scores[2]])
     assert fused.shows is None
+    assert fused.boxes is None  # each photo has its own

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import lotlens.photos.reading as reading_module
 from lotlens.answering.answers import (
+    BOX,
     COLUMNS,
     join_predictions,
     load_predictions,
@@ -335,7 +336,7 @@ def test_probabilities_sum_to_one_and_cool_with_the_temperature():
 def test_rows_name_the_two_likeliest_classes():
     found = make_predictions([[0, np.log(2), np.log(5)], [np.nan] * 3], [OK, "truncated JPEG"])
     first, second = to_rows(found)
-    assert tuple(second) == COLUMNS
+    assert tuple(second) == (*COLUMNS, BOX)
     assert first == {
         "id": "фото 0.jpg",
         "status": OK,
@@ -344,6 +345,7 @@ def test_rows_name_the_two_likeliest_classes():
         "probability": pytest.approx(5 / 8),
         "second_name": "green car",
         "second_probability": pytest.approx(2 / 8),
+        "box": None,
     }
     assert second["status"] == "truncated JPEG"
     assert [second[key] for key in ("label", "name", "second_name")] == [None] * 3

@@ -14,6 +14,7 @@ from PIL import Image
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.decode import decode
 from lotlens.photos.prepare import (
+    MARGIN,
     decode_size,
     fit_photo,
     normalise,
@@ -21,7 +22,7 @@ from lotlens.photos.prepare import (
     prepare_bytes,
     unfit_map,
 )
-from lotlens.records import ImageSpec
+from lotlens.records import Box, ImageSpec
 
 IMAGENET = ImageSpec(height=48, width=64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -183,3 +184,126 @@ def test_a_map_is_laid_back_over_the_photo(fit: str, size: tuple[int, int]) -> N
     was_seen = back > 0
     assert was_seen.mean() > (0.4 if fit == "crop" else 0.99)
     assert np.abs(back - photo[..., 0])[was_seen].max() < 12
+
+
+LOCATED = replace(IMAGENET, fit="stretch", locate="map")
+EDGE = st.floats(0, 1)
+
+
+@st.composite
+def draw_located(draw: st.DrawFn) -> tuple[np.ndarray, Box]:
+    """A photo whose red tells the column and whose green tells the row, and a box in it."""
+    width, height = draw(st.integers(40, 250)), draw(st.integers(40, 250))
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    photo = np.stack([across, down, np.full_like(across, 200)], axis=-1).astype(np.uint8)
+    edges = []
+    for _ in range(2):
+        low, high = sorted((draw(EDGE), draw(EDGE)))
+        low = min(low, 0.85)
+        edges.append((low, max(high, low + 0.15)))
+    return photo, Box(edges[0][0], edges[1][0], edges[0][1], edges[1][1])
+
+
+@settings(max_examples=80, deadline=None)
+@given(draw_located())
+def test_a_crop_to_the_car_never_cuts_it_and_is_never_stretched(located: tuple) -> None:
+    photo, box = located
+    height, width = photo.shape[:2]
+    fitted = fit_photo(photo, LOCATED, box).astype(int)
+    assert fitted.shape == (48, 64, 3)
+    seen = fitted[..., 2] > 150  # the mean colour has less blue
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    inner = fitted[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (inner[..., 2] > 150).all()  # the photo is in one piece
+    # How many of the photo's columns a column of the frame has, and likewise of rows.
+    steps = [
+        (inner[..., axis].max() - inner[..., axis].min()) / max(inner.shape[1 - axis] - 1, 1)
+        for axis in (0, 1)
+    ]
+    if min(inner.shape[:2]) > 12:
+        assert steps[0] == pytest.approx(steps[1], rel=0.15, abs=0.1)
+    step = max(steps) + 1.5  # a pixel of the frame, and rounding
+    for axis, (low, high, size) in enumerate(
+        ((box.left, box.right, width), (box.top, box.bottom, height))
+    ):
+        margin = MARGIN * (high - low)
+        assert inner[..., axis].min() <= max(low - margin, 0) * size + step
+        assert inner[..., axis].max() >= min(high + margin, 1) * size - 1 - step
+
+
+@settings(max_examples=40, deadline=None)
+@given(draw_located())
+def test_a_stretched_box_fills_the_frame_alone_and_is_not_cut(located: tuple) -> None:
+    photo, box = located
+    height, width = photo.shape[:2]
+    fitted = fit_photo(photo, replace(LOCATED, box_fit="stretch"), box).astype(int)
+    for axis, (low, high, size, side) in enumerate(
+        ((box.left, box.right, width, 64), (box.top, box.bottom, height, 48))
+    ):
+        margin = MARGIN * (high - low)
+        first, last = max(low - margin, 0) * size, min(high + margin, 1) * size - 1
+        step = (last - first) / side + 2  # a pixel of the frame, and rounding
+        assert fitted[..., axis].min() == pytest.approx(first, abs=step)
+        assert fitted[..., axis].max() == pytest.approx(last, abs=step)
+    assert (fitted[..., 2] > 150).mean() > 0.9  # no mean colour, but at an edge
+
+
+@settings(max_examples=40, deadline=None)
+@given(draw_located())
+def test_a_mirrored_photo_with_its_box_gives_the_mirrored_crop(located: tuple) -> None:
+    photo, box = located
+    mirrored = fit_photo(np.ascontiguousarray(photo[:, ::-1]), LOCATED, box.mirrored)
+    differs = np.abs(fit_photo(photo, LOCATED, box)[:, ::-1].astype(int) - mirrored)
+    # A column at the photo's end may be the photo's or the mean colour's, by a hair.
+    assert (differs.max(axis=(0, 2)) > 3).sum() <= 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(draw_located(), st.sampled_from([(5, 6), (0, 6), (5, 0)]))
+def test_what_lies_around_a_crop_leaves_its_middle_alone(located: tuple, border: tuple) -> None:
+    photo, box = located
+    plain, whole = fit_photo(photo, LOCATED, box), fit_photo(photo, LOCATED)
+    rows, columns = (slice(edge, -edge or None) for edge in border)
+    around = fit_photo(photo, LOCATED, box, border=border)
+    assert around.shape == (48 + 2 * border[0], 64 + 2 * border[1], 3)
+    assert np.abs(around[rows, columns].astype(int) - plain).max() <= 3
+    around = fit_photo(photo, LOCATED, border=border)
+    assert np.array_equal(around[rows, columns], whole)
+
+
+def test_a_small_car_fills_the_frame_with_what_lies_around_it() -> None:
+    photo = np.full((300, 400, 3), 10, dtype=np.uint8)
+    photo[200:240, 300:360] = 250
+    fitted = fit_photo(photo, LOCATED, Box(300 / 400, 200 / 300, 360 / 400, 240 / 300))
+    assert (fitted == 250).mean() > 0.6
+    # The photo has enough around it: no mean colour anywhere.
+    assert ((fitted < 60) | (fitted > 180)).mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [(1, 400), (400, 1), (2, 3)])
+def test_photos_of_any_shape_are_cropped(size: tuple[int, int]) -> None:
+    for box in (Box(0, 0, 1, 1), Box(0.49, 0.2, 0.5, 0.21), Box(0.97, 0.97, 1, 1)):
+        assert fit_photo(paint(*size), LOCATED, box).shape == (48, 64, 3)
+
+
+def test_photos_are_decoded_larger_where_a_part_of_them_is_seen() -> None:
+    assert decode_size(IMAGENET) == (64, 48)
+    assert decode_size(LOCATED) == (320, 320)
+    assert decode_size(replace(LOCATED, height=192, width=288)) == (576, 384)
+
+
+@settings(max_examples=40, deadline=None)
+@given(draw_located())
+def test_a_map_over_a_crop_is_laid_back_over_the_photo(located: tuple) -> None:
+    photo, box = located
+    height, width = photo.shape[:2]
+    fitted = fit_photo(photo, LOCATED, box)
+    for axis in (0, 1):
+        back = unfit_map(fitted[..., axis].astype(np.float32), LOCATED, width, height, box)
+        assert back.shape == (height, width)
+        left, right = (int(edge * width) for edge in (box.left, box.right))
+        top, bottom = (int(edge * height) for edge in (box.top, box.bottom))
+        inner = (slice(top + 3, bottom - 3), slice(left + 3, right - 3))
+        wrong = np.abs(back[inner] - photo[inner][..., axis])
+        # But for the mean colour, where the photo ends.
+        assert (wrong > 4).mean() < 0.1 if wrong.size else True

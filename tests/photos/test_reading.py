@@ -68,7 +68,7 @@ def test_the_size_told_is_that_of_the_file_not_of_what_was_decoded(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_too_little_memory_is_a_status_wherever_it_shows(photos, num_workers, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(reading, "fit_photo", fail)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("plain_training")
 SIZE = (128, 96)
 COLUMNS = [
     *("id", "status", "label", "name", "probability", "second_name", "second_probability"),
-    *("verdict", "reason", "candidates"),
+    *("verdict", "reason", "candidates", "box"),
 ]
 
 

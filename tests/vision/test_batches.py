@@ -10,11 +10,18 @@ from lotlens.photos.archives import PhotoReader
 from lotlens.photos.prepare import prepare_bytes
 from lotlens.photos.sources import open_lot
 from lotlens.photos.style import Style, restyle_bytes
+from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Augmentation
-from lotlens.records import OK, ImageSpec
+from lotlens.records import OK, Box, ImageSpec
 from lotlens.vision import batches
 from lotlens.vision.augment import PhotoAugmenter
-from lotlens.vision.batches import EpochBatches, TrainingPhotos, decode_photos, derive_seed
+from lotlens.vision.batches import (
+    EpochBatches,
+    TrainingPhotos,
+    choose_border,
+    decode_photos,
+    derive_seed,
+)
 
 SPEC = ImageSpec(48, 64)
 
@@ -147,3 +154,72 @@ def test_an_epoch_shows_as_many_photos_as_the_weights_sum_to():
 def test_seeds_differ_with_every_part(other):
     assert derive_seed(1, 2, "a") != derive_seed(*other)
     assert 0 <= derive_seed(*other) < 2**63
+
+
+@pytest.fixture
+def located(small_lot):
+    """Photos with a border, in half of which a car is found: the left half of the photo."""
+    spec = ImageSpec(48, 64, locate="map")
+
+    def locate(photo):
+        return Box(0.1, 0.2, 0.7, 0.8) if photo[0, 0, 0] % 2 else None
+
+    catalog = open_lot(small_lot).train
+    plain = decode_photos(catalog, spec, locate=locate)
+    bordered = decode_photos(catalog, spec, locate=locate, border=(5, 6))
+    assert 0 < bordered.is_located.sum() < len(catalog)
+    return plain, bordered
+
+
+def test_a_border_leaves_what_the_network_is_asked_as_it_is(located):
+    plain, bordered = located
+    assert bordered.pixels.shape[1:] == (58, 76, 3)
+    assert np.abs(bordered.frames.astype(int) - plain.frames).max() <= 2
+    for one, other in zip(plain.batches(7), bordered.batches(7), strict=True):
+        assert one.shape == other.shape
+    rows = ~plain.is_located
+    np.testing.assert_array_equal(plain.frames[rows], bordered.frames[rows])
+
+
+def test_boxes_are_jittered_in_training_by_seed_and_photo(located):
+    _, bordered = located
+    for row, is_located in enumerate(bordered.is_located):
+        drawn = [bordered.draw_frame(row, 0.1, seed) for seed in range(20)]
+        shapes = {one.shape for one in drawn}
+        if not is_located:
+            assert shapes == {(48, 64, 3)}
+            assert all(np.array_equal(one, bordered.frames[row]) for one in drawn)
+            continue
+        assert len(shapes) > 10
+        heights, widths = ([shape[axis] for shape in shapes] for axis in (0, 1))
+        assert 38 <= min(heights) < 48 < max(heights) <= 58
+        assert 52 <= min(widths) < 64 < max(widths) <= 76
+        again = [bordered.draw_frame(row, 0.1, seed) for seed in range(20)]
+        assert all(np.array_equal(one, two) for one, two in zip(drawn, again, strict=True))
+        assert np.array_equal(bordered.draw_frame(row, 0.0, 3), bordered.frames[row])
+
+
+def test_augmented_views_of_a_jittered_crop_have_the_size_of_the_epoch(located):
+    _, bordered = located
+    augmenters = [
+        PhotoAugmenter(Augmentation(crop_scale=scale), 32, 48, (0, 0, 0)) for scale in (1, 0.6)
+    ]
+    photos = TrainingPhotos(bordered, augmenters, seed=5)
+    for epoch in (0, 1):
+        views, _ = photos[[(epoch, row, 0) for row in range(6)]]
+        assert views.shape == (6, 3, 32, 48)
+
+
+@pytest.mark.parametrize(
+    ("changes", "border"),
+    [
+        ({}, (0, 0)),
+        ({"image": {"height": 48, "width": 64, "locate": "map"}}, (5, 6)),
+        ({"image": {"height": 48, "width": 64, "locate": "map"}, "stages": 1}, (0, 0)),
+    ],
+)
+def test_what_lies_around_a_crop_is_kept_where_it_is_moved(tiny_recipe, changes, border):
+    values = tiny_recipe | changes
+    if values["stages"] == 1:  # the probe alone, which sees every crop as it is
+        values["stages"] = tiny_recipe["stages"][:1]
+    assert choose_border(parse_recipe(values)) == border

@@ -23,6 +23,7 @@ from lotlens.errors import InputError
 from lotlens.market.claims import judge_listing
 from lotlens.market.listings import Listing
 from lotlens.photos.sources import open_lot
+from lotlens.records import Box
 from lotlens.refusal.cars import decide_car
 from lotlens.web.batching import Bounds
 from lotlens.web.gate import TOKEN_HEADER, Policy, Rate
@@ -79,6 +80,15 @@ def read_code(response):
 
 
 # --- answers -------------------------------------------------------------------------------------
+
+
+def test_the_box_of_the_car_comes_with_each_photo(client, colour_model):
+    found = send(client, "blue").json()
+    assert [photo["box"] for photo in found["photos"]] == [None]
+    colour_model.box = Box(0.1234, 0.25, 0.9, 1.0, 0.5)
+    found = send(client, "blue", b"no photo", "red").json()
+    box = {"left": 0.123, "top": 0.25, "right": 0.9, "bottom": 1.0, "score": 0.5}
+    assert [photo["box"] for photo in found["photos"]] == [box, None, box]
 
 
 def test_one_photo_has_a_sentence_and_a_number(client):

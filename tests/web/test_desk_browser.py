@@ -1,7 +1,11 @@
 """The desk in a real browser, phone and desktop, both languages: from photos to the history."""
 
-import pytest
+import io
 
+import pytest
+from PIL import Image
+
+from lotlens.records import Box
 from lotlens.web.batching import Bounds
 from tests.web.conftest import SIZES, check_looks, draw
 
@@ -46,6 +50,46 @@ def test_photos_answer_correction_and_history(serve, open_page, size, lang):
     page.locator("#history li", has_text=corrected).wait_for()
     assert sentence in page.locator("#history").inner_text()
     check_looks(page)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize("side", [(200, 100), (100, 200)])
+def test_the_cars_box_is_drawn_on_its_photo(serve, open_page, colour_model, size, side):
+    colour_model.box = Box(0.25, 0.3, 0.75, 0.6, 0.9)
+    page = open_page(serve(), size)
+    stream = io.BytesIO()
+    Image.new("RGB", side, "blue").save(stream, "JPEG")
+    choose(page, stream.getvalue(), "blue")
+    assert page.locator("#photos svg").count() == 0
+    page.click("#send")
+    page.locator("#photos li >> nth=0 >> rect").wait_for()
+    assert page.locator("#photos rect").count() == 2
+    assert "a frame around the car" in page.locator("#photos img >> nth=0").get_attribute("alt")
+    photo = page.locator("#photos img >> nth=0").bounding_box()
+    frame = page.locator("#photos rect >> nth=0").bounding_box()
+    # As `object-fit: cover` shows the photo: its middle, as large as fills the place.
+    scale = max(photo["width"] / side[0], photo["height"] / side[1])
+    middle = photo["x"] + photo["width"] / 2, photo["y"] + photo["height"] / 2
+    expected = {
+        "x": middle[0] + (0.25 - 0.5) * side[0] * scale,
+        "y": middle[1] + (0.3 - 0.5) * side[1] * scale,
+        "width": 0.5 * side[0] * scale,
+        "height": 0.3 * side[1] * scale,
+    }
+    for name, value in expected.items():  # the line of the frame has a width of its own
+        assert frame[name] == pytest.approx(value, abs=4), name
+    check_looks(page)
+    page.click("#photos li >> nth=0 >> button")  # the frame is in nobody's way
+    assert page.locator("#photos li").count() == 1
+    assert page.locator("#photos svg").count() == 0
+
+
+def test_a_model_that_looks_at_whole_photos_draws_no_box(serve, open_page):
+    page = open_page(serve())
+    choose(page, "blue")
+    page.click("#send")
+    page.locator("#sentence", has_text="Lada Kalina").wait_for()
+    assert page.locator("#photos svg").count() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,312 @@
+"""A run that finds the car first: trained, gone on with, exported and asked."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from joblib import cpu_count
+from PIL import Image
+
+import lotlens
+from lotlens.answering import exported as runtime
+from lotlens.answering.answers import load_predictions
+from lotlens.answering.locating import open_locator
+from lotlens.audit.traces import measure_traces
+from lotlens.deliver.parity import BOXES, Limits
+from lotlens.drawn.cars import draw_car_photo
+from lotlens.drawn.negatives import DRAWN
+from lotlens.errors import BundleError, InputError
+from lotlens.photos.sources import open_lot, open_photos
+from lotlens.recipes.loading import parse_recipe
+from lotlens.records import Box, ImageSpec, ModelCard
+from lotlens.run import RunFolder
+from lotlens.training import locating
+from lotlens.verbs.batch import show_batch
+from lotlens.verbs.export import export
+from lotlens.verbs.lr_find import find_rate
+from lotlens.verbs.views import adopt_views
+from lotlens.vision import stages
+from lotlens.vision.planning import plan_stages
+from tests.conftest import make_tiny_recipe
+
+pytestmark = pytest.mark.usefixtures("plain_charts", "plain_training")
+
+
+def draw_far(rng, label):
+    """A car somewhere on a wide field, which a crop to it leaves out."""
+    field = Image.new("RGB", (320, 240), tuple(rng.integers(100, 140, 3).tolist()))
+    place = tuple(rng.integers((5, 5), (155, 115)).tolist())
+    field.paste(draw_car_photo(rng, label, 160, 120, easy=True), place)
+    return field
+
+
+@pytest.fixture(scope="module")
+def car_lot(tmp_path_factory):
+    """Drawn cars of two designs in folders, and beside them photos to ask about."""
+    lot = tmp_path_factory.mktemp("lot")
+    for label in (0, 3):
+        for number in range(14):
+            rng = np.random.default_rng([7, label, number])
+            folder = lot / "lot" / f"design {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            draw_far(rng, label).save(folder / f"{label}-{number}.jpg")
+    asked = lot / "asked"
+    asked.mkdir()
+    for number in range(4):
+        rng = np.random.default_rng([8, number])
+        draw_far(rng, 3 * (number % 2)).save(asked / f"{number}.jpg")
+    DRAWN["plain"](np.random.default_rng(0), (160, 120)).save(asked / "4-no-car.jpg")
+    return lot
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_backbone):
+    made = make_tiny_recipe(tiny_backbone)
+    return made | {"image": made["image"] | {"locate": "map", "fit": "stretch"}}
+
+
+@pytest.fixture(scope="module")
+def run(car_lot, recipe, train_once):
+    return train_once("located", car_lot / "lot", recipe)
+
+
+@pytest.fixture(scope="module")
+def bundle(run, tmp_path_factory):
+    return export(run.path, out=tmp_path_factory.mktemp("export") / "bundle")
+
+
+def test_a_run_keeps_what_finds_the_car_and_vouches_for_it(run, car_lot):
+    card = run.read_card()
+    assert card.image.locate == "map"
+    assert card.recipe["image"]["locate"] == "map"
+    assert hashlib.sha256(run.shown_path.read_bytes()).hexdigest() == card.locator_sha256
+    validation = load_predictions(run.validation_path)
+    assert np.isfinite(validation.boxes).all()
+    found = lotlens.load(run.path).answer(open_photos([car_lot / "asked"]))
+    assert [found.get_box(row) is not None for row in range(5)] == [True] * 4 + [False]
+    (whole, boxed) = (lotlens.load(run.path).list_answers(found)[row]["box"] for row in (4, 0))
+    assert whole is None
+    assert len(boxed.split()) == 4
+
+
+def test_a_file_that_was_replaced_is_refused(run, car_lot, tmp_path):
+    copied = shutil.copytree(run.path, tmp_path / "run")
+    (copied / "shown.onnx").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"shown\.onnx is not the file that"):
+        lotlens.load(copied).open()
+    (copied / "shown.onnx").unlink()
+    with pytest.raises(BundleError, match=r"shown\.onnx"):
+        lotlens.load(copied).open()
+
+
+def test_tables_have_the_box_as_their_last_column(run, car_lot, tmp_path):
+    asked = car_lot / "asked"
+    lotlens.predict(run.path, asked, out=tmp_path / "a.csv", details=tmp_path / "d.csv")
+    header, *lines = (tmp_path / "d.csv").read_text("utf-8").splitlines()
+    assert header.split(",")[-1] == "box"
+    ends = [line.rpartition(",")[2] for line in lines]
+    assert [bool(end) for end in ends] == [True] * 4 + [False]
+    assert all(0 <= float(edge) <= 1 for edge in " ".join(ends).split())
+
+
+def test_an_export_has_the_same_boxes_without_torch(run, bundle, car_lot):
+    assert not bundle.parity.faults
+    assert bundle.parity.boxes <= BOXES
+    assert bundle.card.checked["largest_box_difference"] == bundle.parity.boxes
+    assert (bundle.path / "shown.onnx").read_bytes() == run.shown_path.read_bytes()
+    assert bundle.card.refusal.shown_sha256 in ("", bundle.card.locator_sha256)
+    code = f"""
+import json, sys, lotlens
+model = lotlens.load({str(bundle.path)!r})
+found = model.answer(lotlens.open_photos([{str(car_lot / "asked")!r}]))
+assert not any(name.partition(".")[0] in ("torch", "timm") for name in sys.modules)
+print(json.dumps([found.boxes.tolist(), found.logits.tolist()]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    boxes, logits = json.loads(done.stdout)
+    here = lotlens.load(run.path).answer(open_photos([car_lot / "asked"]))
+    np.testing.assert_allclose(np.array(boxes), here.boxes, atol=1e-3)
+    np.testing.assert_allclose(np.array(logits), here.logits, rtol=1e-2, atol=1e-2)
+
+
+def test_an_export_that_finds_cars_elsewhere_is_not_written(run, tmp_path, monkeypatch):
+    def open_astray(*args):
+        locate = open_rightly(*args)
+
+        def find(photo):
+            box = locate(photo)
+            return None if box is None else replace(box, left=0.0, right=0.3)
+
+        return find
+
+    open_rightly = runtime.open_own_locator
+    monkeypatch.setattr(runtime, "open_own_locator", open_astray)
+    with pytest.raises(BundleError, match=r"read otherwise: .*its car at 0\.\d+ .*, exported: 0"):
+        export(run.path, out=tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_export_in_eight_bits_finds_them_too(run, car_lot, tmp_path):
+    anything = Limits(difference=float("inf"), same=0, lost=1)  # so few photos say nothing of bits
+    found = export(run.path, precision="int8", out=tmp_path / "int8", limits=anything)
+    assert found.parity.boxes <= BOXES
+    answers = lotlens.load(found.path).answer(open_photos([car_lot / "asked"]))
+    assert np.isfinite(answers.boxes[:4]).all()
+
+
+def test_a_training_that_was_stopped_goes_on_with_the_same_boxes(
+    run, recipe, car_lot, tmp_path, monkeypatch
+):
+    out = tmp_path / "stopped"
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "_run_finetune", stop)
+        with pytest.raises(KeyboardInterrupt):
+            lotlens.train(car_lot / "lot", parse_recipe(recipe), out=out)
+    made = (out / "shown.onnx").read_bytes()
+    # Going on asks the file that lies there, and makes none anew.
+    monkeypatch.setattr(locating, "make_network", stop)
+    other = recipe | {"image": recipe["image"] | {"locate": "none"}}
+    with pytest.raises(InputError, match="began with another recipe"):
+        lotlens.train(car_lot / "lot", parse_recipe(other), out=out, resume=True)
+    lotlens.train(car_lot / "lot", out=out, resume=True)
+    card = lotlens.load(out).card
+    assert card.locator_sha256 == hashlib.sha256(made).hexdigest()
+    validation = load_predictions(out / "validation.npz")
+    np.testing.assert_array_equal(validation.boxes, load_predictions(run.validation_path).boxes)
+
+
+def test_whatever_opens_a_run_or_recipe_anew_finds_the_car_too(run, recipe, car_lot, tmp_path):
+    """Views, doubts, the report with heat maps, the sheet of a batch, and the rate finder."""
+    copied = shutil.copytree(run.path, tmp_path / "run")
+    adopt_views(copied, ["mirror"])
+    assert np.isfinite(load_predictions(copied / "validation.npz").boxes).all()
+    lotlens.doubts(copied)
+    assert (copied / "doubts.csv").is_file()
+    lotlens.evaluate(copied, report=tmp_path / "report.html")
+    parsed = parse_recipe(recipe)
+    assert show_batch(car_lot / "lot", parsed).jpeg[:2] == b"\xff\xd8"
+    find_rate(car_lot / "lot", parsed, num_steps=10)
+
+
+def test_cards_of_before_look_at_whole_photos(tiny_run):
+    values = json.loads(json.dumps(tiny_run.read_card().to_dict()))
+    del values["image"]["locate"], values["locator_sha256"]
+    card = ModelCard.from_dict(values)
+    assert (card.image.locate, card.locator_sha256) == ("none", "")
+    assert not tiny_run.shown_path.exists()
+    assert lotlens.load(tiny_run.path).open_locator() is None
+    with pytest.raises(ValueError, match="locate"):
+        ImageSpec.from_dict(values["image"] | {"locate": "compass"})
+
+
+def test_folds_find_the_car_once_for_each_photo(recipe, car_lot, tmp_path, monkeypatch):
+    """Of each fold, and once more when validation settles views and what is familiar."""
+    made = []
+    opened = locating.make_network
+
+    def count():
+        made.append(1)
+        return opened()
+
+    monkeypatch.setattr(locating, "make_network", count)
+    probe_alone = recipe | {"folds": 2, "stages": recipe["stages"][:1]}
+    lotlens.train(car_lot / "lot", parse_recipe(probe_alone), out=tmp_path / "folds")
+    card = lotlens.load(tmp_path / "folds").card
+    assert card.members == 2
+    assert made == [1]
+    assert card.locator_sha256
+
+
+@pytest.fixture
+def choose(recipe, car_lot, tmp_path, monkeypatch):
+    """Trains with `auto`, a crop being as good as is said: (the run, the ways that were tried)."""
+    tried = []
+
+    def choose(is_better, out="auto"):
+        def try_probe(own, train, validation, **_):
+            tried.append(own.image.locate)
+            targets = validation.targets()
+            knows = (own.image.locate == "map") == is_better  # or it has no idea
+            return 4 * knows * np.eye(2, dtype=np.float32)[targets], targets
+
+        with monkeypatch.context() as patched:
+            patched.setattr(stages, "try_probe", try_probe)
+            left = recipe | {
+                "image": recipe["image"] | {"locate": "auto"},
+                "stages": recipe["stages"][:1],
+            }
+            lotlens.train(car_lot / "lot", parse_recipe(left), out=tmp_path / out)
+        return RunFolder(tmp_path / out), tried
+
+    return choose
+
+
+@pytest.mark.parametrize("is_better", [True, False])
+def test_validation_chooses_whether_to_look_for_the_car(choose, is_better):
+    run, tried = choose(is_better)
+    assert tried == ["none", "map"]
+    card = run.read_card()
+    assert card.image.locate == ("map" if is_better else "none")
+    assert card.recipe["image"]["locate"] == "auto"  # what was asked for
+    assert bool(card.locator_sha256) == is_better
+    assert run.shown_path.is_file() == is_better
+    kept = run.read_located()
+    assert kept["locate"] == card.image.locate
+    assert (kept["gain"]["value"] > 0) == is_better
+
+
+def test_a_choice_is_made_once_for_a_run(choose, recipe, car_lot):
+    run, tried = choose(True)
+    catalog = open_lot(car_lot / "lot").train
+    auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
+    assert locating.choose_located(run, auto, catalog, catalog) == "map"
+    assert tried == ["none", "map"]
+    run.locate_path.write_text('{"locate": "compass"}')
+    with pytest.raises(BundleError, match=r"locate\.json"):
+        locating.choose_located(run, auto, catalog, catalog)
+
+
+def test_probes_of_both_ways_are_what_is_compared(recipe, car_lot):
+    catalog = open_lot(car_lot / "lot").train
+    part = catalog.select(catalog.ids[::2]), catalog.select(catalog.ids[1::2])
+    locate = open_locator(locating.make_network())
+    auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
+    whole, targets = stages.try_probe(auto.located("none"), *part, locate=locate)
+    boxed, again = stages.try_probe(auto.located("map"), *part, locate=locate)
+    assert whole.shape == boxed.shape == (len(part[1]), 2)
+    assert targets.tolist() == again.tolist() == part[1].targets().tolist()
+    assert np.abs(whole - boxed).max() > 0.01
+
+
+def test_a_plan_counts_the_time_to_find_cars(recipe):
+    def be_slow(_):
+        time.sleep(0.05)
+
+    parsed = parse_recipe(recipe)
+    plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow)
+    assert plans[0].seconds > 400 * 0.05 / cpu_count()
+    assert [plan.kind for plan in plans] == ["probe", "finetune"]
+
+
+def test_how_photos_are_stored_is_told_by_all_of_them(car_lot):
+    photos = open_lot(car_lot / "lot").train.photos[:6]
+    spec = ImageSpec(48, 64, locate="map")
+    whole = measure_traces(photos, spec=replace(spec, locate="none"))
+    np.testing.assert_array_equal(measure_traces(photos, spec=spec), whole)
+
+
+def test_what_says_what_photos_show_says_where(run):
+    network = onnx.load_model_from_string(run.shown_path.read_bytes())
+    assert [one.name for one in network.graph.output] == ["logits", "features"]
+    assert Box(0.1, 0.2, 0.3, 0.4).mirrored.values == pytest.approx((0.7, 0.2, 0.9, 0.4, 1.0))
