@@ -58,7 +58,7 @@ RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = ("data", "recipe", "way", "seed", "validation", "test", "photos", "train_s", "right")
 WAYS = {
     "whole": ("image.locate=none",),
-    "map": ("image.locate=map",),
+    "map": ("image.locate=map", "image.box_fit=keep"),
     "map, stretched": ("image.locate=map", "image.box_fit=stretch"),
 }
 """Way of showing photos -> what it sets in a recipe."""

@@ -72,7 +72,8 @@ class Image(_Part):
             the fit; a photo without a car is fitted whole, as with "none". "auto" has validation
             choose between the two, by a probe on frozen features, before a training begins.
         box_fit: "keep" shows the car in its own aspect, with so much more of the photo as fills the
-            frame; "stretch" shows the car alone, out of its aspect.
+            frame; "stretch" shows the car alone, out of its aspect. None stretches it where whole
+            photos are stretched.
     """
 
     height: int = Field(192, ge=32, le=1024)
@@ -80,7 +81,7 @@ class Image(_Part):
     fit: Fit = "pad"
     interpolation: Interpolation = "bicubic"
     locate: Locate | Literal["auto"] = "none"
-    box_fit: BoxFit = "keep"
+    box_fit: BoxFit | None = None
 
     def spec(
         self, mean: Sequence[float] = (0, 0, 0), std: Sequence[float] = (1, 1, 1)
@@ -95,7 +96,7 @@ class Image(_Part):
             fit=self.fit,
             interpolation=self.interpolation,
             locate="none" if self.locate == "auto" else self.locate,
-            box_fit=self.box_fit,
+            box_fit=self.box_fit or ("stretch" if self.fit == "stretch" else "keep"),
             mean=(float(mean[0]), float(mean[1]), float(mean[2])),
             std=(float(std[0]), float(std[1]), float(std[2])),
         )

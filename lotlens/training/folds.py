@@ -173,6 +173,7 @@ def train_model(training: Training, number: int, watch: Watcher | None) -> Train
 def _train_side_by_side(training: Training, helpers: Helpers, watch: Watcher | None) -> None:
     """Have all folds trained, each by one of the helpers; they lie in the run folder then."""
     num_folds = len(training.sides)
+    _ = training.network  # written once, before all of them look for it
     # Others have a folder of their own to begin in.
     placed = replace(training, run=RunFolder(training.run.path.absolute()))
     tasks = [partial(_train_apart, placed, number) for number in range(1, num_folds + 1)]
