@@ -198,13 +198,20 @@ def test_cards_without_what_is_needed_are_refused(finished, key):
         finished.read_card()
 
 
-@pytest.mark.parametrize("key", list(IMAGE))
+@pytest.mark.parametrize("key", [key for key in IMAGE if key not in ("locate", "box_fit")])
 def test_cards_without_a_part_of_the_preprocessing_are_refused(finished, key):
     values = json.loads(finished.card_path.read_text("utf-8"))
     del values["image"][key]
     finished.card_path.write_text(json.dumps(values))
     with pytest.raises(BundleError, match=f"image: {key} is missing"):
         finished.read_card()
+
+
+def test_cards_of_before_look_at_whole_photos(finished):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    del values["image"]["locate"], values["image"]["box_fit"]
+    finished.card_path.write_text(json.dumps(values))
+    assert finished.read_card().image.locate == "none"
 
 
 @pytest.mark.parametrize(

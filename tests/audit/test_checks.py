@@ -388,7 +388,7 @@ def test_every_finding_is_one_plain_sentence_of_a_known_check():
     ]
     found = {finding.check for finding in findings}
     told_elsewhere = {"no-file", "ambiguous-file", "no-row", "no-label", "duplicate-row"}
-    told_elsewhere |= {"stale-decision", "relabelled", "left-out"}
+    told_elsewhere |= {"stale-decision", "relabelled", "left-out", "learnt-before"}
     told_elsewhere |= {"similar-labels", "unknown-class"}
     assert found == set(CHECKS) - told_elsewhere - {"rare-class"}
     for finding in findings:
