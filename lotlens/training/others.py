@@ -46,7 +46,9 @@ from lotlens.texts import describe
 
 HELD_OUT = 0.2
 """Share of the others, whole classes where there are labels, that is not learnt but asked about."""
-FEWEST = 60
+FEWEST_HELD_OUT = 30
+"""Held out at least, as far as that is no more than half of them: by fewer no gate is set."""
+FEWEST = 2 * FEWEST_HELD_OUT
 """Others that are worth learning: of fewer, too few are left to tell how well it works."""
 
 LEARNT_PART, HELD_PART, NO_CAR_PART = "learnt", "held out", "no car"
@@ -167,7 +169,7 @@ def take_others(
     )
     renamed = [replace(photos[at], id=id_) for at, id_ in zip(taken, ids, strict=True)]
     named, no_cars = renamed[: len(kept)], renamed[len(kept) :]
-    held_out = choose_held_out(named, seed=seed)
+    held_out = choose_held_out(named, seed=seed, num_before=len(before.held_out))
     style, source = find_style(lot.train.photos, [*known_others, *named], frame)
     signs = {id_: copies[at].sign for at, id_ in zip(taken, ids, strict=True)}
     return Others(
@@ -274,14 +276,16 @@ def find_reasons(
     return tuple(reasons)
 
 
-def choose_held_out(photos: Sequence[Photo], *, seed: int) -> list[bool]:
+def choose_held_out(photos: Sequence[Photo], *, seed: int, num_before: int = 0) -> list[bool]:
     """Which photos are held out: HELD_OUT of them, whole classes where there are five or more.
 
-    Photos of one advert stay together.
+    More, up to half of them, as long as FEWEST_HELD_OUT are not held out. Photos of one advert stay
+    together.
 
     Args:
         photos: vetted, so that no two show one picture.
         seed: of the choice.
+        num_before: photos that are held out already.
     """
     labels = {photo.label for photo in photos if photo.label is not None}
     by_label = len(labels) >= _FEWEST_CLASSES
@@ -292,7 +296,8 @@ def choose_held_out(photos: Sequence[Photo], *, seed: int) -> list[bool]:
         else:
             groups[f"advert {photo.listing}" if photo.listing else f"photo {at}"].append(at)
     names = sorted(groups)
-    wanted = HELD_OUT * len(photos)
+    lacking = min(FEWEST_HELD_OUT - num_before, len(photos) / 2)
+    wanted = max(HELD_OUT * len(photos), lacking)
     chosen: set[int] = set()
     for turn in np.random.default_rng([seed, len(photos)]).permutation(len(names)).tolist():
         if len(chosen) >= wanted:
