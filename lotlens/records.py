@@ -44,6 +44,9 @@ BoxFit = Literal["keep", "stretch"]
 """How a crop to the car is brought to the frame (see `photos.prepare`)."""
 FloatArray = NDArray[np.float32]
 
+STARTED = "@run:"
+"""In a card's backbone, between the network and the name of the run that training started from."""
+
 METHODS = ("max probability", "energy", "neighbours", "mahalanobis", "others")
 """How familiar a photo looks can be told in these ways (see `refusal.familiarity`)."""
 FAMILIARITIES = METHODS[1:]
@@ -967,6 +970,11 @@ class ModelCard:
         if card.commonest_label not in ("", *labels):
             raise ValueError(f"commonest_label: {quote(card.commonest_label)} is no class")
         return card
+
+    @property
+    def started_from(self) -> str:
+        """The name of the run whose network training started from; "" if from none."""
+        return self.backbone.partition(STARTED)[2]
 
     @property
     def has_others(self) -> bool:

@@ -31,7 +31,7 @@ from lotlens.judge.metrics import (
     UNANSWERED,
     ClassScore,
 )
-from lotlens.records import Catalog, Finding, FloatArray, HeatMaps, Lot, Metric, ModelCard
+from lotlens.records import STARTED, Catalog, Finding, FloatArray, HeatMaps, Lot, Metric, ModelCard
 from lotlens.refusal.curve import CurvePoint
 from lotlens.report.advising import suggest_commands
 from lotlens.report.charts import draw_curve, draw_other_cars, draw_refusals, draw_reliability
@@ -368,9 +368,9 @@ def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
 
 
 def _tell_backbone(card: ModelCard, language: Language) -> str:
-    network, is_started, run = card.backbone.partition("@run:")
-    if not is_started:
-        return network
+    if not card.started_from:
+        return card.backbone
+    network, _, run = card.backbone.partition(STARTED)
     return language.say("%(network)s, started from the run %(run)s", network=network, run=run)
 
 

@@ -17,7 +17,7 @@ from lotlens.deliver.own_data import read_own_split
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Finding, Lot, Photo, Split, Watcher
+from lotlens.records import STARTED, Finding, Lot, Photo, Split, Watcher
 from lotlens.run import RunFolder
 
 LEARNT_BEFORE = "learnt-before"
@@ -53,42 +53,31 @@ def open_source(recipe: Recipe) -> Model | None:
     if path is None:
         return None
     model = Model(RunFolder(path))
-    check_source(model)
-    return model
-
-
-def check_source(model: Model) -> None:
-    """Make sure that a training can start from a run.
-
-    Raises:
-        InputError: it holds several networks, or an exported one.
-        BundleError: its weights are missing or damaged.
-    """
     if model.members or model.card.members > 1:
         raise InputError(
-            f"{model.run.path} holds several networks that answer together, and a training starts"
-            " from one: name a run without folds"
+            f"{path} holds several networks that answer together, and a training starts from one:"
+            " name a run without folds"
         )
     if model.card.engine != "torch":
         raise InputError(
-            f"{model.run.path} was exported for answering and cannot be trained on: name the run"
-            " that it was exported from"
+            f"{path} was exported for answering and cannot be trained on: name the run that it was"
+            " exported from"
         )
     import_vision("backbones").read_vouched(model.run, model.card)
-
-
-def has_source(model: Model) -> bool:
-    """Whether a run's training started from another run."""
-    return "@run:" in model.card.backbone
+    return model
 
 
 def name_backbone(recipe: Recipe) -> str:
-    """The backbone as the card names it: its network, and the run that it started from."""
-    model = open_source(recipe)
-    if model is None:
+    """The backbone as the card names it: its network, and the run that it started from.
+
+    Raises:
+        BundleError: that run's card cannot be read.
+    """
+    path = recipe.source_run
+    if path is None:
         return recipe.backbone
-    network = model.card.backbone.partition("@")[0]
-    return f"{network}@run:{_name(model)}"
+    network = RunFolder(path).read_card().backbone.partition("@")[0]
+    return f"{network}{STARTED}{path.absolute().name}"
 
 
 def look_back(

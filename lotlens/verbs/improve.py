@@ -71,7 +71,7 @@ from lotlens.training.begin import begin_run
 from lotlens.training.data import audit_training
 from lotlens.training.folds import Extras, Training
 from lotlens.training.others import Others, read_others, take_others
-from lotlens.training.started import has_source, refuse_learnt
+from lotlens.training.started import refuse_learnt
 from lotlens.verbs.train import complete_training, look_for_cars
 
 
@@ -385,7 +385,7 @@ def _take_others(
         tell=wishes.tell,
         watch=watch,
     )
-    if has_source(model):
+    if model.card.started_from:
         was_held_out = {photo.id for photo in earlier.held_out}
         refuse_learnt(
             model,
@@ -456,7 +456,7 @@ def _begin(
         unseen = [photo for photo in added if photo.id not in seen]
         seen |= {photo.id: sign for photo, sign in zip(unseen, scan_photos(unseen), strict=True)}
         known = know_photos(lot.train.photos, added, seen)
-        if has_source(model):
+        if model.card.started_from:
             known = join_known((known, model.known_photos.take_added(known)))
         begin_run(
             folder,
