@@ -6,7 +6,7 @@ DATA is a folder with train.csv, train.zip, test.zip, test-labels.csv and classe
 and thirty classes or more, such as Stanford Cars. By the seed twenty classes are learnt, a hundred
 are other cars that may be given (photos of their training half), and of the rest no photo is ever
 seen in training. Judged are test photos of the twenty and of the rest, at the gates that 95 % and
-at those that 90 % of known photos pass.
+at those that 90 % of known photos pass, and pictures of no car (see `refusal.py`).
 
 With --ten TEN, a lot of a few models such as stanford10, a run on that lot is trained instead, with
 others from the training half of DATA whose classes' names begin with none of the lot's; its folder
@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
+from refusal import gather_no_cars
 from results import read_rows
 
 import lotlens
@@ -106,7 +107,7 @@ def judge(run: Path, photos: dict[str, Catalog], answered: float) -> list[dict[s
             "right": sum(b == t for b, t in zip(best, truth, strict=True)),
         }
         gate = next(g for g in refusal.gates if g.refuses == "unknown")  # type: ignore[union-attr]
-        if kind != "known":
+        if kind == "never seen":
             ours, theirs = (
                 list_scores(one, gate.method, temperature) for one in (answers["known"], found)
             )
@@ -144,6 +145,8 @@ def measure(data: Path, recipe: str, num_others: int, seed: int, out: Path) -> N
     run = out / f"{recipe}-{seed}-{num_others}"
     train_beside(own, others, recipe, seed, run)
     photos = {"known": choose(set(known)), "never seen": choose(never)}
+    no_cars = gather_no_cars(out / "no-cars")
+    photos |= {kind: Catalog(tuple(own), ()) for kind, own in no_cars.items()}
     for answered in ANSWERED:
         for row in judge(run, photos, answered):
             rows.append({**about, **row})

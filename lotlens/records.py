@@ -824,6 +824,8 @@ class Refusal:
         references_sha256: of the file with what is remembered of training photos.
         vehicle: a photo of which this share or more is a vehicle is never "not a car", unless a
             part of one fills it (see `refusal.vehicles`); None if nobody looks.
+        looked: it is looked at photos with less than this score by the gate against no cars, also
+            where they pass; None if only at those that do not.
         shown_sha256: of the file with the network that looks, where a bundle has its own.
         words: what photos of no car may show, by photos that the user gave.
     """
@@ -837,6 +839,7 @@ class Refusal:
     references_sha256: str = ""
     odds: KnownOdds | None = None
     vehicle: float | None = None
+    looked: float | None = None
     shown_sha256: str = ""
     words: tuple[Word, ...] = ()
 
@@ -858,11 +861,12 @@ class Refusal:
             "references_sha256": read_hash,
             "odds": lambda value: None if value is None else KnownOdds.from_dict(value),
             "vehicle": lambda value: None if value is None else read_share(value),
+            "looked": lambda value: None if value is None else read_number(value),
             "shown_sha256": read_hash,
             "words": partial(read_list, read=Word.from_dict, least=0, most=MOST_WORDS),
         }
         read = read_fields(values, readers)
-        require_fields(read, set(readers) - {"odds", "vehicle", "shown_sha256", "words"})
+        require_fields(read, set(readers) - {"odds", "vehicle", "looked", "shown_sha256", "words"})
         return cls(**read)
 
     def __repr__(self) -> str:

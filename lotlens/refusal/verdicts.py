@@ -75,7 +75,8 @@ def decide(
 
     Looked at in this order: whether there is an answer at all, the photo's quality, the gates, and
     then how sure the answer is. With a gate whose method was not measured on these predictions, no
-    photo passes. What the gate against no cars stops is a car that is not known, if it shows one.
+    photo passes. What the gate against no cars stops is a car that is not known, if it shows one;
+    what it hardly lets pass is not a car, if it shows none.
 
     Args:
         predictions: answers; with `flaws`, `familiarity` and `shows`, if the refusal is to use
@@ -87,6 +88,7 @@ def decide(
     rule = refusal or Refusal(sure=0.0)
     known = find_known(predictions, rule, temperature)
     refused_by = _apply_gates(predictions, rule, temperature)
+    looked_at = set(list_unfamiliar(predictions, rule, temperature))
     order = np.argsort(-chances, axis=1, kind="stable")
     is_candidate = list_candidates(chances, rule.candidate)
     flaws = predictions.flaws or ("",) * len(predictions.ids)
@@ -108,10 +110,13 @@ def decide(
         if _is_poor(flaw, rule):
             sentence = f"The photo is too poor to tell: {flaw}."
             verdicts.append(Verdict("poor photo", (), None, (), sentence))
-        elif refused_by[row] is not None:
-            shares = None if predictions.shows is None else predictions.shows[row]
+            continue
+        shows = predictions.shows if row in looked_at else None
+        shown = _find_shown(None if shows is None else shows[row], rule.vehicle)
+        gate = refused_by[row]
+        if gate is not None or shown not in (None, "vehicle"):
             word = _find_word(predictions, row, rule.words)
-            verdicts.append(_refuse(refused_by[row], ranked[0][0], shares, rule.vehicle, word))
+            verdicts.append(_refuse(gate, ranked[0][0], shown, word))
         else:
             is_only = refusal is None or candidates == (ranked[0][0],)
             is_sure = is_only and ranked[0][1] > rule.sure
@@ -135,18 +140,22 @@ def find_known(
 
 
 def list_unfamiliar(predictions: Predictions, refusal: Refusal, temperature: float) -> list[int]:
-    """Rows of photos that the gate against no cars stops: it is worth asking what they show."""
-    refused_by = _apply_gates(predictions, refusal, temperature)
+    """Rows of photos of which it is worth asking what they show.
+
+    Those that the gate against no cars stops, and those that it hardly lets pass.
+    """
+    own = next((gate for gate in refusal.gates if gate.refuses == "not a car"), None)
+    if own is None:
+        return []
+    least = own.threshold if refusal.looked is None else max(own.threshold, refusal.looked)
+    scores = list_scores(predictions, own.method, temperature)
     flaws = predictions.flaws or ("",) * len(predictions.ids)
     return [
         row
-        for row, (gate, flaw, status) in enumerate(
-            zip(refused_by, flaws, predictions.status, strict=True)
+        for row, (score, flaw, status) in enumerate(
+            zip(scores.tolist(), flaws, predictions.status, strict=True)
         )
-        if gate is not None
-        and gate.refuses == "not a car"
-        and status == OK
-        and not _is_poor(flaw, refusal)
+        if not score >= least and status == OK and not _is_poor(flaw, refusal)
     ]
 
 
@@ -204,14 +213,22 @@ def _find_word(predictions: Predictions, row: int, words: Sequence[Word]) -> str
     return "" if word is None else word.name
 
 
-def _refuse(
-    gate: Gate | None,
-    likeliest: CarClass,
-    shares: FloatArray | None,
-    vehicle: float | None,
-    word: str,
-) -> Verdict:
-    if gate is not None and gate.refuses == "unknown":
+def _find_shown(shares: FloatArray | None, vehicle: float | None) -> str | None:
+    """One of SHOWN, or "other" for neither a vehicle nor a part of one; None where nobody knows.
+
+    Args:
+        shares: [S] of a photo, if it was looked at.
+        vehicle: see `Refusal`.
+    """
+    if vehicle is None or shares is None or not np.isfinite(shares).all():
+        return None
+    part = name_part(shares)
+    return part or ("vehicle" if shares[SHOWN.index("vehicle")] >= vehicle else "other")
+
+
+def _refuse(gate: Gate | None, likeliest: CarClass, shown: str | None, word: str) -> Verdict:
+    """Why a photo is given no name: it does not pass the gate, or shows no car."""
+    if gate is not None and gate.refuses == "unknown" and shown in (None, "vehicle"):
         sentence = (
             "It looks like none of the models that were learnt; the least unlike is"
             f" {likeliest.name}."
@@ -219,13 +236,10 @@ def _refuse(
         return Verdict("unknown", (), None, (), sentence)
     if word:
         return Verdict("not a car", (), None, (), f'{LIKE_YOURS} "{word}", not like a whole car.')
+    if shown == "vehicle":
+        return Verdict("unknown", (), None, (), OTHER_CAR)
     sentence = "It does not look like the cars that were learnt: no car, or only a part of one."
-    if vehicle is not None and shares is not None and np.isfinite(shares).all():
-        part = name_part(shares)
-        if part is None and shares[SHOWN.index("vehicle")] >= vehicle:
-            return Verdict("unknown", (), None, (), OTHER_CAR)
-        sentence = sentence if part is None else PARTS[part]
-    return Verdict("not a car", (), None, (), sentence)
+    return Verdict("not a car", (), None, (), PARTS.get(shown or "", sentence))
 
 
 def doubt(verdict: Verdict) -> Verdict:

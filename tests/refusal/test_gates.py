@@ -309,6 +309,37 @@ def test_what_a_stranger_shows_is_looked_at_where_that_is_known():
     assert [verdict.sentence for verdict in bare[:5]] == [plain] * 5
 
 
+def test_what_only_just_passes_is_looked_at_and_is_no_car_if_it_shows_none():
+    gates = (gate("not a car", -10.0), gate("unknown", -5.0))
+    refusal = Refusal(gates=gates, candidate=0.3, vehicle=0.1, looked=-3.0)
+    found = make(
+        [[5, 0, 0]] * 7, familiarity=[0, -4, -4, -4, -7, -7, -4], flaws=("",) * 6 + ("blurred",)
+    )
+    assert list_unfamiliar(found, refusal, 1.0) == [1, 2, 3, 4, 5]
+    shows = [[0, 0, 0, 0], [0.05, 0, 0, 0], [0.2, 0.7, 0, 0], [0.2, 0, 0, 0], [0, 0, 0, 0]]
+    shown = replace(found, shows=np.array([*shows, [0.2, 0, 0, 0], [0, 0, 0, 0]], np.float32))
+    verdicts = decide(shown, refusal, 1.0)
+    assert [verdict.kind for verdict in verdicts] == [
+        *("model", "not a car", "not a car", "model", "not a car", "unknown", "poor photo")
+    ]
+    assert verdicts[2].sentence == PARTS["wheel"]
+    # Where nobody has looked, what passes the gates is named.
+    assert [verdict.kind for verdict in decide(found, refusal, 1.0)][1:4] == ["model"] * 3
+    # It is never looked at less than what the gate stops.
+    strict = replace(refusal, gates=(gate("not a car", -1.0),))
+    assert list_unfamiliar(found, strict, 1.0) == [1, 2, 3, 4, 5]
+
+
+def test_the_least_familiar_quarter_of_known_photos_is_looked_at():
+    known, targets = draw(100)
+    refusal = learn_refusal(known, targets, 1.0)
+    assert refusal.looked is not None
+    assert len(list_unfamiliar(known, refusal, 1.0)) in (24, 25)
+    assert Refusal.from_dict(asdict(refusal)) == refusal
+    old = {key: value for key, value in asdict(refusal).items() if key != "looked"}
+    assert Refusal.from_dict(old).looked is None
+
+
 def test_a_car_that_no_gate_against_no_cars_stops_is_not_asked_about():
     refusal = Refusal(gates=(gate("unknown", -10.0),), candidate=0.3, vehicle=0.1)
     assert list_unfamiliar(make([[5, 0, 0]], familiarity=[-20]), refusal, 1.0) == []
