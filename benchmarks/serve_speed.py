@@ -1,6 +1,8 @@
 """The desk under load: rates and latencies, against the batch rate and two other servers.
 
-    python benchmarks/serve_speed.py BUNDLE PHOTOS [--rounds 5] [--seconds 6] [--soak MINUTES]
+    python benchmarks/serve_speed.py BUNDLE PHOTOS [--rounds 5] [--seconds 6] [--apart]
+    python benchmarks/serve_speed.py BUNDLE PHOTOS --soak MINUTES
+    python benchmarks/serve_speed.py BUNDLE PHOTOS --sessions
 
 BUNDLE is an export, PHOTOS a folder of photos. Rounds interleave: the batch rate of the same
 engine; the desk with a lone client, with 16 clients that ask again as soon as they are answered
@@ -10,6 +12,9 @@ that decodes and calls onnxruntime for each request in a thread; and against Lit
 of up to eight, where it is installed. Each request has one photo. Clients live in this process and
 take their share of the same cores. On a busy machine the CPU time that the server takes for a photo
 says more than its rate, and a ratio of two figures of one round more than either.
+
+--apart gives the clients the last core, and the servers and the batch all others: then clients take
+nothing from what they ask.
 
 --soak MINUTES measures nothing but memory, of the desk at four times the load, every minute.
 --sessions compares one session whose calls take all cores with one that as many threads call as
@@ -34,6 +39,8 @@ from pathlib import Path
 
 import numpy as np
 
+PINNED: list[str] = []
+"""What keeps a program to some of the cores, put before its command."""
 PLAIN = """
 import sys, socket
 import uvicorn
@@ -92,7 +99,7 @@ if __name__ == "__main__":
 def serving(command):
     """A server with its children: its address, and the process that leads their group."""
     process = subprocess.Popen(
-        command,
+        [*PINNED, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -247,7 +254,10 @@ def measure_batch_rate(bundle, paths):
         "print((time.process_time() - used) / len(catalog))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, bundle, paths], check=True, capture_output=True, text=True
+        [*PINNED, sys.executable, "-c", code, bundle, paths],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     rate, cpu_s = map(float, done.stdout.split())
     return {"rate": rate, "cpu_ms": 1e3 * cpu_s}
@@ -257,6 +267,7 @@ SESSIONS = """
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from lotlens.answering.predict import ONE_BLAS_THREAD
 from lotlens.deliver.model import load
 photos = [path.read_bytes() for path in sorted(Path(sys.argv[2]).iterdir())]
 model, size = load(sys.argv[1]).open(int(sys.argv[3])), int(sys.argv[4])
@@ -265,7 +276,8 @@ batches = [photos[at : at + size] for at in range(0, len(photos), size)]
 def answer(batch):
     model.answer_bytes(batch, [str(n) for n in range(len(batch))])
 
-with ThreadPoolExecutor(model.num_streams) as pool:
+model.warm_up()
+with ThreadPoolExecutor(model.num_streams) as pool, ONE_BLAS_THREAD:  # as the desk's workers do
     list(pool.map(answer, batches[:4]))
     began, used = time.perf_counter(), time.process_time()
     list(pool.map(answer, batches))
@@ -346,7 +358,12 @@ def main():
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--soak", type=int, metavar="MINUTES")
     parser.add_argument("--sessions", action="store_true")
+    parser.add_argument("--apart", action="store_true")
     options = parser.parse_args()
+    if options.apart:
+        *cores, last = sorted(os.sched_getaffinity(0))
+        PINNED.extend(["taskset", "--cpu-list", ",".join(map(str, cores))])
+        os.sched_setaffinity(0, {last})
     if options.sessions:
         compare_sessions(options.bundle, options.photos, options.rounds)
         return

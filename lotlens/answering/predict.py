@@ -167,7 +167,8 @@ def answer_bytes(
     views = read_views(predictor.card)
     image, locate = predictor.card.image, _find_locator(predictor)
     loaded = [load_photo(data, image, find_flaws=True, locate=locate) for data in photos]
-    piece = _Asking(predictor, views, keep_features)(0, loaded)
+    with ONE_BLAS_THREAD:
+        piece = _Asking(predictor, views, keep_features)(0, loaded)
     by_view = join_pieces([piece], ids, predictor.card, views, keep_features=keep_features)
     return replace(by_view[views[0]], logits=average_views([by_view[v].logits for v in views]))
 
@@ -316,22 +317,26 @@ class _BlasLimit:
     """While anybody is in it, products of matrices take one thread each.
 
     Several threads that answer, each of whose products wakes threads of its own, wait for one
-    another: half as many photos a second (measured). Generators enter and leave in any order, so
-    the limit is lifted by the last.
+    another: half as many photos a second (measured). With one that answers, theirs spin for a while
+    after each product, and take a core from what comes next. Generators enter and leave in any
+    order, so the limit is lifted by the last.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = 0
+        self._controller: Any = None
         self._limit: Any = None
 
     def __enter__(self) -> None:
         with self._lock:
             self._count += 1
             if self._count == 1:
-                from threadpoolctl import threadpool_limits  # not needed for a single photo
+                if self._controller is None:  # to look for the libraries takes milliseconds
+                    from threadpoolctl import ThreadpoolController  # a single photo needs it not
 
-                self._limit = threadpool_limits(1, user_api="blas")
+                    self._controller = ThreadpoolController()
+                self._limit = self._controller.limit(limits=1, user_api="blas")
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -341,7 +346,7 @@ class _BlasLimit:
 
 
 ONE_BLAS_THREAD = _BlasLimit()
-"""To be held while several threads answer."""
+"""To be held while threads answer."""
 
 
 def _answer_in_threads(

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
@@ -367,7 +366,7 @@ class Batching:
         return line
 
     def _work(self, line: _Line) -> None:
-        with ONE_BLAS_THREAD if len(line.threads) > 1 else nullcontext():
+        with ONE_BLAS_THREAD:
             while True:
                 with self._changed:
                     # Without a time limit: whoever has nothing to do costs nothing.
