@@ -20,6 +20,8 @@ take an hour. Its rows have "(probe)" behind the recipe.
 --boxes counts the photos in which a car is found: of DATA's training photos, of drawn pictures
 without a car, and of photographs that packages carry for their examples. --times measures what the
 search costs a photo, in one thread: reading and fitting whole photos and located ones in turns.
+
+The detector's rows are measured where `lotlens locator add` has added one.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ from refusal import DRAWN_SEED, NUM_DRAWN, find_photographs
 from results import add_row, read_rows
 
 import lotlens
-from lotlens.answering.engines import count_streams
 from lotlens.answering.locating import open_locator
+from lotlens.deliver.detector import has_added
 from lotlens.drawn.negatives import make_negatives
 from lotlens.errors import UnreadablePhoto
 from lotlens.intervals import measure_share
@@ -49,9 +51,9 @@ from lotlens.photos.archives import PhotoReader
 from lotlens.photos.reading import read_photo
 from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import load_recipe
-from lotlens.records import Catalog, ImageSpec
+from lotlens.records import Catalog, ImageSpec, Locate
 from lotlens.run import RunFolder
-from lotlens.training.locating import make_network
+from lotlens.training.locating import make_network, open_for
 from lotlens.vision.stages import try_probe
 
 RESULTS = Path(__file__).with_suffix(".csv")
@@ -60,8 +62,13 @@ WAYS = {
     "whole": ("image.locate=none",),
     "map": ("image.locate=map", "image.box_fit=keep"),
     "map, stretched": ("image.locate=map", "image.box_fit=stretch"),
+    "detector": ("image.locate=detector", "image.box_fit=keep"),
+    "detector, stretched": ("image.locate=detector", "image.box_fit=stretch"),
 }
 """Way of showing photos -> what it sets in a recipe."""
+if not has_added():
+    WAYS = {way: changes for way, changes in WAYS.items() if "detector" not in way}
+FINDERS: tuple[Locate, ...] = ("map", "detector") if has_added() else ("map",)
 MOST_TIMED = 60
 
 
@@ -113,13 +120,14 @@ def score_probes(name: str, data: Path, recipe: str, results: Path) -> None:
     done = {(row["data"], row["recipe"], row["way"]) for row in read_rows(results)}
     train = open_lot(data).train
     test = open_test(data)
-    locate = open_locator(make_network(), num_streams=count_streams(len(train)))
     for way, changes in WAYS.items():
         if (name, told, way) in done:
             continue
         begun_s = time.perf_counter()
         known = replace(test, classes=train.classes)
-        logits, targets = try_probe(load_recipe(recipe, changes), train, known, locate=locate)
+        own = load_recipe(recipe, changes)
+        locate = open_for(own, len(train))
+        logits, targets = try_probe(own, train, known, locate=locate)
         took_s = time.perf_counter() - begun_s
         if len(targets) < len(test):
             raise SystemExit(f"{name}: {len(test) - len(targets)} test photos cannot be read")
@@ -172,8 +180,6 @@ def _read_answers(rows: Sequence[dict[str, str]]) -> Answers:
 
 def print_boxes(named: Sequence[tuple[str, Path]]) -> None:
     """In how many photos a car is found, of cars and of what is none."""
-    locate = open_locator(make_network())
-    spec = ImageSpec(192, 288, locate="map")
     groups: dict[str, Catalog] = {}
     for name, data in named:
         groups[name] = open_lot(data).train
@@ -190,39 +196,43 @@ def print_boxes(named: Sequence[tuple[str, Path]]) -> None:
             own = tuple(photo for photo in made.photos if photo.extra["kind"] == kind)
             groups[f"made: {kind}"] = Catalog(own, ())
         groups["photographs"] = find_photographs()
-        print("| photos | a car is found in | share (95 % interval) |\n|---|---|---|")
-        for name, catalog in groups.items():
-            read = [read_photo(reader, one, spec, locate=locate) for one in catalog.photos]
-            num_read = sum(one.pixels is not None for one in read)
-            num_found = sum(one.box is not None for one in read)
-            share = measure_share(name, num_found, num_read)
-            print(
-                f"| {name} | {num_found} of {num_read}"
-                f" | {share.value:.3f} ({share.low:.3f} to {share.high:.3f}) |"
-            )
+        print("| photos | by | a car is found in | share (95 % interval) |\n|---|---|---|---|")
+        for finder in FINDERS:
+            locate = open_locator(make_network(finder), finder)
+            spec = ImageSpec(192, 288, locate=finder)
+            for name, catalog in groups.items():
+                read = [read_photo(reader, one, spec, locate=locate) for one in catalog.photos]
+                num_read = sum(one.pixels is not None for one in read)
+                num_found = sum(one.box is not None for one in read)
+                share = measure_share(name, num_found, num_read)
+                print(
+                    f"| {name} | {finder} | {num_found} of {num_read}"
+                    f" | {share.value:.3f} ({share.low:.3f} to {share.high:.3f}) |"
+                )
 
 
 def print_times(data: Path) -> None:
     """Milliseconds a photo takes to be read and fitted, whole and located, in turns."""
-    locate = open_locator(make_network(), num_streams=2)  # one thread for each call
+    # One thread for each call.
+    locators = {one: open_locator(make_network(one), one, num_streams=2) for one in FINDERS}
     spent: dict[str, list[float]] = defaultdict(list)
     with PhotoReader() as reader:
         for photo in open_lot(data).train.spread(MOST_TIMED).photos:
-            for way, spec in (
-                ("whole", ImageSpec(192, 288, "stretch")),
-                ("map", ImageSpec(192, 288, "stretch", locate="map")),
-            ):
+            for way in ("none", *FINDERS):
+                spec = ImageSpec(192, 288, "stretch", locate=way)
                 begun_s = time.thread_time()
                 try:
-                    read_photo(reader, photo, spec, locate=locate)
+                    read_photo(reader, photo, spec, locate=locators.get(way))
                 except UnreadablePhoto:
                     continue
                 spent[way].append(1000 * (time.thread_time() - begun_s))
-    extra = np.array(spent["map"]) - np.array(spent["whole"])
-    error = 1.96 * extra.std(ddof=1) / len(extra) ** 0.5
     for way, ms in spent.items():
-        print(f"{way}: {np.mean(ms):.1f} ms of CPU a photo (median {np.median(ms):.1f})")
-    print(f"to find the car: {extra.mean():.1f} ms more (± {error:.1f}, 95 %), {len(extra)} photos")
+        extra = np.array(ms) - np.array(spent["none"])
+        error = 1.96 * extra.std(ddof=1) / len(extra) ** 0.5
+        print(
+            f"{way}: {np.mean(ms):.1f} ms of CPU a photo (median {np.median(ms):.1f}), to find the"
+            f" car {extra.mean():.1f} ms more (± {error:.1f}, 95 %), {len(extra)} photos"
+        )
 
 
 def main() -> None:

@@ -38,8 +38,9 @@ Targets = NDArray[np.int64]
 
 Fit = Literal["pad", "stretch", "crop"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Locate = Literal["none", "map"]
-"""How the car is found in a photo: not at all, or by a map of vehicles (`answering.locating`)."""
+Locate = Literal["none", "map", "detector"]
+"""How the car is found in a photo: not at all, by a map of vehicles, or by a network that gives
+boxes (see `answering.locating`)."""
 BoxFit = Literal["keep", "stretch"]
 """How a crop to the car is brought to the frame (see `photos.prepare`)."""
 FloatArray = NDArray[np.float32]

@@ -119,9 +119,18 @@ class RunFolder:
     @property
     def shown_path(self) -> Path:
         """The network that says what photos show, and where: of an exported bundle for those that
-        are unfamiliar, of a run where the car is found first.
+        are unfamiliar, of a run where the car is found first by its map.
         """
         return self.path / "shown.onnx"
+
+    @property
+    def detector_path(self) -> Path:
+        """The network that finds the car, where a detector does."""
+        return self.path / "detector.onnx"
+
+    def locator_path(self, locate: Locate) -> Path:
+        """The network that finds the car, if it is found first."""
+        return self.detector_path if locate == "detector" else self.shown_path
 
     @property
     def locate_path(self) -> Path:
@@ -379,10 +388,11 @@ class RunFolder:
             (run.weights_path, own.weights_path),
             (run.references_path, own.references_path),
             (run.shown_path, own.shown_path),
+            (run.detector_path, own.detector_path),
             (run.card_path, own.card_path),
         ):
             # Runs of before remember nothing, and few find the car first.
-            is_needed = source not in (run.references_path, run.shown_path)
+            is_needed = source in (run.weights_path, run.card_path)
             if is_needed or source.is_file():
                 write_bytes_atomically(target, _read_bytes(source))
 
@@ -485,6 +495,14 @@ class RunFolder:
         """
         return self._read_vouched(self.shown_path, sha256)
 
+    def read_locator(self, card: ModelCard) -> bytes:
+        """The file with the network that finds the car, which a card vouches for.
+
+        Raises:
+            BundleError: it is missing, or not the file that the card describes.
+        """
+        return self._read_vouched(self.locator_path(card.image.locate), card.locator_sha256)
+
     def _read_vouched(self, path: Path, sha256: str) -> bytes:
         data = _read_bytes(path)
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -534,6 +552,10 @@ class RunFolder:
     def write_shown(self, data: bytes) -> None:
         """Write the network that says what photos show, and where."""
         write_bytes_atomically(self.shown_path, data)
+
+    def write_locator(self, locate: Locate, data: bytes) -> None:
+        """Write the network that finds the car."""
+        write_bytes_atomically(self.locator_path(locate), data)
 
     def write_references(self, data: bytes) -> str:
         """Write that file, and give its SHA-256 for the card."""
@@ -592,7 +614,7 @@ class RunFolder:
         return values
 
     def write_located(self, values: Mapping[str, Any]) -> None:
-        """Write what validation chose, "none" or "map" as "locate", with the gain it rests on."""
+        """Write what validation chose, one of `Locate` as "locate", with the gain it rests on."""
         self._write_json(self.locate_path, values)
 
     def read_findings(self) -> list[dict[str, str]]:

@@ -62,6 +62,13 @@ NAMES = ("Волна", "Heron 4", "Clover")
 COLOURS = ((200, 40, 40), (40, 170, 60), (50, 60, 200))
 
 
+@pytest.fixture(autouse=True)
+def no_detector_of_the_users(tmp_path_factory, monkeypatch, request):
+    """Programs' data of whoever runs the tests are not theirs."""
+    folder = tmp_path_factory.getbasetemp() / f"data-{request.node.name[:40]}"
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+
+
 def pytest_configure(config):
     # pytest-xdist would begin with files of many tests; it has this option where it is there.
     config.option.loadscopereorder = False
@@ -71,6 +78,40 @@ def pytest_collection_modifyitems(items):
     rank = {name: number for number, name in enumerate(LONGEST)}
     tests = Path(__file__).parent
     items.sort(key=lambda item: rank.get(item.path.relative_to(tests).as_posix(), len(rank)))
+
+
+def write_detector(path: Path) -> Path:
+    """An ONNX file that finds one car in each photo that is not all of one colour."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def constant(name, values):
+        return numpy_helper.from_array(np.array(values, np.float32), name)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["photos"], ["most"], axes=[0, 1, 2, 3], keepdims=0),
+            helper.make_node("ReduceMin", ["photos"], ["least"], axes=[0, 1, 2, 3], keepdims=0),
+            helper.make_node("Sub", ["most", "least"], ["range"]),
+            helper.make_node("Mul", ["range", "shares"], ["raw"]),
+            helper.make_node("Clip", ["raw", "none", "one"], ["scores"]),
+            helper.make_node("Identity", ["places"], ["boxes"]),
+        ],
+        "detector",
+        [helper.make_tensor_value_info("photos", TensorProto.FLOAT, [1, 3, 48, 64])],
+        [
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [None, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None]),
+        ],
+        [
+            constant("shares", [0.9, 0.8, 0.1]),
+            constant("none", 0.0),
+            constant("one", 1.0),
+            constant("places", [[0.1, 0.2, 0.8, 0.9], [0, 0, 0.3, 0.3], [0, 0, 1, 1]]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 def draw_photo(label: int, number: int, size: tuple[int, int] = (64, 48)) -> Image.Image:

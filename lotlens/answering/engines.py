@@ -35,10 +35,13 @@ class Engine:
         answer: prepared photos [N, 3, H, W] float32 in; logits [N, K] and features [N, F] out.
         num_streams: how many threads may call it at the same time, each of which keeps one core
             busy; 1 where a single call uses all cores.
+        frame: (height, width) of the photos that it takes; None if it takes others too, or does
+            not say.
     """
 
     answer: Callable[[FloatArray], Answers]
     num_streams: int = 1
+    frame: tuple[int, int] | None = None
 
     def __call__(self, batch: FloatArray) -> Answers:
         return self.answer(batch)
@@ -106,15 +109,16 @@ def silence_onnxruntime() -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-def open_onnx(model: bytes, *, num_streams: int = 1) -> Engine:
+def open_onnx(model: bytes, *, num_streams: int = 1, outputs: tuple[str, str] = OUTPUTS) -> Engine:
     """A session of ONNX Runtime on the CPU.
 
     Many streams of one thread each answer more photos per second than calls of many threads,
     which wait for one another in every layer; a single call is faster with all the cores.
 
     Args:
-        model: an ONNX file's bytes, with INPUT and OUTPUTS.
+        model: an ONNX file's bytes, with INPUT and `outputs`.
         num_streams: threads that will call it; with 1 each call takes all cores.
+        outputs: what its two outputs are called.
 
     Raises:
         BundleError: it is no such network, or it leads to other files.
@@ -144,18 +148,21 @@ def open_onnx(model: bytes, *, num_streams: int = 1) -> Engine:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a kind of its own for each of its codes
         raise BundleError(f"ONNX Runtime cannot use the network: {_first_line(error)}") from error
-    _check_names([i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
+    given = session.get_inputs()
+    _check_names([i.name for i in given], [o.name for o in session.get_outputs()], outputs)
+    frame = tuple(given[0].shape[2:])
 
     def answer(batch: FloatArray) -> Answers:
         try:
-            logits, features = session.run(OUTPUTS, {INPUT: np.ascontiguousarray(batch)})
+            first, second = session.run(outputs, {INPUT: np.ascontiguousarray(batch)})
         except Exception as error:
             raise BundleError(
                 f"ONNX Runtime cannot use the network: {_first_line(error)}"
             ) from error
-        return logits, features
+        return first, second
 
-    return Engine(answer, num_streams)
+    is_fixed = len(frame) == 2 and all(isinstance(side, int) for side in frame)
+    return Engine(answer, num_streams, frame if is_fixed else None)
 
 
 def open_openvino(model: bytes, weights: bytes, *, num_streams: int = 1) -> Engine:
@@ -238,11 +245,11 @@ def _check_xml(model: bytes) -> None:
         )
 
 
-def _check_names(inputs: list[str], outputs: list[str]) -> None:
-    if inputs != [INPUT] or sorted(outputs) != sorted(OUTPUTS):
+def _check_names(inputs: list[str], outputs: list[str], wanted: tuple[str, str] = OUTPUTS) -> None:
+    if inputs != [INPUT] or sorted(outputs) != sorted(wanted):
+        made = ": it was not exported by lotlens" if wanted == OUTPUTS else ""
         raise BundleError(
-            f"the network takes {inputs} and gives {outputs}, not [{INPUT!r}] and {[*OUTPUTS]}: it"
-            " was not exported by lotlens"
+            f"the network takes {inputs} and gives {outputs}, not [{INPUT!r}] and {[*wanted]}{made}"
         )
 
 

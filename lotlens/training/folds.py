@@ -119,7 +119,8 @@ class Training:
         """The same, opened."""
         if self.network is None:
             return None
-        return open_locator(self.network, num_streams=count_streams(len(self.usable)))
+        streams = count_streams(len(self.usable))
+        return open_locator(self.network, self.applied.image.spec().locate, num_streams=streams)
 
 
 def train_models(

@@ -14,22 +14,28 @@ from functools import partial
 from lotlens.answering.engines import count_streams
 from lotlens.answering.locating import open_locator
 from lotlens.answering.temperature import calibrated_losses
+from lotlens.deliver.detector import has_added, read_added
 from lotlens.deliver.quantise import halve
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
-from lotlens.judge.gain import Gain, measure_gain
+from lotlens.judge.gain import DOUBT, Gain, measure_gain
 from lotlens.recipes.schema import Recipe
 from lotlens.records import CarLocator, Catalog, Locate, Watcher
 from lotlens.run import RunFolder
 
 
-def make_network() -> bytes:
+def make_network(locate: Locate = "map") -> bytes:
     """The network as an ONNX file.
 
+    Args:
+        locate: how it finds the car, "map" or "detector".
+
     Raises:
-        InputError: the package with its weights is not installed.
+        InputError: the package with its weights is not installed, or no detector was added.
         MissingExtra: lotlens[train] is not installed.
     """
+    if locate == "detector":
+        return read_added()
     imagenet = import_vision("imagenet")
     if imagenet.find_shown() is None:
         raise InputError(
@@ -53,7 +59,8 @@ def open_for(recipe: Recipe, num_photos: int) -> CarLocator | None:
     """
     if recipe.image.locate == "none":
         return None
-    return open_locator(make_network(), num_streams=count_streams(num_photos))
+    locate: Locate = "map" if recipe.image.locate == "auto" else recipe.image.locate
+    return open_locator(make_network(locate), locate, num_streams=count_streams(num_photos))
 
 
 def keep_network(run: RunFolder, recipe: Recipe) -> bytes | None:
@@ -65,10 +72,11 @@ def keep_network(run: RunFolder, recipe: Recipe) -> bytes | None:
         InputError, MissingExtra: as `make_network`.
         OutputError: it cannot be written.
     """
-    if recipe.image.locate == "none":
+    locate = recipe.image.spec().locate
+    if locate == "none":
         return None
-    import_vision("distributed").on_first(partial(_write_network, run))
-    return run.shown_path.read_bytes()
+    import_vision("distributed").on_first(partial(_write_network, run, locate))
+    return run.locator_path(locate).read_bytes()
 
 
 def choose_located(
@@ -82,10 +90,11 @@ def choose_located(
 ) -> Locate:
     """How a run finds cars: as its recipe says, and for "auto" as validation chooses, once.
 
-    Probes on frozen features are fitted to whole photos and to photos cropped to the car, and
-    judged on validation; whole ones are taken unless the others are better. The rule is that for
-    views: accuracy does not fall, and the calibrated log loss does, by 0.001 nats a photo or more
-    and with p < 0.1 (see `judge.gain`).
+    Probes on frozen features are fitted to whole photos and to photos cropped to the car, by the
+    map and, where the user has added one, by the detector, and judged on validation; whole ones are
+    taken unless others are better. The rule is that for views: accuracy does not fall, and the
+    calibrated log loss does, by 0.001 nats a photo or more and with p < 0.1, or 0.05 where both
+    are tried (see `judge.gain`). Of two that are better it is that of the lower loss.
 
     Args:
         run: its folder, where the choice is kept for a training that goes on.
@@ -107,7 +116,6 @@ def choose_located(
     if kept is not None:
         found: Locate = kept["locate"]
         return found
-    keep_network(run, recipe)
     choose = partial(_choose, run, recipe, train, validation, clusters=clusters, watch=watch)
     chosen: Locate = on_first(choose)
     return chosen
@@ -122,13 +130,18 @@ def _choose(
     clusters: Mapping[str, int] | None,
     watch: Watcher | None,
 ) -> Locate:
-    locate = open_locator(run.shown_path.read_bytes(), num_streams=count_streams(len(train)))
     try_probe = import_vision("stages").try_probe
-    losses, rights = [], []
-    ways: tuple[Locate, Locate] = ("none", "map")
-    for way in ways:
+    losses, rights = {}, {}
+    ways: tuple[Locate, ...] = ("map", "detector") if has_added() else ("map",)
+    for way in ("none", *ways):
+        own = recipe.located(way)
+        locate = None
+        if way != "none":
+            _write_network(run, way)
+            network = run.locator_path(way).read_bytes()
+            locate = open_locator(network, way, num_streams=count_streams(len(train)))
         logits, targets = try_probe(
-            recipe.located(way),
+            own,
             train,
             validation,
             clusters=clusters,
@@ -136,15 +149,22 @@ def _choose(
             scratch_path=run.path,
             watch=watch,
         )
-        losses.append(calibrated_losses(logits, targets))
-        rights.append(logits.argmax(axis=1) == targets)
-    gain: Gain | None = None
-    if len(losses[0]) > 1:
-        gain = measure_gain(losses[0], losses[1], rights[0], rights[1])
-    found: Locate = "map" if gain is not None and gain.is_enough() else "none"
-    run.write_located({"locate": found, "gain": None if gain is None else asdict(gain)})
-    if found == "none":
-        run.shown_path.unlink()  # of no use to it
+        losses[way] = calibrated_losses(logits, targets)
+        rights[way] = logits.argmax(axis=1) == targets
+    gains: dict[Locate, Gain] = {}
+    if len(losses["none"]) > 1:
+        gains = {
+            way: measure_gain(losses["none"], losses[way], rights["none"], rights[way])
+            for way in ways
+        }
+    better = [way for way, gain in gains.items() if gain.is_enough(DOUBT / len(ways))]
+    found: Locate = min(better, key=lambda way: gains[way].loss, default="none")
+    run.write_located(
+        {"locate": found, "gains": {way: asdict(gain) for way, gain in gains.items()}}
+    )
+    for way in ways:
+        if way != found:
+            run.locator_path(way).unlink()  # of no use to it
     return found
 
 
@@ -153,6 +173,6 @@ def hash_network(network: bytes | None) -> str:
     return "" if network is None else hashlib.sha256(network).hexdigest()
 
 
-def _write_network(run: RunFolder) -> None:
-    if not run.shown_path.is_file():
-        run.write_shown(make_network())
+def _write_network(run: RunFolder, locate: Locate) -> None:
+    if not run.locator_path(locate).is_file():
+        run.write_locator(locate, make_network(locate))

@@ -139,7 +139,7 @@ def export(
             bench.write(folder, found.files, card)
             write_rows_atomically(folder.parity_path, COLUMNS, parity.rows)
             move_in(folder.path, target)
-    size = sum(len(data) for data in (*found.files, bench.shown or b""))
+    size = sum(len(data) for data in (*found.files, bench.shown or b"", bench.detector or b""))
     return Exported(target, card, parity, found.limits, found.kept, size)
 
 
@@ -166,24 +166,26 @@ def _try_out(
 ) -> tuple[Bench, Candidate, float | None]:
     """The bench, the last bundle that was tried, good or not, and what its shares differ by."""
     model = own.model
-    network, card = import_vision("bundle").load_bundle(model.run, model.card)
+    classifier, card = import_vision("bundle").load_bundle(model.run, model.card)
     catalog = own.lot.train
     held_out = catalog.select(_spread(own.validation.ids, _MOST_CHECKED))
     locate = model.open_locator(len(held_out))
-    torch_itself = import_vision("predictor").ClassifierPredictor(network, card, locate=locate)
+    torch_itself = import_vision("predictor").ClassifierPredictor(classifier, card, locate=locate)
     open_shown = model.find_shown()
     plain = OpenModel(card, torch_itself, model.read_references(), open_shown=open_shown)
-    # One file says what photos show and where: of a run that finds the car first it is the run's.
-    located = None if locate is None else model.run.read_shown(card.locator_sha256)
+    # One file says what photos show and where: of a run that finds the car by it, it is the run's.
+    network = None if locate is None else model.run.read_locator(card)
+    located = network if card.image.locate == "map" else None
+    detector = network if card.image.locate == "detector" else None
     shown = None if open_shown is None else export_shown(open_shown, held_out, located)
     card = with_shown(card, shown)
     made = draw_made(held_out, card, scratch)
     before = ask_both(plain, held_out, made, watch, "asking the run")
     data = located if shown is None else shown.data
     asked = replace(card, engine=engine)
-    bench = Bench(model, asked, held_out, made, before, data, target, watch)
+    bench = Bench(model, asked, held_out, made, before, data, detector, target, watch)
     image = card.image
-    onnx: bytes = import_vision("engine").export_onnx(network, image.height, image.width)
+    onnx: bytes = import_vision("engine").export_onnx(classifier, image.height, image.width)
     exact = limits if limits is not None and precision == "fp32" else EXACT
     found = bench.try_out(onnx, "fp32", exact)
     if precision == "int8" and not found.parity.faults:

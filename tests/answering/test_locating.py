@@ -19,7 +19,14 @@ from lotlens.answering.answers import (
     to_rows,
 )
 from lotlens.answering.engines import Engine
-from lotlens.answering.locating import LEAST_PEAK, MapLocator, find_largest, open_locator
+from lotlens.answering.locating import (
+    LEAST_PEAK,
+    LEAST_SCORE,
+    MapLocator,
+    choose_box,
+    find_largest,
+    open_locator,
+)
 from lotlens.answering.predict import answer_bytes, predict
 from lotlens.drawn.cars import draw_car_photo
 from lotlens.drawn.negatives import DRAWN
@@ -260,3 +267,48 @@ def test_a_stored_box_outside_its_photo_is_refused(catalog, locate, tmp_path, ed
     save_predictions(tmp_path / "own.npz", replace(found, boxes=boxes))
     with pytest.raises(BundleError, match="no box"):
         load_predictions(tmp_path / "own.npz")
+
+
+def choose(*rows):
+    """The box that is chosen among (left, top, right, bottom, score)."""
+    table = np.array(rows, np.float32).reshape(-1, 5)
+    return choose_box(table[:, :4], table[:, 4])
+
+
+def test_the_largest_of_the_sure_boxes_is_the_car():
+    large, small = (0.1, 0.1, 0.7, 0.8), (0.8, 0.1, 0.95, 0.25)
+    assert str(choose((*small, 0.9), (*large, 0.6))) == "0.100 0.100 0.700 0.800"
+    # One of less than half the surest's score may be anything.
+    assert str(choose((*small, 0.9), (*large, 0.4))) == "0.800 0.100 0.950 0.250"
+    # A looser box around the same car does not take the place of a surer one.
+    loose = (0.0, 0.05, 0.75, 0.9)
+    found = choose((*loose, 0.7), (*large, 0.8))
+    assert (str(found), round(found.score, 3)) == ("0.100 0.100 0.700 0.800", 0.8)
+    # Part of it lies beyond the edge.
+    assert str(choose((-0.2, 0.3, 1.3, 0.9, 0.8))) == "0.000 0.300 1.000 0.900"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (),
+        ((0.1, 0.1, 0.5, 0.5, LEAST_SCORE - 0.01),),
+        ((0.5, 0.1, 0.5, 0.9, 0.9),),
+        ((0.5, 0.9, 0.6, 0.1, 0.9),),
+        ((1.1, 0.2, 1.4, 0.5, 0.9),),
+        ((np.nan, 0.1, 0.5, 0.5, 0.9),),
+        ((0.1, 0.1, np.inf, 0.5, 0.9),),
+        ((0.1, 0.1, 0.5, 0.5, np.nan),),
+        ((0.1, 0.1, 0.5, 0.5, 7.0),),
+    ],
+)
+def test_no_box_is_made_of_what_is_none(rows):
+    assert choose(*rows) is None
+
+
+@given(arrays.arrays(np.float32, (7, 5), elements=st.floats(-1, 2, width=32)))
+def test_whatever_boxes_there_are_one_of_them_or_none_is_chosen(table):
+    found = choose_box(table[:, :4], table[:, 4])
+    if found is not None:
+        edges = np.clip(table[:, :4], 0, 1)
+        assert any(np.allclose(found.values[:4], row) for row in edges)

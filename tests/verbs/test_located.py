@@ -17,7 +17,8 @@ from PIL import Image
 import lotlens
 from lotlens.answering import exported as runtime
 from lotlens.answering.answers import load_predictions
-from lotlens.answering.locating import open_locator
+from lotlens.answering.engines import Engine
+from lotlens.answering.locating import DetectorLocator, open_locator
 from lotlens.audit.traces import measure_traces
 from lotlens.deliver.parity import BOXES, Limits
 from lotlens.drawn.cars import draw_car_photo
@@ -30,11 +31,12 @@ from lotlens.run import RunFolder
 from lotlens.training import locating
 from lotlens.verbs.batch import show_batch
 from lotlens.verbs.export import export
+from lotlens.verbs.locator import add_locator
 from lotlens.verbs.lr_find import find_rate
 from lotlens.verbs.views import adopt_views
 from lotlens.vision import stages
 from lotlens.vision.planning import plan_stages
-from tests.conftest import make_tiny_recipe
+from tests.conftest import make_tiny_recipe, write_detector
 
 pytestmark = pytest.mark.usefixtures("plain_charts", "plain_training")
 
@@ -215,9 +217,9 @@ def test_folds_find_the_car_once_for_each_photo(recipe, car_lot, tmp_path, monke
     made = []
     opened = locating.make_network
 
-    def count():
+    def count(locate):
         made.append(1)
-        return opened()
+        return opened(locate)
 
     monkeypatch.setattr(locating, "make_network", count)
     probe_alone = recipe | {"folds": 2, "stages": recipe["stages"][:1]}
@@ -233,11 +235,11 @@ def choose(recipe, car_lot, tmp_path, monkeypatch):
     """Trains with `auto`, a crop being as good as is said: (the run, the ways that were tried)."""
     tried = []
 
-    def choose(is_better, out="auto"):
+    def choose(is_better, out="auto", best="map"):
         def try_probe(own, train, validation, **_):
             tried.append(own.image.locate)
             targets = validation.targets()
-            knows = (own.image.locate == "map") == is_better  # or it has no idea
+            knows = (own.image.locate == best) == is_better  # or it has no idea
             return 4 * knows * np.eye(2, dtype=np.float32)[targets], targets
 
         with monkeypatch.context() as patched:
@@ -263,7 +265,7 @@ def test_validation_chooses_whether_to_look_for_the_car(choose, is_better):
     assert run.shown_path.is_file() == is_better
     kept = run.read_located()
     assert kept["locate"] == card.image.locate
-    assert (kept["gain"]["value"] > 0) == is_better
+    assert (kept["gains"]["map"]["value"] > 0) == is_better
 
 
 def test_a_choice_is_made_once_for_a_run(choose, recipe, car_lot):
@@ -310,3 +312,49 @@ def test_what_says_what_photos_show_says_where(run):
     network = onnx.load_model_from_string(run.shown_path.read_bytes())
     assert [one.name for one in network.graph.output] == ["logits", "features"]
     assert Box(0.1, 0.2, 0.3, 0.4).mirrored.values == pytest.approx((0.7, 0.2, 0.9, 0.4, 1.0))
+
+
+def test_a_detector_that_was_added_is_chosen_where_it_is_better(choose, tmp_path):
+    add_locator(write_detector(tmp_path / "own.onnx"))
+    run, tried = choose(True, best="detector")
+    assert tried == ["none", "map", "detector"]
+    assert run.read_card().image.locate == "detector"
+    assert run.detector_path.read_bytes() == (tmp_path / "own.onnx").read_bytes()
+    assert not run.shown_path.exists()
+    assert set(run.read_located()["gains"]) == {"map", "detector"}
+    run, _ = choose(True, out="other")
+    assert run.read_card().image.locate == "map"
+    assert not run.detector_path.exists()
+
+
+def test_a_run_with_a_detector_keeps_it_and_its_export_has_the_same_boxes(
+    recipe, car_lot, tmp_path, monkeypatch
+):
+    own = recipe | {"image": recipe["image"] | {"locate": "detector"}}
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match=r"needs a detector, and none was added: `npm pack"):
+        lotlens.train(car_lot / "lot", parse_recipe(own), out=out)
+    add_locator(write_detector(tmp_path / "own.onnx"))
+    lotlens.train(car_lot / "lot", parse_recipe(own), out=out)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "elsewhere"))  # the run has its own
+    run = lotlens.load(out)
+    assert run.card.image.locate == "detector"
+    assert run.card.locator_sha256 == hashlib.sha256(run.run.detector_path.read_bytes()).hexdigest()
+    asked = open_photos([car_lot / "asked"])
+    here = run.answer(asked)
+    assert [str(here.get_box(row)) for row in range(4)] == ["0.100 0.200 0.800 0.900"] * 4
+    found = export(out, out=tmp_path / "bundle")
+    assert not found.parity.faults
+    assert (found.path / "detector.onnx").read_bytes() == run.run.detector_path.read_bytes()
+    there = lotlens.load(found.path).answer(asked)
+    np.testing.assert_allclose(there.boxes, here.boxes, atol=1e-6)
+    np.testing.assert_allclose(there.logits, here.logits, rtol=1e-2, atol=1e-2)
+    (found.path / "detector.onnx").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"detector\.onnx is not the file that"):
+        lotlens.load(found.path).open()
+
+
+def test_a_detector_that_gives_something_else_is_no_detector():
+    engine = Engine(lambda _: (np.zeros((2, 3), np.float32), np.zeros(2, np.float32)))
+    with pytest.raises(BundleError, match=r"no boxes \[N, 4\] with scores \[N\]"):
+        DetectorLocator(engine)(np.zeros((30, 40, 3), np.uint8))
