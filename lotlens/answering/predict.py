@@ -332,17 +332,33 @@ class _BlasLimit:
         with self._lock:
             self._count += 1
             if self._count == 1:
-                if self._controller is None:  # to look for the libraries takes milliseconds
-                    from threadpoolctl import ThreadpoolController  # a single photo needs it not
+                import threadpoolctl  # not needed for a single photo of a folder
 
-                    self._controller = ThreadpoolController()
+                if self._controller is None:  # to look for the libraries takes milliseconds
+                    self._controller = threadpoolctl.ThreadpoolController()
+                _take_control(threadpoolctl)
                 self._limit = self._controller.limit(limits=1, user_api="blas")
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._count -= 1
             if self._count == 0:
+                import threadpoolctl
+
+                _take_control(threadpoolctl)
                 self._limit.restore_original_limits()
+                _take_control(threadpoolctl)  # and leave it to whoever comes next
+
+
+def _take_control(threadpoolctl: Any) -> None:
+    """Let this thread set a limit.
+
+    From threadpoolctl 3.8 on the first thread that sets one is the only one that may, until it is
+    done or says so; what others set is ignored without a word.
+    """
+    library = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(library, "clear_controlling_thread"):
+        library.clear_controlling_thread(force=True)
 
 
 ONE_BLAS_THREAD = _BlasLimit()

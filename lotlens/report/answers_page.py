@@ -13,14 +13,16 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from lotlens.answering.answers import BOX
 from lotlens.files import write_text_atomically
-from lotlens.records import OK, Catalog, Watcher
+from lotlens.records import OK, Box, Catalog, Watcher
 from lotlens.report.language import ENGLISH, Language, mark
 from lotlens.report.pictures import read_thumbnails
 from lotlens.report.templates import format_chance, render_page
@@ -120,6 +122,7 @@ def write_answers_page(
         num_rows=len(shown),
         num_pictures=num_pictures,
         num_readable=sum(row["status"] == OK for row in shown),
+        has_boxes=any(row.get(BOX) for row in shown),
         num_to_check=sum(map(_is_doubtful, answers)),
         kinds=[(kind, language.say(told), counts[kind]) for kind, told in KINDS_IN_WORDS.items()],
         data=Markup(_dump(data)),  # noqa: S704 - no sign in it means anything in HTML
@@ -194,4 +197,21 @@ def _draw(
     asked = [photos.get(row["id"]) if row["status"] == OK else None for row in rows]
     num_asked = sum(locator is not None for locator in asked)
     size = next((one for one in _SIZES if num_asked * one[3] <= MOST_PICTURE_BYTES), _SIZES[-1])
-    return read_thumbnails(asked, size[:2], size[2], most_bytes=MOST_PICTURE_BYTES, watch=watch)
+    return read_thumbnails(
+        asked,
+        size[:2],
+        size[2],
+        most_bytes=MOST_PICTURE_BYTES,
+        boxes=map(_read_box, rows),
+        watch=watch,
+    )
+
+
+def _read_box(row: Mapping[str, Any]) -> Box | None:
+    """Where the car was found, as the table of answers has it; too small a box is none there."""
+    told = row.get(BOX)
+    if not told:
+        return None
+    with suppress(ValueError):
+        return Box(*map(float, told.split()))
+    return None

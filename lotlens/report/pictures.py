@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from functools import partial
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lotlens.errors import UnreadablePhoto
 from lotlens.photos.archives import PhotoReader
@@ -28,6 +27,7 @@ _QUALITY = 82
 _NUM_THREADS, _NUM_AHEAD = 4, 32
 # From cold to hot; dark blue to light yellow is told apart by the colour-blind and in grey print.
 _HEAT = np.array([(22, 24, 66), (120, 28, 109), (222, 73, 55), (249, 160, 40), (252, 245, 150)])
+_FRAME, _FRAME_EDGE = (255, 255, 255), (20, 24, 32)
 _HEAT_SHARE = 0.62
 _HOTTEST = 0.98
 
@@ -37,10 +37,11 @@ def read_thumbnail(
     reader: PhotoReader,
     size: tuple[int, int] = THUMBNAIL_SIZE,
     quality: int = _QUALITY,
+    box: Box | None = None,
 ) -> bytes | None:
     """A photo where it lies, as `draw_thumbnail` draws it; None if it cannot be read."""
     photo = _read(locator, reader, size)
-    return None if photo is None else draw_thumbnail(photo, size, quality)
+    return None if photo is None else draw_thumbnail(photo, size, quality, box)
 
 
 def read_thumbnails(
@@ -49,6 +50,7 @@ def read_thumbnails(
     quality: int,
     *,
     most_bytes: int,
+    boxes: Iterable[Box | None] | None = None,
     watch: Watcher | None = None,
 ) -> list[bytes | None]:
     """Photos where they lie as small JPEGs, in their order, while a budget of bytes lasts.
@@ -58,21 +60,26 @@ def read_thumbnails(
         size: at most, width and height in pixels.
         quality: of the JPEGs.
         most_bytes: of all of them.
+        boxes: of cars, one for each of them, which are framed.
         watch: told of the work as it goes on.
 
     Returns:
         one each; None for what there is not, cannot be read, or was too much.
     """
     asked = list(locators)
+    framed = [None] * len(asked) if boxes is None else list(boxes)
     pictures: list[bytes | None] = []
     bytes_left = most_bytes
 
-    def list_wanted() -> Iterable[Locator | None]:
-        for locator in asked:
-            yield locator if bytes_left > 0 else None
+    def list_wanted() -> Iterable[tuple[Locator | None, Box | None]]:
+        for locator, box in zip(asked, framed, strict=True):
+            yield (locator if bytes_left > 0 else None), box
 
     with PhotoReader() as reader:
-        read = partial(read_thumbnail, reader=reader, size=size, quality=quality)
+
+        def read(one: tuple[Locator | None, Box | None]) -> bytes | None:
+            return read_thumbnail(one[0], reader, size, quality, one[1])
+
         drawn = map_ahead(
             read, list_wanted(), num_threads=_NUM_THREADS, num_ahead=_NUM_AHEAD, name="thumbnails"
         )
@@ -85,10 +92,32 @@ def read_thumbnails(
 
 
 def draw_thumbnail(
-    photo: Pixels, size: tuple[int, int] = THUMBNAIL_SIZE, quality: int = _QUALITY
+    photo: Pixels,
+    size: tuple[int, int] = THUMBNAIL_SIZE,
+    quality: int = _QUALITY,
+    box: Box | None = None,
 ) -> bytes:
-    """A photo [H, W, 3] as a JPEG of at most `size` (width, height) pixels, its aspect kept."""
-    return _encode(_shrink(photo, size), quality)
+    """A photo [H, W, 3] as a JPEG of at most `size` (width, height) pixels, its aspect kept.
+
+    Where the car was found, a frame is around it.
+    """
+    small = _shrink(photo, size)
+    if box is not None:
+        _frame(small, box)
+    return _encode(small, quality)
+
+
+def _frame(picture: Image.Image, box: Box) -> None:
+    """Draw a light frame with a dark edge, which is seen on any photo."""
+    width, height = picture.size
+    left, right = (round(edge * (width - 1)) for edge in (box.left, box.right))
+    top, bottom = (round(edge * (height - 1)) for edge in (box.top, box.bottom))
+    pen = ImageDraw.Draw(picture)
+    for inset, colour in ((0, _FRAME_EDGE), (1, _FRAME), (2, _FRAME), (3, _FRAME_EDGE)):
+        if left + inset <= right - inset and top + inset <= bottom - inset:
+            pen.rectangle(
+                (left + inset, top + inset, right - inset, bottom - inset), outline=colour
+            )
 
 
 def draw_heat(

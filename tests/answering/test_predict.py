@@ -27,7 +27,13 @@ from lotlens.answering.answers import (
     select_predictions,
     to_rows,
 )
-from lotlens.answering.predict import NO_NUMBER, answer_pieces, predict, predict_views
+from lotlens.answering.predict import (
+    NO_NUMBER,
+    ONE_BLAS_THREAD,
+    answer_pieces,
+    predict,
+    predict_views,
+)
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.photos.reading import NO_FILE
 from lotlens.records import OK, CarClass, Catalog, ImageSpec, Locator, ModelCard, Photo, Predictions
@@ -247,6 +253,31 @@ def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
 
 def count_blas_threads():
     return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_a_thread_that_answers_has_one_whoever_set_a_limit_before():
+    """The first thread to set a limit is the only one that threadpoolctl lets, and says nothing."""
+    seen = []
+
+    def answer():
+        with ONE_BLAS_THREAD:
+            entered.set()
+            seen.append(count_blas_threads())
+            may_leave.wait(10)
+
+    with ONE_BLAS_THREAD:
+        pass  # as a model is warmed up by the main thread
+    with threadpool_limits(2, user_api="blas"):
+        entered, may_leave = threading.Event(), threading.Event()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        entered.wait(10)
+        with ONE_BLAS_THREAD:  # comes later and leaves later than the other
+            may_leave.set()
+            thread.join()
+            seen.append(count_blas_threads())
+        seen.append(count_blas_threads())
+    assert seen == [{1}, {1}, {2}]
 
 
 def test_products_have_one_thread_while_several_answer(locators):

@@ -109,6 +109,27 @@ def test_what_to_check_comes_first_and_no_car_is_named_where_the_verdict_names_n
     assert "Photos without a picture" not in source
 
 
+def test_a_frame_shows_where_the_car_was_found(tmp_path, photo_path):
+    boxed = make_row("boxed.jpg") | {"box": "0.250 0.250 0.750 0.750"}
+    tiny = make_row("tiny.jpg") | {"box": "0.500 0.500 0.500 0.500"}
+    rows = [boxed, tiny, make_row("whole.jpg") | {"box": None}]
+    catalog = make_catalog([row["id"] for row in rows], photo_path)
+    source, data, _ = write(tmp_path, rows, catalog)
+    assert "A frame shows where the car was found." in source
+    drawn = {
+        row[0]: np.asarray(Image.open(io.BytesIO(base64.b64decode(row[9]))), np.int64)
+        for row in data["rows"]
+    }
+    assert np.array_equal(drawn["tiny.jpg"], drawn["whole.jpg"])
+    change = np.abs(drawn["boxed.jpg"] - drawn["whole.jpg"]).max(axis=2)
+    across, down = change[:, 160], change[120, :]
+    assert across[58:66].max() > 60  # a quarter of 240
+    assert down[77:86].max() > 60  # a quarter of 320
+    assert change[90:150, 110:210].max() == 0
+    assert change[:40].max() == 0
+    assert "A frame shows" not in write(tmp_path, ROWS, catalog)[0]
+
+
 def test_the_page_speaks_russian(tmp_path, photo_path):
     catalog = make_catalog([row["id"] for row in ROWS], photo_path)
     source, data, _ = write(tmp_path, ROWS, catalog, language=load_language("ru"), synthetic=True)
