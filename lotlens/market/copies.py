@@ -7,8 +7,11 @@ city nor seller is told, it has the same mileage.
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +25,11 @@ FEWEST_FOR_STOCK = 4
 """Cars (reposts counted once) with one picture that make it a stock picture."""
 NEAR_PRICE = 0.15
 """By so much a repost's price may differ, as a share of the higher one."""
+_DAYS = (
+    (re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)"), (1, 2, 3)),
+    (re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?!\d)"), (3, 2, 1)),
+)
+"""How a day may be written, and where year, month and day stand; 3/4/2026 may be two days."""
 _KINDS_OF_SELLER = frozenset(
     ("private", "private person", "owner", "individual", "dealer", "trustmark dealer", "company",
      "частник", "частное лицо", "собственник", "дилер", "автодилер", "официальный дилер",
@@ -55,7 +63,8 @@ def judge_copies(
         pictures: of each the numbers of its pictures; two photos of one number show one picture
             (see `audit.findings.find_links`).
         confirmed: whether an advert's photos show the car that it claims. Of two that share a
-            picture and claim different things, the one is not suspected that alone is confirmed.
+            picture and claim different things, the one is not suspected that alone is confirmed;
+            where the photos do not tell the two apart, the one that was there first.
 
     Returns:
         one each; None where no picture stands elsewhere.
@@ -78,7 +87,7 @@ def judge_copies(
             for one in others:
                 if _is_repost(rows[at], rows[one], is_same=groups[at] == groups[one]):
                     found[at]["repost"].add(one)
-                elif confirmed is None or not confirmed[at] or confirmed[one]:
+                elif not _is_owner(rows, at, one, confirmed):
                     found[at]["stolen"].add(one)
     order: tuple[Kind, ...] = ("stolen", "stock", "repost")
     result: list[Shared | None] = []
@@ -87,6 +96,26 @@ def judge_copies(
         worst = next((kind for kind in order if kinds.get(kind)), None)
         result.append(None if worst is None else Shared(worst, tuple(sorted(kinds[worst]))))
     return result
+
+
+def _is_owner(
+    rows: Sequence[Listing], at: int, other: int, confirmed: Sequence[bool] | None
+) -> bool:
+    """Whether a picture of two adverts is rather the first one's."""
+    if confirmed is not None and confirmed[at] != confirmed[other]:
+        return confirmed[at]
+    days = [read_day(rows[one].first_seen) or read_day(rows[one].date) for one in (at, other)]
+    return days[0] is not None and days[1] is not None and days[0] < days[1]
+
+
+def read_day(text: str) -> datetime.date | None:
+    """The day that an advert tells, as 2026-11-29 or 29.11.2026, whatever follows; else None."""
+    for pattern, order in _DAYS:
+        found = pattern.match(text.strip())
+        if found is not None:
+            with suppress(ValueError):
+                return datetime.date(*(int(found[part]) for part in order))
+    return None
 
 
 def _is_repost(one: Listing, other: Listing, *, is_same: bool) -> bool:

@@ -1,6 +1,11 @@
+import datetime
 from dataclasses import replace
 
-from lotlens.market.copies import FEWEST_FOR_STOCK, Shared, judge_copies
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lotlens.market.copies import FEWEST_FOR_STOCK, Shared, judge_copies, read_day
 from lotlens.market.listings import Listing
 
 CAR = Listing(
@@ -57,6 +62,44 @@ def test_who_shows_the_claimed_car_is_not_the_thief():
         "stolen",
         "stolen",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "kinds"),
+    [
+        ({"first_seen": "2026-11-02"}, {"first_seen": "2026-11-20 10:15"}, [None, "stolen"]),
+        ({"date": "20.11.2026"}, {"date": "2.11.2026"}, ["stolen", None]),
+        (
+            {"date": "2026-11-20", "first_seen": "2026-11-01"},
+            {"date": "5.11.2026"},
+            [None, "stolen"],
+        ),
+        ({"date": "2026-11-02"}, {"date": "2026-11-02"}, ["stolen", "stolen"]),
+        ({"date": "2026-11-02"}, {}, ["stolen", "stolen"]),
+        ({"date": "3/4/2026"}, {"date": "5/4/2026"}, ["stolen", "stolen"]),
+        ({"date": "31.02.2026"}, {"date": "01.03.2026"}, ["stolen", "stolen"]),
+        ({"date": "2026-11-021"}, {"date": "2026-12-01"}, ["stolen", "stolen"]),
+    ],
+)
+def test_who_came_first_is_not_the_thief_where_photos_do_not_tell(mine, theirs, kinds):
+    rows = [replace(CAR, **mine), replace(CAR, model="Passat", mileage=1, **theirs)]
+    for confirmed in (None, [False, False], [True, True]):
+        found = judge_copies(rows, [[1], [1]], confirmed)
+        assert [None if one is None else one.kind for one in found] == kinds
+    # What the photos show says more than a date.
+    found = judge_copies(rows, [[1], [1]], [False, True])
+    assert found == [Shared("stolen", (1,)), None]
+
+
+@given(st.dates(datetime.date(1000, 1, 1)))
+def test_a_day_is_read_as_it_was_written(day):
+    assert read_day(day.isoformat()) == read_day(f"{day:%d.%m.%Y}, 12:00") == day
+    assert read_day(f" {day.day}.{day.month}.{day.year}") == day
+
+
+@given(st.text(max_size=30))
+def test_no_text_breaks_the_reading_of_days(text):
+    assert read_day(text) is None or any(sign.isdigit() for sign in text)
 
 
 def test_a_picture_of_many_cars_is_a_stock_picture():
