@@ -7,11 +7,13 @@
 BUNDLE is an export, PHOTOS a folder of photos. Rounds interleave: the batch rate of the same
 engine; the desk with a lone client, with 16 clients that ask again as soon as they are answered
 (after 429: when `Retry-After` says), and with four times the rate that these got, as arrivals at
-random times that wait for nobody; the same 16 and the lone client against a plain FastAPI handler
-that decodes and calls onnxruntime for each request in a thread; and against LitServe with batches
-of up to eight, where it is installed. Each request has one photo. Clients live in this process and
-take their share of the same cores. On a busy machine the CPU time that the server takes for a photo
-says more than its rate, and a ratio of two figures of one round more than either.
+random times that wait for nobody; the same 16 and the lone client against two plain FastAPI
+handlers in threads: "plain itself", which decodes and calls onnxruntime as it comes and answers
+with a class, and "plain", which has lotlens answer, with all that the desk looks at; and against
+LitServe, which has it answer too, in batches of up to eight, where it is installed. Each request
+has one photo. Clients live in this process and take their share of the same cores. On a busy
+machine the CPU time that the server takes for a photo says more than its rate, and a ratio of two
+figures of one round more than either.
 
 --apart gives the clients the last core, and the servers and the batch all others: then clients take
 nothing from what they ask.
@@ -41,6 +43,29 @@ import numpy as np
 
 PINNED: list[str] = []
 """What keeps a program to some of the cores, put before its command."""
+PLAIN_ITSELF = """
+import sys, socket
+from pathlib import Path
+import numpy as np
+import onnxruntime, uvicorn
+from fastapi import FastAPI, UploadFile
+from lotlens.deliver.model import load
+from lotlens.photos.prepare import prepare_bytes
+session = onnxruntime.InferenceSession(Path(sys.argv[1], "model.onnx"))
+image = load(sys.argv[1]).card.image
+app = FastAPI()
+
+@app.post("/api/v1/predict")
+def predict(photos: UploadFile):
+    batch = prepare_bytes(photos.file.read(), image)[None]
+    logits = session.run(["logits"], {"photos": batch})[0][0]
+    return {"label": int(logits.argmax())}
+
+listener = socket.create_server(("127.0.0.1", 0))
+print(f"page http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listener])
+"""
+"""What who knows onnxruntime alone would write: its defaults, and a class for an answer."""
 PLAIN = """
 import sys, socket
 import uvicorn
@@ -378,7 +403,10 @@ def main():
             soak(own, photos, process, options.soak)
             return
         steps = [("lone", own, process, 1), ("full", own, process, 16), ("over", own, process, 0)]
-        others = {"plain": [sys.executable, "-c", PLAIN, options.bundle]}
+        others = {
+            "plain itself": [sys.executable, "-c", PLAIN_ITSELF, options.bundle],
+            "plain": [sys.executable, "-c", PLAIN, options.bundle],
+        }
         if importlib.util.find_spec("litserve"):
             script = Path(folder) / "lit.py"
             script.write_text(LITSERVE)

@@ -69,8 +69,9 @@ class Image(_Part):
         fit: how a whole photo is brought to that frame: "pad", "stretch" or "crop".
         interpolation: the resampling filter.
         locate: "map" finds the car first, and shows the network that part of the photo, whatever
-            the fit; a photo without a car is fitted whole, as with "none". "auto" has validation
-            choose between the two, by a probe on frozen features, before a training begins.
+            the fit; a photo without a car is fitted whole, as with "none". "detector" does so by a
+            network that the user has added. "auto" has validation choose among them, by a probe on
+            frozen features, before a training begins.
         box_fit: "keep" shows the car in its own aspect, with so much more of the photo as fills the
             frame; "stretch" shows the car alone, out of its aspect. None stretches it where whole
             photos are stretched.

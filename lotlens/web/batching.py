@@ -104,7 +104,7 @@ class Bounds:
         most_bytes: of bodies.
     """
 
-    most_lone_answers: float = 4.0
+    most_lone_answers: float = 5.0
     most_photos: int = 32
     most_pixels: int = 1_000_000_000
     most_bytes: int = 256_000_000
