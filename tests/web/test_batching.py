@@ -218,7 +218,8 @@ def test_the_door_follows_the_pace_and_shuts_for_those_who_come(serve):
     model = Model(num_streams=2, is_held=True)
     batching = serve(model)
     batching._pace.note(0.05, True)
-    tickets = [batching.admit(1) for _ in range(8)]
+    room = round(Bounds().most_lone_answers * 2)
+    tickets = [batching.admit(1) for _ in range(room)]
     for refused in (batching.check_room, lambda: batching.admit(1)):
         with pytest.raises(Busy):
             refused()
