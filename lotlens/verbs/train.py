@@ -31,7 +31,7 @@ from lotlens.training.begin import begin_run, find_split, resume_recipe
 from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
 from lotlens.training.jobs import Helpers, Processes
-from lotlens.training.locating import open_for
+from lotlens.training.locating import check_findable, open_for
 from lotlens.training.others import Others, count_shown, read_others, take_others
 from lotlens.training.started import Started, look_back, open_source, refuse_learnt
 
@@ -412,6 +412,7 @@ def _settle_recipe(
 ) -> Recipe:
     """The recipe of a training that begins, where its files can be written."""
     found = resolve_recipe(recipe or "standard", overrides)
+    check_findable(found.image.locate)
     run.check_free()
     check_writable(run.card_path)
     if split_path is not None and not Path(split_path).exists():

@@ -333,7 +333,7 @@ def test_a_run_with_a_detector_keeps_it_and_its_export_has_the_same_boxes(
     own = recipe | {"image": recipe["image"] | {"locate": "detector"}}
     out = tmp_path / "run"
     with pytest.raises(InputError, match=r"needs a detector, and none was added: `npm pack"):
-        lotlens.train(car_lot / "lot", parse_recipe(own), out=out)
+        lotlens.train(tmp_path / "no photos were read yet", parse_recipe(own), out=out)
     add_locator(write_detector(tmp_path / "own.onnx"))
     lotlens.train(car_lot / "lot", parse_recipe(own), out=out)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "elsewhere"))  # the run has its own
