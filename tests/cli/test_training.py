@@ -16,6 +16,7 @@ from lotlens.errors import InputError, Stopped
 from lotlens.extras import import_vision
 from lotlens.run import RunFolder
 from tests.cli.conftest import run
+from tests.conftest import write_detector
 
 pytestmark = pytest.mark.usefixtures("plain_charts")
 
@@ -334,3 +335,23 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch):
     assert done.returncode == 130
     line = f"lotlens train {tmp_path} --out '{tmp_path / 'my run'}' --resume --workers 2\n"
     assert done.stderr == f"stopped; go on with  {line}"
+
+
+def test_a_detector_is_added_and_told_of(tmp_path):
+    done = run("locator")
+    assert done.returncode == 0, done.stderr
+    assert "No detector was added" in done.stdout
+    assert json.loads(run("locator", "--json").stdout) == {"detector": None}
+    done = run("locator", "add")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "npm pack @mediapipe/objectron" in done.stderr
+    (tmp_path / "text.onnx").write_text("no network")
+    done = run("locator", "add", tmp_path / "text.onnx")
+    assert done.returncode == 2
+    assert "text.onnx is no detector" in done.stderr
+    own = write_detector(tmp_path / "own.onnx")
+    done = run("locator", "add", own)
+    assert done.returncode == 0, done.stderr
+    assert "next          lotlens train DATA --set image.locate=detector" in done.stdout
+    told = json.loads(run("locator", "--json").stdout)["detector"]
+    assert told["num_bytes"] == own.stat().st_size
