@@ -230,12 +230,9 @@ def _print_refusal(chosen: Any) -> None:
             OUT.say(f"              by {gate.method}: {gate.threshold:.4g} or more passes")
     vehicle = chosen.refusal.vehicle
     if vehicle is not None:
-        end = "" if chosen.refusal.looked is None else ";"
-        OUT.say(
-            f"car or not    what is kept out as no car, but shows one, is told as another car{end}"
-        )
+        OUT.say("car or not    what is kept out as no car, but shows one, is told as another car")
         if chosen.refusal.looked is not None:
-            OUT.say("              what only just passes, but shows none, is told as no car")
+            OUT.say("only just     what passes by little, but shows no car, is told as no car")
         if VOICE.is_verbose:
             OUT.say(
                 f"              by ImageNet's vehicles: a share of {vehicle:.2g} or more is one"
