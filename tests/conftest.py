@@ -80,8 +80,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: rank.get(item.path.relative_to(tests).as_posix(), len(rank)))
 
 
-def write_detector(path: Path) -> Path:
-    """An ONNX file that finds one car in each photo that is not all of one colour."""
+def write_detector(path: Path, *, sides=(48, 64), scale=1.0, most=1.0) -> Path:
+    """An ONNX file that finds one car in each photo that is not all of one colour.
+
+    Photos have these sides, edges this scale, and scores are at most so high.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     def constant(name, values):
@@ -97,7 +100,7 @@ def write_detector(path: Path) -> Path:
             helper.make_node("Identity", ["places"], ["boxes"]),
         ],
         "detector",
-        [helper.make_tensor_value_info("photos", TensorProto.FLOAT, [1, 3, 48, 64])],
+        [helper.make_tensor_value_info("photos", TensorProto.FLOAT, [1, 3, *sides])],
         [
             helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [None, 4]),
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None]),
@@ -105,8 +108,8 @@ def write_detector(path: Path) -> Path:
         [
             constant("shares", [0.9, 0.8, 0.1]),
             constant("none", 0.0),
-            constant("one", 1.0),
-            constant("places", [[0.1, 0.2, 0.8, 0.9], [0, 0, 0.3, 0.3], [0, 0, 1, 1]]),
+            constant("one", most),
+            constant("places", scale * np.array([[1, 2, 8, 9], [0, 0, 3, 3], [0, 0, 9, 9]]) / 10),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -150,6 +150,11 @@ def open_onnx(model: bytes, *, num_streams: int = 1, outputs: tuple[str, str] = 
         raise BundleError(f"ONNX Runtime cannot use the network: {_first_line(error)}") from error
     given = session.get_inputs()
     _check_names([i.name for i in given], [o.name for o in session.get_outputs()], outputs)
+    kinds = {one.type for one in (*given, *session.get_outputs())}
+    if kinds != {"tensor(float)"}:
+        raise BundleError(
+            f"the network takes or gives something else than numbers of 32 bits: {sorted(kinds)}"
+        )
     frame = tuple(given[0].shape[2:])
 
     def answer(batch: FloatArray) -> Answers:

@@ -28,6 +28,8 @@ LEAST_SCORE = 0.3
 """A detector's box with less is no car's (benchmarks/locating.py)."""
 _SHARE_OF_SCORE = 0.5  # of the surest box's score, that a larger one must have
 _SAME = 0.5  # boxes that cover each other so much (intersection over union) are one car's
+_MOST_BOXES = 300  # of one photo that are compared with one another, the surest
+_DETECTED_SIDES = (32, 2048)  # the least and the most that a detector's photos may have
 _SHARE_OF_PEAK = 0.35
 _FINER = 4
 """The map is made so many times finer, for a box ends between two cells more often than at one."""
@@ -67,14 +69,31 @@ class DetectorLocator:
 
     Args:
         engine: the network, opened with DETECTED.
+
+    Raises:
+        BundleError: it takes photos of a size that no detector takes.
     """
 
     def __init__(self, engine: Engine) -> None:
         height, width = engine.frame or (LOCATED_IMAGE.height, LOCATED_IMAGE.width)
+        least, most = _DETECTED_SIDES
+        if not (least <= height <= most and least <= width <= most):
+            raise BundleError(
+                f"the network that finds cars takes photos of {width} by {height} pixels: each side"
+                f" must be {least} to {most}"
+            )
         self._engine, self._image = engine, ImageSpec(height, width, "stretch")
 
     def __call__(self, photo: NDArray[np.uint8]) -> Box | None:
         """Where an upright photo [H, W, 3] uint8 shows its car; None if it shows none.
+
+        Raises:
+            BundleError: the network gives no boxes.
+        """
+        return choose_box(*self.detect(photo))
+
+    def detect(self, photo: NDArray[np.uint8]) -> tuple[FloatArray, FloatArray]:
+        """All boxes [N, 4] and scores [N] of an upright photo [H, W, 3] uint8.
 
         Raises:
             BundleError: the network gives no boxes.
@@ -85,7 +104,7 @@ class DetectorLocator:
                 "the network that finds cars gives no boxes [N, 4] with scores [N], but numbers of"
                 f" shape {[*boxes.shape]} and {[*scores.shape]}"
             )
-        return choose_box(boxes, scores)
+        return boxes, scores
 
 
 def choose_box(boxes: FloatArray, scores: FloatArray) -> Box | None:
@@ -107,7 +126,7 @@ def choose_box(boxes: FloatArray, scores: FloatArray) -> Box | None:
     boxes, scores, areas = boxes[is_box], scores[is_box], sides[is_box].prod(axis=1)
     if not len(boxes):
         return None
-    waiting = np.argsort(-scores, kind="stable")
+    waiting = np.argsort(-scores, kind="stable")[:_MOST_BOXES]
     enough = _SHARE_OF_SCORE * scores[waiting[0]]
     cars = []
     while len(waiting) and scores[waiting[0]] >= enough:
@@ -176,8 +195,13 @@ def open_locator(model: bytes, locate: Locate = "map", *, num_streams: int = 1) 
         BundleError: it is no such network.
     """
     if locate == "detector":
-        return DetectorLocator(open_onnx(model, num_streams=num_streams, outputs=DETECTED))
+        return open_detector(model, num_streams=num_streams)
     return MapLocator(open_onnx(model, num_streams=num_streams))
+
+
+def open_detector(model: bytes, *, num_streams: int = 1) -> DetectorLocator:
+    """A detector, as `open_locator` opens it."""
+    return DetectorLocator(open_onnx(model, num_streams=num_streams, outputs=DETECTED))
 
 
 def open_own_locator(run: RunFolder, card: ModelCard, num_photos: int = 1) -> CarLocator | None:

@@ -330,14 +330,15 @@ class _BlasLimit:
 
     def __enter__(self) -> None:
         with self._lock:
-            self._count += 1
-            if self._count == 1:
+            if self._count == 0:
                 import threadpoolctl  # not needed for a single photo of a folder
 
-                if self._controller is None:  # to look for the libraries takes milliseconds
+                # To look for libraries takes milliseconds, and it is numpy's that answers.
+                if self._controller is None:
                     self._controller = threadpoolctl.ThreadpoolController()
                 _take_control(threadpoolctl)
                 self._limit = self._controller.limit(limits=1, user_api="blas")
+            self._count += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:

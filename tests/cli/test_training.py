@@ -350,6 +350,10 @@ def test_a_detector_is_added_and_told_of(tmp_path):
     assert done.returncode == 2
     assert "text.onnx is no detector" in done.stderr
     own = write_detector(tmp_path / "own.onnx")
+    done = run("locator", "show", own)
+    assert done.returncode == 2
+    assert "say  lotlens locator add" in done.stderr
+    assert json.loads(run("locator", "--json").stdout) == {"detector": None}
     done = run("locator", "add", own)
     assert done.returncode == 0, done.stderr
     assert "next          lotlens train DATA --set image.locate=detector" in done.stdout

@@ -1,5 +1,6 @@
 """A detector of others becomes an ONNX file that says the same; what is none is refused."""
 
+import hashlib
 import io
 import tarfile
 
@@ -260,11 +261,9 @@ def pack(name, data):
     ("data", "told"),
     [
         (b"no detector", "is no detector"),
-        (b"", "is no detector"),
+        (b"", "is no detector: it is empty"),
         (b"\x1f\x8bbroken", "is not the package"),
-        (pack("package/readme.txt", b"x"), "is not the package"),
-        (pack(detector._ASSETS, b"x" * 1000), "holds another detector"),
-        (pack(detector._ASSETS, b"x" * 1000)[:-40], "is not the package"),
+        (pack(detector._ASSETS, b"x" * 1000), "is not the package"),
     ],
 )
 def test_what_is_no_detector_is_refused_in_a_line(tmp_path, data, told):
@@ -274,6 +273,53 @@ def test_what_is_no_detector_is_refused_in_a_line(tmp_path, data, told):
         detector.add_detector(path)
     assert "\n" not in str(caught.value)
     assert not detector.has_added()
+
+
+def test_no_archive_but_the_registrys_is_opened(tmp_path, monkeypatch):
+    path = tmp_path / "file.tgz"
+    path.write_bytes(pack(detector._ASSETS, b"x" * 1000))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(detector, "PACKAGE_SHA256", sha256)
+    with pytest.raises(InputError, match="holds another detector"):
+        detector.add_detector(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(detector.tarfile, "open", None)
+    with pytest.raises(InputError, match="is not the package"):
+        detector.add_detector(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"scale": 300.0}, "no shares of the photo; are they pixels"),
+        ({"most": 2.0}, "scores are not all from 0 to 1"),
+        ({"sides": (0, 0)}, "photos of 0 by 0 pixels: each side must be 32 to 2048"),
+        ({"sides": (200_000, 200_000)}, "each side must be 32 to 2048"),
+    ],
+)
+def test_a_network_that_would_find_no_car_is_no_detector(tmp_path, options, told):
+    path = write_detector(tmp_path / "own.onnx", **options)
+    with pytest.raises(InputError, match=told):
+        detector.add_detector(path)
+    assert not detector.has_added()
+
+
+def test_words_for_boxes_are_no_boxes(tmp_path):
+    shapes = {"boxes": (TensorProto.STRING, [None, 4]), "scores": (TensorProto.FLOAT, [None])}
+    words = helper.make_tensor("words", TensorProto.STRING, [1, 4], [b"a"] * 4)
+    ones = helper.make_tensor("ones", TensorProto.FLOAT, [1], [1.0])
+    photos = helper.make_tensor_value_info("photos", TensorProto.FLOAT, [1, 3, 48, 64])
+    nodes = [
+        helper.make_node("Identity", [one], [two])
+        for one, two in (("words", "boxes"), ("ones", "scores"))
+    ]
+    made = [helper.make_tensor_value_info(name, *told) for name, told in shapes.items()]
+    graph = helper.make_graph(nodes, "words", [photos], made, [words, ones])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "words.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=r"something else than numbers of 32 bits: \['tensor"):
+        detector.add_detector(path)
 
 
 def test_a_classifier_and_a_missing_file_are_refused(tmp_path):

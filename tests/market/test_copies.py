@@ -71,11 +71,13 @@ def test_who_shows_the_claimed_car_is_not_the_thief():
         ({"date": "20.11.2026"}, {"date": "2.11.2026"}, ["stolen", None]),
         (
             {"date": "2026-11-20", "first_seen": "2026-11-01"},
-            {"date": "5.11.2026"},
+            {"date": "5.12.2026"},
             [None, "stolen"],
         ),
         ({"date": "2026-11-02"}, {"date": "2026-11-02"}, ["stolen", "stolen"]),
         ({"date": "2026-11-02"}, {}, ["stolen", "stolen"]),
+        # A day of the one kind is not compared with one of the other.
+        ({"first_seen": "2026-11-02"}, {"date": "2026-11-20"}, ["stolen", "stolen"]),
         ({"date": "3/4/2026"}, {"date": "5/4/2026"}, ["stolen", "stolen"]),
         ({"date": "31.02.2026"}, {"date": "01.03.2026"}, ["stolen", "stolen"]),
         ({"date": "2026-11-021"}, {"date": "2026-12-01"}, ["stolen", "stolen"]),

@@ -31,7 +31,7 @@ from lotlens.run import RunFolder
 from lotlens.training import locating
 from lotlens.verbs.batch import show_batch
 from lotlens.verbs.export import export
-from lotlens.verbs.locator import add_locator
+from lotlens.verbs.locator import add_locator, show_locator
 from lotlens.verbs.lr_find import find_rate
 from lotlens.verbs.views import adopt_views
 from lotlens.vision import stages
@@ -335,6 +335,14 @@ def test_a_run_with_a_detector_keeps_it_and_its_export_has_the_same_boxes(
     with pytest.raises(InputError, match=r"needs a detector, and none was added: `npm pack"):
         lotlens.train(tmp_path / "no photos were read yet", parse_recipe(own), out=out)
     add_locator(write_detector(tmp_path / "own.onnx"))
+    added = show_locator().path
+    whole = added.read_bytes()
+    added.write_bytes(whole[: len(whole) // 2])
+    for way in ("detector", "auto"):
+        damaged = own | {"image": own["image"] | {"locate": way}}
+        with pytest.raises(InputError, match=r"detector\.onnx is damaged \(.*add it anew with"):
+            lotlens.train(tmp_path / "no photos were read yet", parse_recipe(damaged), out=out)
+    added.write_bytes(whole)
     lotlens.train(car_lot / "lot", parse_recipe(own), out=out)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "elsewhere"))  # the run has its own
     run = lotlens.load(out)
