@@ -62,12 +62,19 @@ def photographs(tmp_path_factory):
     return open_photos([folder])
 
 
+def test_the_network_is_opened_once_and_exported_for_many(monkeypatch):
+    monkeypatch.setattr(imagenet, "_num_asked", 0)
+    few = open_shown(1)
+    assert open_shown(2) is few  # not for every batch
+    many = open_shown(1000)
+    # Who has asked about many will ask about more, a few at a time.
+    assert open_shown(1) is open_shown(2000) is many is not few
+
+
 def test_a_cat_and_a_person_are_no_vehicles_and_an_export_says_the_same(photographs):
     here = ask_shown(open_shown, photographs)
     assert here.shape == (3, len(SHOWN))
     assert (here[:, SHOWN.index("vehicle")] < 0.05).all()
-    assert open_shown(1) is open_shown(2)  # it is exported once, and not for every batch
-    assert open_shown(1000) is open_shown(2000) is not open_shown(1)
     page = photographs.ids.index("page.png")
     assert here[page, SHOWN.index("document")] == here[:, SHOWN.index("document")].max()
     small = halve(export_shown())
