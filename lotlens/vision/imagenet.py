@@ -37,7 +37,6 @@ IMAGENET: Mapping[str, tuple[int, ...]] = {
 NUM_IMAGENET = 1000
 _WORTH_EXPORTING = 40
 """Photos from which on it is: torch takes 45 ms for each, ONNX Runtime 16, an export a second."""
-_num_asked = 0
 
 
 class ShownNetwork(nn.Module):
@@ -84,11 +83,10 @@ def find_shown() -> OpenShown | None:
 def open_shown(num_photos: int) -> Predictor:
     """The network's predictor, for about so many photos; made once for few and once for many.
 
-    A long prediction asks about a few photos at a time, so all that was asked for before counts.
+    What was asked before does not count: the same photos have the same shares, bit for bit,
+    whatever a process did before.
     """
-    global _num_asked  # noqa: PLW0603
-    _num_asked += num_photos
-    return _open_shown(WORTH_EXPORTING if _num_asked >= _WORTH_EXPORTING else 1)
+    return _open_shown(WORTH_EXPORTING if num_photos >= _WORTH_EXPORTING else 1)
 
 
 @lru_cache(maxsize=2)  # the export takes a second

@@ -31,7 +31,7 @@ from lotlens.run import RunFolder
 from lotlens.training import locating
 from lotlens.verbs.batch import show_batch
 from lotlens.verbs.export import export
-from lotlens.verbs.locator import add_locator, show_locator
+from lotlens.verbs.locator import locator
 from lotlens.verbs.lr_find import find_rate
 from lotlens.verbs.views import adopt_views
 from lotlens.vision import stages
@@ -315,7 +315,7 @@ def test_what_says_what_photos_show_says_where(run):
 
 
 def test_a_detector_that_was_added_is_chosen_where_it_is_better(choose, tmp_path):
-    add_locator(write_detector(tmp_path / "own.onnx"))
+    locator(write_detector(tmp_path / "own.onnx"))
     run, tried = choose(True, best="detector")
     assert tried == ["none", "map", "detector"]
     assert run.read_card().image.locate == "detector"
@@ -334,8 +334,8 @@ def test_a_run_with_a_detector_keeps_it_and_its_export_has_the_same_boxes(
     out = tmp_path / "run"
     with pytest.raises(InputError, match=r"needs a detector, and none was added: `npm pack"):
         lotlens.train(tmp_path / "no photos were read yet", parse_recipe(own), out=out)
-    add_locator(write_detector(tmp_path / "own.onnx"))
-    added = show_locator().path
+    locator(write_detector(tmp_path / "own.onnx"))
+    added = locator().path
     whole = added.read_bytes()
     added.write_bytes(whole[: len(whole) // 2])
     for way in ("detector", "auto"):

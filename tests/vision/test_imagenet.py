@@ -62,13 +62,12 @@ def photographs(tmp_path_factory):
     return open_photos([folder])
 
 
-def test_the_network_is_opened_once_and_exported_for_many(monkeypatch):
-    monkeypatch.setattr(imagenet, "_num_asked", 0)
+def test_the_network_is_opened_once_and_exported_for_many():
     few = open_shown(1)
     assert open_shown(2) is few  # not for every batch
-    many = open_shown(1000)
-    # Who has asked about many will ask about more, a few at a time.
-    assert open_shown(1) is open_shown(2000) is many is not few
+    many = open_shown(imagenet._WORTH_EXPORTING)
+    assert open_shown(2000) is many is not few
+    assert open_shown(1) is few  # whatever was asked before
 
 
 def test_a_cat_and_a_person_are_no_vehicles_and_an_export_says_the_same(photographs):
