@@ -549,10 +549,6 @@ class RunFolder:
             )
         return files
 
-    def write_shown(self, data: bytes) -> None:
-        """Write the network that says what photos show, and where."""
-        write_bytes_atomically(self.shown_path, data)
-
     def write_locator(self, locate: Locate, data: bytes) -> None:
         """Write the network that finds the car."""
         write_bytes_atomically(self.locator_path(locate), data)

@@ -35,9 +35,9 @@ def make_network(locate: Locate = "map") -> bytes:
         InputError: the package with its weights is not installed, or no detector was added.
         MissingExtra: lotlens[train] is not installed.
     """
-    check_findable(locate)
     if locate == "detector":
         return read_added()
+    check_findable(locate)
     return halve(import_vision("imagenet").export_shown())
 
 

@@ -35,8 +35,8 @@ IMAGENET: Mapping[str, tuple[int, ...]] = {
 }
 """What ImageNet calls them, by the numbers that its classes have in the challenge of 2012."""
 NUM_IMAGENET = 1000
-_WORTH_EXPORTING = 40
-"""Photos from which on it is: torch takes 45 ms for each, ONNX Runtime 16, an export a second."""
+_MANY = 40
+"""Photos worth an export of this network: torch takes 45 ms for each, ONNX Runtime 16."""
 
 
 class ShownNetwork(nn.Module):
@@ -86,7 +86,7 @@ def open_shown(num_photos: int) -> Predictor:
     What was asked before does not count: the same photos have the same shares, bit for bit,
     whatever a process did before.
     """
-    return _open_shown(WORTH_EXPORTING if num_photos >= _WORTH_EXPORTING else 1)
+    return _open_shown(WORTH_EXPORTING if num_photos >= _MANY else 1)
 
 
 @lru_cache(maxsize=2)  # the export takes a second

@@ -65,7 +65,7 @@ def photographs(tmp_path_factory):
 def test_the_network_is_opened_once_and_exported_for_many():
     few = open_shown(1)
     assert open_shown(2) is few  # not for every batch
-    many = open_shown(imagenet._WORTH_EXPORTING)
+    many = open_shown(imagenet._MANY)
     assert open_shown(2000) is many is not few
     assert open_shown(1) is few  # whatever was asked before
 
