@@ -5,15 +5,19 @@ It knows catalogs and tensors, not networks.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,10 +32,55 @@ from lotlens.recipes.schema import Finetune, Recipe
 from lotlens.records import CarLocator, Catalog, FloatArray, ImageSpec
 from lotlens.vision.augment import PhotoAugmenter
 
-_MOST_BYTES_IN_MEMORY = 3 * 2**30
+_MOST_BYTES_IN_MEMORY = 2**28
 
 Key = tuple[int, int, int]
 """Epoch, row of the photo, and which of its turns in the epoch this is, all from 0."""
+
+
+class PixelFile:
+    """Photos in a nameless file, read from it as they are asked for.
+
+    Not mapped into memory: pages of a mapped file count as the process's own until there is a want
+    of them, so nobody could tell what it needs. Processes that are forked may read it too.
+
+    Args:
+        folder: for the file.
+        shape: [N, height, width, 3].
+
+    Raises:
+        OSError: the file cannot be made, or the disk has no room for it.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
+        self.shape = shape
+        self._size = math.prod(shape[1:])
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # kept open
+        weakref.finalize(self, self._file.close)
+        if hasattr(os, "posix_fallocate"):  # so that a full disk is met now, and not in the middle
+            os.posix_fallocate(self._file.fileno(), 0, math.prod(shape))
+
+    def __setitem__(self, row: int, photo: NDArray[np.uint8]) -> None:
+        """Write a photo [height, width, 3]."""
+        written = os.pwrite(self._file.fileno(), photo.tobytes(), row * self._size)
+        if written != self._size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
+        """Photos [n, height, width, 3] that follow one another."""
+        start, stop, _ = rows.indices(self.shape[0])
+        found = np.empty((stop - start, *self.shape[1:]), np.uint8)
+        left, place = found.reshape(-1).data, start * self._size
+        while left:  # the system gives 2 GiB at a time
+            count = os.preadv(self._file.fileno(), [left], place)
+            if not count:
+                raise OSError(errno.EIO, "the file of decoded photos is shorter than it was")
+            left, place = left[count:], place + count
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To a process that is not forked it goes as what is in it."""
+        return np.asarray, (self[:],)
 
 
 @dataclass(frozen=True)
@@ -40,7 +89,8 @@ class DecodedPhotos:
 
     Attributes:
         ids: of the readable photos, in catalog order.
-        pixels: [N, height, width, 3] uint8; with a border, so much more on each side.
+        pixels: [N, height, width, 3] uint8, in memory or in a file; with a border, so much more on
+            each side.
         targets: [N] class indices.
         spec: the frame.
         status: id -> "ok" or the reason it was left out, for every photo of the catalog.
@@ -49,19 +99,18 @@ class DecodedPhotos:
     """
 
     ids: tuple[str, ...]
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | PixelFile
     targets: NDArray[np.int64]
     spec: ImageSpec
     status: dict[str, str]
     border: tuple[int, int] = (0, 0)
     is_located: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
-    @property
-    def frames(self) -> NDArray[np.uint8]:
-        """[N, height, width, 3] photos as they are when the network is asked."""
+    def read_frames(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """[stop - start, height, width, 3] photos as they are when the network is asked."""
         rows, columns = (slice(edge, -edge or None) for edge in self.border)
-        inner: NDArray[np.uint8] = self.pixels[:, rows, columns]
-        return inner
+        whole: NDArray[np.uint8] = self.pixels[start : len(self.ids) if stop is None else stop]
+        return whole[:, rows, columns]
 
     def draw_frame(self, row: int, box_shift: float, seed: int) -> NDArray[np.uint8]:
         """A photo [H, W, 3] with each side of the crop to its car moved by chance.
@@ -72,21 +121,22 @@ class DecodedPhotos:
             seed: the same gives the same crop.
         """
         if not (any(self.border) and self.is_located[row]):
-            whole: NDArray[np.uint8] = self.frames[row]
-            return whole
+            frame: NDArray[np.uint8] = self.read_frames(row, row + 1)[0]
+            return frame
         rng = np.random.default_rng(seed)
         edges = []
         for border, side in zip(self.border, (self.spec.height, self.spec.width), strict=True):
             most = min(round(box_shift * side), border)
             moved = rng.integers(-most, most + 1, 2)
             edges.append(slice(border + int(moved[0]), border + side + int(moved[1])))
-        moved_frame: NDArray[np.uint8] = self.pixels[row, edges[0], edges[1]]
+        whole: NDArray[np.uint8] = self.pixels[row : row + 1]
+        moved_frame: NDArray[np.uint8] = whole[0, edges[0], edges[1]]
         return moved_frame
 
     def batches(self, size: int) -> Iterator[FloatArray]:
         """Prepared photos [<=size, 3, H, W] float32, never augmented, in order."""
         for start in range(0, len(self.ids), size):
-            yield normalise(self.frames[start : start + size], self.spec)
+            yield normalise(self.read_frames(start, start + size), self.spec)
 
 
 def decode_photos(
@@ -106,7 +156,8 @@ def decode_photos(
         catalog: labelled photos.
         spec: the frame to fit them to.
         scratch_path: a folder for a nameless file that holds the pixels when they are more than
-            3 GiB; it vanishes with the process.
+            256 MiB, so that memory does not grow with photos; it vanishes with the process. Where
+            the disk has no room for it they are in memory.
         progress: called with (photos done, photos in all).
         style: read some as if they were stored so; None as they are.
         styled_from: the row from which on that is done.
@@ -118,14 +169,11 @@ def decode_photos(
     """
     num_photos = len(catalog)
     shape = (num_photos, spec.height + 2 * border[0], spec.width + 2 * border[1], 3)
-    pixels: NDArray[np.uint8]
-    if int(np.prod(shape)) > _MOST_BYTES_IN_MEMORY and scratch_path is not None:
-        with tempfile.TemporaryFile(dir=scratch_path) as file:
-            if hasattr(os, "posix_fallocate"):
-                # Pages of a file with holes, on a full disk, would end the process (SIGBUS).
-                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
-            pixels = np.memmap(file, np.uint8, "w+", shape=shape)
-    else:
+    pixels: NDArray[np.uint8] | PixelFile | None = None
+    if math.prod(shape) > _MOST_BYTES_IN_MEMORY and scratch_path is not None:
+        with suppress(OSError):
+            pixels = PixelFile(scratch_path, shape)
+    if pixels is None:
         pixels = np.empty(shape, np.uint8)
     status: dict[str, str] = {}
     ids: list[str] = []
@@ -146,7 +194,9 @@ def decode_photos(
             progress(row + 1, num_photos)
     targets = catalog.targets()[kept]
     found = np.array(is_located, np.bool_)
-    return DecodedPhotos(tuple(ids), pixels[: len(kept)], targets, spec, status, border, found)
+    if not isinstance(pixels, PixelFile):
+        pixels = pixels[: len(kept)]
+    return DecodedPhotos(tuple(ids), pixels, targets, spec, status, border, found)
 
 
 class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):

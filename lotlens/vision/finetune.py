@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 import warnings
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lotlens.recipes.schema import MONITORS, Finetune
 from lotlens.records import ImageSpec
@@ -331,7 +332,7 @@ def fine_tune(
                 trainer.fit(
                     module,
                     loader,
-                    DataLoader(_plain_batches(validation), batch_size=None),
+                    DataLoader(_PlainBatches(validation), batch_size=None),
                     ckpt_path=resumed,
                     weights_only=True if resumed else None,
                 )
@@ -434,12 +435,20 @@ def _build_trainer(
     )
 
 
-def _plain_batches(photos: DecodedPhotos, size: int = 32) -> Any:
-    """Batches as a sequence, which a DataLoader takes for a data set of ready batches."""
-    pixels = torch.from_numpy(photos.frames).permute(0, 3, 1, 2)
-    targets = torch.from_numpy(photos.targets)
-    starts = range(0, len(targets), size)
-    return [(pixels[i : i + size], targets[i : i + size]) for i in starts]
+class _PlainBatches(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Photos as they are, in order; an item is a batch of them."""
+
+    def __init__(self, photos: DecodedPhotos, size: int = 32) -> None:
+        self._photos, self._size = photos, size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._photos.ids) / self._size)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        start = number * self._size
+        stop = min(start + self._size, len(self._photos.ids))
+        pixels = torch.from_numpy(self._photos.read_frames(start, stop)).permute(0, 3, 1, 2)
+        return pixels, torch.from_numpy(self._photos.targets[start:stop])
 
 
 def _start_worker(number: int) -> None:

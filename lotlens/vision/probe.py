@@ -41,7 +41,8 @@ def fit_probe(
     report_progress(watch, "fitting the probe", 0, 1)
     own = photos.targets < classifier.num_classes
     rows = np.tile(own, len(targets) // len(own))
-    known, truth = features[rows], targets[rows]
+    # Without others no copy is made.
+    known, truth = (features, targets) if rows.all() else (features[rows], targets[rows])
     of_known = None if weights is None else weights[rows] / weights[rows].mean()
     if of_known is not None and (of_known == 1).all():
         of_known = None  # as if there were no others
@@ -71,8 +72,7 @@ def compute_features(
         done += len(values)
         report_progress(watch, "computing features", done, total)
     in_order = [*found[::num_views], *(found[1::num_views] if mirror else ())]
-    features = np.concatenate(in_order).astype(np.float64)
-    return features, np.tile(photos.targets, num_views)
+    return np.concatenate(in_order, dtype=np.float64), np.tile(photos.targets, num_views)
 
 
 def _list_views(photos: DecodedPhotos, *, mirror: bool) -> Iterator[FloatArray]:

@@ -63,7 +63,7 @@ def fit_regression(
     centre, scale = _measure_scale(features)
     with _one_thread_a_fit():
         model = LogisticRegression(C=penalty, max_iter=2000)
-        model.fit((features - centre) / scale, targets, weights)
+        model.fit(_bring_to_scale(features, centre, scale), targets, weights)
     own_weight, own_bias = model.coef_, model.intercept_
     if len(own_weight) == 1:  # two classes: scikit-learn keeps one row, the logit's difference
         own_weight = np.concatenate([-own_weight, own_weight]) / 2
@@ -96,7 +96,7 @@ def add_others(
     """
     features = np.asarray(features, np.float64)
     centre, scale = _measure_scale(features)
-    scaled = (features - centre) / scale
+    scaled = _bring_to_scale(features, centre, scale)
     told = log_sum_exp(features @ found.weight.T + found.bias)
     shares = np.ones(len(features)) if weights is None else np.asarray(weights, np.float64)
     sign = np.where(is_known, 1.0, -1.0)
@@ -189,7 +189,7 @@ def choose_penalty(
         refit=False,
     )
     with _one_thread_a_fit():
-        search.fit((features[rows] - centre) / scale, targets[rows])
+        search.fit(_bring_to_scale(features[rows], centre, scale), targets[rows])
     return float(search.best_params_["C"])
 
 
@@ -198,6 +198,13 @@ def _measure_scale(features: Matrix) -> tuple[Matrix, Matrix]:
     deviation = features.std(axis=0)
     scale = np.sqrt(deviation**2 + (0.5 * deviation.mean()) ** 2) + 1e-12
     return features.mean(axis=0), scale
+
+
+def _bring_to_scale(features: Matrix, centre: Matrix, scale: Matrix) -> Matrix:
+    """With one copy of the features, which are the most of what a large lot takes."""
+    scaled = features - centre
+    scaled /= scale
+    return scaled
 
 
 @contextmanager

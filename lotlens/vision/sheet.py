@@ -105,9 +105,10 @@ def _list_probed(photos: DecodedPhotos, num_classes: int, *, mirror: bool) -> It
     # From all over the lot: its order is often that of the classes.
     rows = np.linspace(0, len(photos.ids) - 1, min(NUM_PHOTOS, len(photos.ids))).round()
     for row in rows.astype(int):
-        yield photos.frames[row], shares[photos.targets[row]]
+        frame = photos.read_frames(row, row + 1)[0]
+        yield frame, shares[photos.targets[row]]
         if mirror:
-            yield photos.frames[row][:, ::-1], shares[photos.targets[row]]
+            yield frame[:, ::-1], shares[photos.targets[row]]
 
 
 def _draw(title: str, views: Sequence[View], classes: Sequence[CarClass]) -> bytes:

@@ -1,5 +1,10 @@
 """Photos are decoded once, named by id, and drawn in an order that only seed and epoch decide."""
 
+import errno
+import os
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +17,7 @@ from lotlens.photos.sources import open_lot
 from lotlens.photos.style import Style, restyle_bytes
 from lotlens.recipes.loading import parse_recipe
 from lotlens.recipes.schema import Augmentation
-from lotlens.records import OK, Box, ImageSpec
+from lotlens.records import OK, Box, ImageSpec, Locator
 from lotlens.vision import batches
 from lotlens.vision.augment import PhotoAugmenter
 from lotlens.vision.batches import (
@@ -60,9 +65,35 @@ def test_large_lots_go_to_a_file_that_leaves_nothing(small_lot, tmp_path, monkey
     in_memory = decode_photos(catalog, SPEC)
     monkeypatch.setattr(batches, "_MOST_BYTES_IN_MEMORY", 1000)
     on_disk = decode_photos(catalog, SPEC, scratch_path=tmp_path)
-    assert isinstance(on_disk.pixels, np.memmap)
-    np.testing.assert_array_equal(on_disk.pixels, in_memory.pixels)
+    assert isinstance(on_disk.pixels, batches.PixelFile)
+    np.testing.assert_array_equal(on_disk.read_frames(), in_memory.read_frames())
+    np.testing.assert_array_equal(on_disk.read_frames(3, 5), in_memory.pixels[3:5])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(on_disk)).pixels, in_memory.pixels)
+    for one, other in zip(on_disk.batches(5), in_memory.batches(5), strict=True):
+        np.testing.assert_array_equal(one, other)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_leaves_photos_in_memory(small_lot, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(batches, "_MOST_BYTES_IN_MEMORY", 1000)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    photos = decode_photos(open_lot(small_lot).train, SPEC, scratch_path=tmp_path)
+    assert isinstance(photos.pixels, np.ndarray)
+    assert len(photos.read_frames()) == len(photos.ids)
+
+
+def test_a_broken_photo_leaves_no_gap_in_the_file(small_lot, tmp_path, monkeypatch):
+    catalog = open_lot(small_lot).train
+    broken = replace(catalog.photos[2], locator=Locator(tmp_path / "none.jpg"))
+    some = replace(catalog, photos=(*catalog.photos[:2], broken, *catalog.photos[3:7]))
+    in_memory = decode_photos(some, SPEC)
+    monkeypatch.setattr(batches, "_MOST_BYTES_IN_MEMORY", 1000)
+    on_disk = decode_photos(some, SPEC, scratch_path=tmp_path)
+    assert len(on_disk.ids) == 6
+    np.testing.assert_array_equal(on_disk.read_frames(), in_memory.read_frames())
 
 
 def test_a_view_depends_on_seed_epoch_and_id_alone(small_lot):
@@ -174,11 +205,11 @@ def located(small_lot):
 def test_a_border_leaves_what_the_network_is_asked_as_it_is(located):
     plain, bordered = located
     assert bordered.pixels.shape[1:] == (58, 76, 3)
-    assert np.abs(bordered.frames.astype(int) - plain.frames).max() <= 2
+    assert np.abs(bordered.read_frames().astype(int) - plain.read_frames()).max() <= 2
     for one, other in zip(plain.batches(7), bordered.batches(7), strict=True):
         assert one.shape == other.shape
     rows = ~plain.is_located
-    np.testing.assert_array_equal(plain.frames[rows], bordered.frames[rows])
+    np.testing.assert_array_equal(plain.read_frames()[rows], bordered.read_frames()[rows])
 
 
 def test_boxes_are_jittered_in_training_by_seed_and_photo(located):
@@ -188,7 +219,7 @@ def test_boxes_are_jittered_in_training_by_seed_and_photo(located):
         shapes = {one.shape for one in drawn}
         if not is_located:
             assert shapes == {(48, 64, 3)}
-            assert all(np.array_equal(one, bordered.frames[row]) for one in drawn)
+            assert all(np.array_equal(one, bordered.read_frames()[row]) for one in drawn)
             continue
         assert len(shapes) > 10
         heights, widths = ([shape[axis] for shape in shapes] for axis in (0, 1))
@@ -196,7 +227,7 @@ def test_boxes_are_jittered_in_training_by_seed_and_photo(located):
         assert 52 <= min(widths) < 64 < max(widths) <= 76
         again = [bordered.draw_frame(row, 0.1, seed) for seed in range(20)]
         assert all(np.array_equal(one, two) for one, two in zip(drawn, again, strict=True))
-        assert np.array_equal(bordered.draw_frame(row, 0.0, 3), bordered.frames[row])
+        assert np.array_equal(bordered.draw_frame(row, 0.0, 3), bordered.read_frames()[row])
 
 
 def test_augmented_views_of_a_jittered_crop_have_the_size_of_the_epoch(located):
