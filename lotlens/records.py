@@ -85,8 +85,9 @@ class Locator:
     """Where the bytes of a photo lie.
 
     Attributes:
-        file: the path of a file on disk: the photo itself, or the outermost zip. As text: a Path
-            takes three times the memory, and there may be a hundred thousand.
+        file: the path of a file on disk, or the address of one (see `photos.addresses`): the photo
+            itself, or the outermost zip. As text: a Path takes three times the memory, and there
+            may be a hundred thousand.
         members: names inside zips, outermost first; empty for a plain file,
             ("train.zip", "train/0/1.jpg") for a photo in a zip in a zip.
     """
@@ -94,13 +95,13 @@ class Locator:
     file: str
     members: tuple[str, ...]
 
-    def __init__(self, path: Path, members: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: Path | str, members: tuple[str, ...] = ()) -> None:
         object.__setattr__(self, "file", str(path))
         object.__setattr__(self, "members", members)
 
     @property
     def path(self) -> Path:
-        """The file on disk."""
+        """The file on disk; of an address no path that there is."""
         return Path(self.file)
 
     def __str__(self) -> str:

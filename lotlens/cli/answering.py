@@ -28,8 +28,10 @@ from lotlens.texts import show
 def predict(
     run: Run,
     photos: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Folders, zips, files; default the test part of the run's data."),
+        list[str] | None,
+        typer.Argument(
+            help="Folders, zips, files, addresses; default the test part of the run's data."
+        ),
     ] = None,
     out: Annotated[
         Path | None,

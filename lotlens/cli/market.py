@@ -25,7 +25,7 @@ def scan(
     run: Run,
     listings: Annotated[Path, typer.Argument(help="Adverts: CSV, JSON lines or Parquet.")],
     photos: Annotated[
-        list[Path] | None, typer.Option(help="Zip or folder of their photos (repeatable).")
+        list[str] | None, typer.Option(help="Zip or folder of their photos (repeatable).")
     ] = None,
     history: Annotated[
         Path | None, typer.Option(help="Other adverts to learn prices from as well.")

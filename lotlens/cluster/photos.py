@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from lotlens.audit.signs import Signs
@@ -14,6 +13,7 @@ from lotlens.cluster.address import open_cluster
 from lotlens.cluster.crew import Bounds, Crew
 from lotlens.cluster.worker import Witness, Worker, bear_witness
 from lotlens.deliver.model import Model
+from lotlens.photos.addresses import is_address
 from lotlens.records import Catalog, Locator, Photo, Predictions, Watcher
 
 _LOOKED = 512
@@ -46,7 +46,7 @@ def answer_ranges(
         InputError: the cluster, a worker, or what it sees, is not as it must be.
         LotlensError: nothing goes on; what was given until then is done.
     """
-    card = bear_witness(model.run.card_path.absolute(), whole=True)
+    card = bear_witness(os.path.abspath(model.run.card_path), whole=True)
     run_path, total = str(model.run.path.absolute()), len(catalog)
     files = [*choose_witnesses(catalog.photos), card]
 
@@ -102,7 +102,7 @@ def choose_witnesses(photos: Sequence[Photo]) -> list[Witness]:
     found = []
     for name in chosen:
         with suppress(OSError):
-            found.append(bear_witness(Path(name).absolute()))
+            found.append(bear_witness(name if is_address(name) else os.path.abspath(name)))
     return found
 
 
@@ -111,7 +111,7 @@ def _place(photos: Sequence[Photo]) -> tuple[Photo, ...]:
     placed = []
     for photo in photos:
         locator = photo.locator
-        if locator is not None and not os.path.isabs(locator.file):
+        if locator is not None and not (is_address(locator.file) or os.path.isabs(locator.file)):
             locator = Locator(locator.path.absolute(), locator.members)
         placed.append(Photo(photo.id, locator))
     return tuple(placed)

@@ -56,7 +56,10 @@ class ClusterHelpers:
         """See `training.jobs.Helpers`."""
         from joblib import cpu_count
 
-        files = [*choose_witnesses(self._photos), bear_witness(self._path.absolute(), whole=True)]
+        files = [
+            *choose_witnesses(self._photos),
+            bear_witness(os.path.abspath(self._path), whole=True),
+        ]
         with open_cluster(self._on) as ray:
             most = max(_list_cores(ray), default=1)
             cores = max(min(cpu_count(), most), 1)

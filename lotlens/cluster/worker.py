@@ -21,6 +21,7 @@ from lotlens.answering.engines import silence_onnxruntime
 from lotlens.audit.signs import Signs, scan_photos
 from lotlens.deliver.model import Model, OpenModel, load
 from lotlens.errors import LotlensError
+from lotlens.photos.addresses import is_address, tell_change
 from lotlens.records import Catalog, Photo, Predictions
 from lotlens.version import __version__
 
@@ -69,12 +70,12 @@ class Witness:
     """A file that all workers must see as the driver does.
 
     Attributes:
-        path: absolute.
+        place: an absolute path, or an address.
         size: in bytes.
         sha256: of its bytes; "" where that is not compared.
     """
 
-    path: str
+    place: str
     size: int
     sha256: str = ""
 
@@ -90,14 +91,20 @@ def list_versions(*more: str) -> dict[str, str]:
     return found
 
 
-def bear_witness(path: Path, *, whole: bool = False) -> Witness:
-    """A file as this machine sees it.
+def bear_witness(place: str, *, whole: bool = False) -> Witness:
+    """A file as this machine sees it; what lies at an address is never read whole.
 
     Raises:
         OSError: it does not.
     """
+    if is_address(place):
+        seen = tell_change(place)
+        if seen is None:
+            raise FileNotFoundError(place)
+        return Witness(place, seen[0])
+    path = Path(place)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if whole else ""
-    return Witness(str(path), path.stat().st_size, sha256)
+    return Witness(place, path.stat().st_size, sha256)
 
 
 def find_unseen(witnesses: Sequence[Witness]) -> tuple[str, ...]:
@@ -105,11 +112,11 @@ def find_unseen(witnesses: Sequence[Witness]) -> tuple[str, ...]:
     unseen = []
     for one in witnesses:
         try:
-            same = bear_witness(Path(one.path), whole=bool(one.sha256)) == one
+            same = bear_witness(one.place, whole=bool(one.sha256)) == one
         except OSError:
             same = False
         if not same:
-            unseen.append(one.path)
+            unseen.append(one.place)
     return tuple(unseen)
 
 
@@ -173,8 +180,12 @@ def _check_seen(photos: Sequence[Photo], parts: Sequence[Predictions]) -> None:
     """
     files = {photo.locator.file for photo in photos if photo.locator is not None}
     is_blank = files and not any(part.answered.any() for part in parts)
-    if is_blank and not any(os.path.exists(file) for file in files):
+    if is_blank and not any(map(_is_there, files)):
         raise LotlensError(f"{min(files)} and all beside it cannot be seen")
+
+
+def _is_there(file: str) -> bool:
+    return tell_change(file) is not None if is_address(file) else os.path.exists(file)
 
 
 def _tell_refusal(work: Callable[[], _Result]) -> _Result | Refusal:

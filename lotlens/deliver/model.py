@@ -23,6 +23,7 @@ from lotlens.answering.views import average_views
 from lotlens.doors import call_verb, show_photos
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_extra, import_vision
+from lotlens.photos.addresses import is_address
 from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import open_photos
 from lotlens.records import (
@@ -502,11 +503,10 @@ def load(run: Path | str) -> Model:
     return Model(RunFolder.open(Path(run)))
 
 
-def list_paths(photos: Path | str | Sequence[Path | str]) -> list[Path]:
-    """One path or several, as a list."""
-    if isinstance(photos, (Path, str)):
-        return [Path(photos)]
-    return [Path(path) for path in photos]
+def list_paths(photos: Path | str | Sequence[Path | str]) -> list[Path | str]:
+    """One path or address, or several, as a list; a text in it is an address."""
+    given = [photos] if isinstance(photos, (Path, str)) else photos
+    return [place if is_address(place) else Path(place) for place in given]
 
 
 def build_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

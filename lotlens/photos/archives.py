@@ -20,11 +20,11 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lotlens.errors import InputError, UnreadablePhoto
+from lotlens.photos.addresses import is_address, open_address, read_address
 from lotlens.records import Locator
 
 MAX_FILE_BYTES = 200_000_000
@@ -44,7 +44,7 @@ MAX_OPEN_ARCHIVES = 16
 MAX_DIRECTORY_BYTES = 100_000_000
 """A zip's list of members of more is not read: a million photos need less."""
 
-_DIRECTORY_SIZE = 5  # of what zipfile finds at an archive's end
+_DIRECTORY_SIZE, _DIRECTORY_OFFSET = 5, 6  # in what zipfile finds at an archive's end
 
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _METHOD_NAMES = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
@@ -168,8 +168,8 @@ class PhotoReader:
 
     def _read(self, locator: Locator) -> bytes:
         if not locator.members:
-            return self._read_file(locator.path)
-        where = Locator(locator.path, locator.members[:-1])
+            return self._read_file(locator)
+        where = Locator(locator.file, locator.members[:-1])
         _check_depth(where)
         self._leave_parent()
         with self._lock:
@@ -225,6 +225,8 @@ class PhotoReader:
         """The first bytes of a file, by which its format is told; none where it cannot be read."""
         try:
             if not locator.members:
+                if is_address(locator.file):
+                    return read_address(locator.file, count)
                 # A pipe would keep us waiting for ever.
                 if not locator.path.is_file():
                     return b""
@@ -232,9 +234,9 @@ class PhotoReader:
                     return file.read(count)
             self._leave_parent()
             with self._lock:
-                where = Locator(locator.path, locator.members[:-1])
+                where = Locator(locator.file, locator.members[:-1])
                 return self._archive(where).peek(locator.members[-1], count)
-        except (*_DAMAGE, KeyError, InputError):
+        except (*_DAMAGE, KeyError, InputError, UnreadablePhoto):
             return b""
 
     def _leave_parent(self) -> None:
@@ -243,7 +245,12 @@ class PhotoReader:
         if self._pid != os.getpid():
             self._start_afresh()
 
-    def _read_file(self, path: Path) -> bytes:
+    def _read_file(self, locator: Locator) -> bytes:
+        if is_address(locator.file):
+            data = read_address(locator.file, self.max_bytes + 1)
+            _check_size(len(data), self.max_bytes)
+            return data
+        path = locator.path
         try:
             status = path.stat()
             if stat.S_ISDIR(status.st_mode):
@@ -266,10 +273,10 @@ class PhotoReader:
             self._open.move_to_end(locator)
             return found
         if locator.members:
-            outer = self._archive(Locator(locator.path, locator.members[:-1]))
+            outer = self._archive(Locator(locator.file, locator.members[:-1]))
             archive = outer.open_inner(locator, self.max_directory_bytes, self.max_inner_bytes)
         else:
-            archive = _Archive(_open_file(locator.path), locator, self.max_directory_bytes)
+            archive = _Archive(_open_file(locator), locator, self.max_directory_bytes)
         self._open[locator] = archive
         while len(self._open) > MAX_OPEN_ARCHIVES:
             self._open.popitem(last=False)[1].close()
@@ -299,6 +306,7 @@ class _Archive:
                     " names): it was not read"
                 )
             self._zip = zipfile.ZipFile(stream)
+            self._check_whole(0 if found is None else found[_DIRECTORY_OFFSET])
         except _DAMAGE as error:
             stream.close()
             raise InputError(
@@ -406,7 +414,7 @@ class _Archive:
             start = self._find_content(info)
         except _DAMAGE as error:
             raise InputError(f"{locator} is damaged: {_reason(error)}") from error
-        file = _open_file(self._locator.path)
+        file = _open_file(self._locator)
         if info.compress_type == zipfile.ZIP_STORED:
             stored = _Slice(file, start, info.compress_size)
             return _Archive(stored, locator, max_directory_bytes)
@@ -421,6 +429,21 @@ class _Archive:
             raise zipfile.BadZipFile("bad local header")
         name_length, extra_length = struct.unpack("<HH", header[26:30])
         return int(info.header_offset + 30 + name_length + extra_length)
+
+    def _check_whole(self, said: int) -> None:
+        """Refuse a zip that ends with another's end: cut off just behind a zip within it.
+
+        zipfile takes what lies before an archive for another program's, as self-unpacking ones
+        have it.
+
+        Args:
+            said: where its list of members begins, by its end.
+        """
+        if self._zip.start_dir == said:
+            return
+        self._stream.seek(0)
+        if self._stream.read(4) == b"PK\x03\x04":
+            raise zipfile.BadZipFile("its end is that of a zip within it")
 
     def _check_bomb(self, infos: list[zipfile.ZipInfo]) -> None:
         # Against the archive's real length, not the declared sizes: members may overlap.
@@ -554,7 +577,11 @@ def _restore_name(info: zipfile.ZipInfo) -> str:
     return unicodedata.normalize("NFC", name.replace("\\", "/"))
 
 
-def _open_file(path: Path) -> io.BufferedReader:
+def _open_file(locator: Locator) -> io.BufferedReader:
+    if is_address(locator.file):
+        opened: io.BufferedReader = open_address(locator.file)
+        return opened
+    path = locator.path
     try:
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"

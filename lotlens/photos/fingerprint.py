@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lotlens.photos.addresses import is_address, tell_change
 from lotlens.photos.archives import MAX_FILE_BYTES, PhotoReader
 from lotlens.records import Catalog, Locator
 
@@ -52,7 +53,8 @@ _stamps: dict[str, Stamp] = {}
 def fingerprint(catalog: Catalog, *, by_time: bool = False) -> str:
     """The sha256 (hex) of what the catalog holds, whatever the order of its files and rows.
 
-    Covers ids, labels, listings and what each file holds.
+    Covers ids, labels, listings and what each file holds; of a file at an address, what the system
+    there says of its last change.
 
     Args:
         catalog: the photos.
@@ -69,13 +71,15 @@ def fingerprint(catalog: Catalog, *, by_time: bool = False) -> str:
             content: tuple[int, int] | None = None
             locator = photo.locator
             if locator is not None and locator.members:
-                archive = Locator(locator.path, locator.members[:-1])
+                archive = Locator(locator.file, locator.members[:-1])
                 if archive not in contents:
                     contents[archive] = {
                         member.raw: (member.size, member.crc)
                         for member in reader.list_members(archive)
                     }
                 content = contents[archive].get(locator.members[-1])
+            elif locator is not None and is_address(locator.file):
+                content = tell_change(locator.file)
             elif locator is not None:
                 content = _read_time(locator.path) if by_time else _read_content(locator.path)
             lines.append(json.dumps([photo.id, photo.label, photo.listing, content]))

@@ -53,7 +53,7 @@ from lotlens.photos.places import (
     descend,
     find_holder,
     gather_photos,
-    is_archive,
+    is_lone_file,
     is_photo_name,
     name_kind,
     open_place,
@@ -700,14 +700,16 @@ def _find_neighbour(path: Path) -> Path:
 # --- photos to predict ---------------------------------------------------------------------------
 
 
-def list_unlabelled(path: Path, survey: Survey) -> list[File]:
-    """The photos to predict at a path; never none."""
-    require_path(path)
-    if path.is_file() and not is_archive(path):
-        if is_table(path):
-            raise InputError(f"{path} is a table, not photos: name a folder, a zip or photo files")
-        return [File(restore_name(path.name), Locator(path), is_photo=True)]
-    place = descend(open_place(path, survey), survey)
+def list_unlabelled(source: Path | str, survey: Survey) -> list[File]:
+    """The photos to predict at a path or an address; never none."""
+    path = Path(source)
+    if is_lone_file(source):
+        if path.suffix.lower() in _TABLE_SUFFIXES:
+            raise InputError(
+                f"{source} is a table, not photos: name a folder, a zip or photo files"
+            )
+        return [File(restore_name(path.name), Locator(source), is_photo=True)]
+    place = descend(open_place(source, survey), survey)
     base = find_holder(place, _TRAIN_TABLE) or find_holder(place, _SAMPLE_TABLE)
     opener = Opener(path, survey, PLAIN_RULES, own_test=True)
     part = opener._find_part(base or place, "test")
@@ -719,7 +721,7 @@ def list_unlabelled(path: Path, survey: Survey) -> list[File]:
             f"{base.shown} has no test photos (test.zip, test/ or test_upload/);"
             f" it has: {base.describe()}. Name the photos to predict themselves"
         )
-    survey.note(f"of {path} the test part is answered: {part.shown}")
+    survey.note(f"of {source} the test part is answered: {part.shown}")
     return gather_photos(part, survey)
 
 

@@ -10,9 +10,10 @@ import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from lotlens.errors import InputError
+from lotlens.photos.addresses import is_folder, list_files
 from lotlens.photos.archives import PhotoReader, is_hidden
 from lotlens.photos.decisions import DECISIONS_SUFFIX
 from lotlens.photos.formats import NUM_TELLING, name_stranger, recognise
@@ -29,6 +30,7 @@ PHOTO_SUFFIXES = frozenset(
 """Endings of photos: such a file is one, if perhaps a broken one. Of others the content decides."""
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as a Path has it
 _OTHER_ARCHIVES = frozenset([".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"])
 
 
@@ -145,15 +147,36 @@ class Survey:
         return recognise(self.reader.peek(locator, NUM_TELLING)) is not None
 
 
-def open_place(path: Path, survey: Survey) -> Place:
-    """A folder or zip on disk.
+def open_place(source: Path | str, survey: Survey) -> Place:
+    """A folder or zip on disk, or at an address.
 
     Raises:
         InputError: a folder that cannot be listed, or a zip that cannot be trusted.
+        MissingExtra: an address, and no fsspec to read it.
     """
-    if path.is_dir():
-        return Place(str(path), tuple(sorted(_walk(path, survey), key=lambda file: file.name)))
-    return open_zip(Locator(path), survey)
+    if not isinstance(source, Path):
+        if not is_folder(source):
+            return open_zip(Locator(source), survey)
+        files = _list_address(source, survey)
+    elif source.is_dir():
+        files = _walk(source, survey)
+    else:
+        return open_zip(Locator(source), survey)
+    return Place(str(source), tuple(sorted(files, key=lambda file: file.name)))
+
+
+def is_lone_file(source: Path | str) -> bool:
+    """Whether a photo or table lies there, and no folder or zip.
+
+    Raises:
+        InputError: nothing is there, or an archive of another kind.
+        MissingExtra: as `open_place`.
+    """
+    if isinstance(source, Path):
+        require_path(source)
+        return source.is_file() and not is_archive(source)
+    # At an address the ending alone tells a zip from a photo.
+    return not is_folder(source) and not is_archive(PurePosixPath(source))
 
 
 def open_zip(locator: Locator, survey: Survey) -> Place:
@@ -163,7 +186,7 @@ def open_zip(locator: Locator, survey: Survey) -> Place:
         InputError: as `PhotoReader.list_members`.
     """
     files = [
-        survey.list_file(member.name, Locator(locator.path, (*locator.members, member.raw)))
+        survey.list_file(member.name, Locator(locator.file, (*locator.members, member.raw)))
         for member in survey.reader.list_members(locator)
         if not _holds_decisions(member.name)
     ]
@@ -261,8 +284,10 @@ def is_photo_name(name: str) -> bool:
     return name[name.rfind(".") :].lower() in PHOTO_SUFFIXES
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: PurePath) -> bool:
     """Whether a file is a zip, by its ending or, if it does not end as a photo, by its content.
+
+    Of a pure path, which is of no file on this machine, by its ending alone.
 
     Raises:
         InputError: it is an archive of another kind.
@@ -272,7 +297,9 @@ def is_archive(path: Path) -> bool:
         raise InputError(
             f"{path} is a {suffix} archive, which is not read: unpack it, or make a zip"
         )
-    return suffix == ".zip" or (suffix not in PHOTO_SUFFIXES and zipfile.is_zipfile(path))
+    if suffix == ".zip" or suffix in PHOTO_SUFFIXES or not isinstance(path, Path):
+        return suffix == ".zip"
+    return zipfile.is_zipfile(path)
 
 
 def require_path(path: Path) -> None:
@@ -284,6 +311,11 @@ def require_path(path: Path) -> None:
     try:
         if path.exists():
             return
+        if _ADDRESS.match(str(path)):
+            raise InputError(
+                f"{path} is an address, and photos at one are only answered (by predict, and"
+                " scan --photos): copy the data to this machine, or mount what they lie on"
+            )
         parent = path.absolute().parent
         while not parent.is_dir():
             parent = parent.parent
@@ -312,13 +344,13 @@ def restore_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def name_below(locator: Locator, sources: Sequence[Path]) -> str:
+def name_below(locator: Locator, sources: Sequence[Path | str]) -> str:
     """Where a photo lies below the source that has it; of several, the source's name is part of it.
 
     An id will not do: it has no folders where names alone tell photos apart.
     """
     path = locator.path
-    for source in sources:
+    for source in map(Path, sources):
         if path.is_relative_to(source):
             path = path.relative_to(source.parent if len(sources) > 1 else source)
             break
@@ -373,6 +405,15 @@ def _walk(folder: Path, survey: Survey) -> Iterator[File]:
                 yield survey.list_file(inside + name, Locator(Path(entry.path)))
             elif not _holds_decisions(name):
                 survey.hidden["links to nowhere" if entry.is_symlink() else "pipes, devices"] += 1
+
+
+def _list_address(address: str, survey: Survey) -> Iterator[File]:
+    """The files below an address."""
+    for name, place in list_files(address):
+        if is_hidden(name):
+            survey.hidden[_name_hidden(name)] += 1
+        elif not _holds_decisions(name):
+            yield survey.list_file(unicodedata.normalize("NFC", name), Locator(place))
 
 
 def _list_folder(path: Path) -> list[os.DirEntry[str]]:

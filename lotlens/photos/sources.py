@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lotlens.errors import InputError
+from lotlens.photos.addresses import is_address
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.classes import (
     SIMILAR,
@@ -111,11 +112,14 @@ def open_lot(
 def open_photos(paths: Path | str | Sequence[Path | str]) -> Catalog:
     """Photos to predict, from folders, zips and single files in any mixture.
 
+    A path may be the text of an address that fsspec can read, such as s3://bucket/photos.
+
     Of a source in the competition's layout the test part is taken. An id is the file's name where
     that is unique, else its path within the source. A file given twice counts once.
 
     Raises:
         InputError: a path does not exist, or there is no photo in it.
+        MissingExtra: an address is given and lotlens[cluster] is not installed.
     """
     return open_unlabelled([paths] if isinstance(paths, (Path, str)) else paths).test
 
@@ -124,23 +128,23 @@ def open_unlabelled(paths: Sequence[Path | str]) -> Lot:
     """As `open_photos`: a lot of photos to predict, with a reading of what was understood.
 
     Raises:
-        InputError: as `open_photos`.
+        InputError, MissingExtra: as `open_photos`.
     """
     if not paths:
         raise InputError("no photos given: name a folder, a zip or photo files")
     files: dict[Locator, File] = {}
-    sources = [Path(path) for path in paths]
+    sources = [path if is_address(path) else Path(path) for path in paths]
     with PhotoReader() as reader:
         survey = Survey(reader)
         for path in sources:
             for file in list_unlabelled(path, survey):
                 # With several sources a photo's path within its own does not tell it apart.
-                name = f"{path.name}/{file.name}" if len(sources) > 1 else file.name
+                name = f"{Path(path).name}/{file.name}" if len(sources) > 1 else file.name
                 files.setdefault(file.locator, File(name, file.locator, file.is_photo))
         catalog = Catalog(make_unlabelled(list(files.values())), ())
-        lot = Lot(sources[0], _EMPTY, catalog)
+        lot = Lot(Path(sources[0]), _EMPTY, catalog)
         source = list_some(map(str, sources), 3)
-        opener = Opener(sources[0], survey, PLAIN_RULES, own_test=True)
+        opener = Opener(lot.source, survey, PLAIN_RULES, own_test=True)
         opener.form = "photos to answer"
         opener.tell_part("test", source)
         return replace(lot, reading=replace(opener.conclude(lot), source=source))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lotlens.errors import InputError
+from lotlens.photos.addresses import is_address
 from lotlens.records import Locator, Photo, Sample
 from lotlens.texts import restore_cell
 
@@ -255,7 +256,8 @@ def write_place(photo: Photo) -> tuple[str, str]:
     if photo.locator is None:
         raise ValueError(f"{photo.id} has no file")
     members = json.dumps(photo.locator.members, ensure_ascii=False)
-    return str(photo.locator.path.absolute()), members
+    file = photo.locator.file
+    return file if is_address(file) else str(photo.locator.path.absolute()), members
 
 
 def read_place(file: str, members: str) -> Locator:

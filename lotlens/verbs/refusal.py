@@ -214,7 +214,7 @@ def _meet_strangers(
     return made, words, num_left_out
 
 
-def _sort_by_folder(catalog: Catalog, sources: Sequence[Path]) -> dict[str, Catalog]:
+def _sort_by_folder(catalog: Catalog, sources: Sequence[Path | str]) -> dict[str, Catalog]:
     """Photos by the name of the folder that they lie in; those in none are left out."""
     folders: dict[str, list[Photo]] = defaultdict(list)
     for photo in catalog.photos:

@@ -171,7 +171,7 @@ def scan(
     folder = Path(out)
     table_path, page_path = folder / "deals.csv", folder / "deals.html"
     inputs = [Path(one) for one in (listings, history, prices) if one is not None]
-    inputs += [] if photos is None else list_paths(photos)
+    inputs += [] if photos is None else [Path(one) for one in list_paths(photos)]
     written = [table_path, page_path, folder / DATA_NAME, folder / "deals.parquet"]
     kept = [] if save_prices is None else [Path(save_prices)]
     if {one.resolve() for one in kept} & {one.resolve() for one in written}:
@@ -382,7 +382,7 @@ def _find_photos(
     missing = [[name for name in row.photos if not found[tidy_path(name)]] for row in rows]
     if not used:
         some = ", ".join(asked[:3])
-        raise InputError(f"none of the adverts' photos ({some}) lies in {lot.source}")
+        raise InputError(f"none of the adverts' photos ({some}) lies in {lot.reading.source}")
     return catalog, places, missing
 
 

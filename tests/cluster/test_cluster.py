@@ -139,7 +139,7 @@ def test_a_worker_that_is_otherwise_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"far has onnxruntime 1\.0, this machine .*the same on"):
         crew._welcome(Hand(None), other)
     (tmp_path / "card.json").write_text("{}")
-    seen = bear_witness(tmp_path / "card.json", whole=True)
+    seen = bear_witness(str(tmp_path / "card.json"), whole=True)
     assert introduce([seen]).missing == ()
     (tmp_path / "card.json").write_text("[]")  # as many bytes, others
     with pytest.raises(InputError, match=r"does not see .*card\.json, or sees another file there"):
@@ -277,6 +277,25 @@ def test_a_disk_that_goes_away_is_no_photo_that_cannot_be_read(bundle, tmp_path)
     refused = worker.answer(catalog)
     assert isinstance(refused, workers.Refusal)
     assert "0.jpg and all beside it cannot be seen" in refused.said
+
+
+def test_photos_at_an_address_are_fetched_by_the_workers(ray, bundle, photos, local, tmp_path):
+    answer(bundle, photos.as_uri(), tmp_path / "there", on="ray")
+    assert read_tables(tmp_path / "there") == local
+
+
+def test_an_address_that_is_gone_is_told(bundle, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_bytes(encode(draw_photo(0, 1)))
+    catalog = predicting._open(load(bundle), (tmp_path / "photos").as_uri(), None).catalog
+    file = catalog.photos[0].locator.file
+    assert introduce([bear_witness(file)]).missing == ()
+    seen = bear_witness(file)
+    (tmp_path / "photos" / "1.jpg").unlink()
+    assert introduce([seen]).missing == (file,)
+    refused = workers.Worker(str(bundle), 1).answer(catalog)
+    assert isinstance(refused, workers.Refusal)
+    assert "cannot be seen" in refused.said
 
 
 def test_a_scan_says_the_same_wherever_photos_are_looked_at(

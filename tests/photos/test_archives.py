@@ -539,3 +539,17 @@ def test_a_link_of_the_same_name_takes_the_place_of_a_file(tmp_path):
         archive.writestr("2.jpg", b"2")
     (tmp_path / "a.zip").write_bytes(stream.getvalue())
     assert names(Locator(tmp_path / "a.zip")) == ["2.jpg"]
+
+
+def test_a_zip_cut_off_behind_a_zip_within_it_is_not_taken_for_that_one(tmp_path: Path) -> None:
+    inner = pack({"1.jpg": b"photo"})
+    whole = pack({"train.csv": b"Id,Category\n", "train.zip": inner, "test.zip": inner})
+    cut = whole[: whole.index(inner) + len(inner)]
+    with zipfile.ZipFile(io.BytesIO(cut)) as found:
+        assert found.namelist() == ["1.jpg"]  # what it would be read as
+    (tmp_path / "cut.zip").write_bytes(cut)
+    assert "damaged" in refuse_list(Locator(tmp_path / "cut.zip"))
+    assert "zip within it" in refuse_list(Locator(tmp_path / "cut.zip"))
+    # What unpacks itself begins with a program, and is a zip nevertheless.
+    (tmp_path / "sfx.zip").write_bytes(b"MZ" + bytes(500) + whole)
+    assert names(Locator(tmp_path / "sfx.zip")) == ["train.csv", "train.zip", "test.zip"]

@@ -1,0 +1,181 @@
+"""addresses: photos in a bucket are those on a disk; only what a person types is an address."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from lotlens.errors import InputError, MissingExtra, UnreadablePhoto
+from lotlens.photos import addresses
+from lotlens.photos.addresses import is_address, list_files, tell_change
+from lotlens.photos.archives import MAX_FILE_BYTES, PhotoReader, read_bytes
+from lotlens.photos.fingerprint import fingerprint
+from lotlens.photos.places import name_below
+from lotlens.photos.sources import open_lot, open_photos, open_unlabelled
+from lotlens.photos.tables import read_place, write_place
+from lotlens.records import Locator
+from tests.conftest import draw_photo, encode
+
+fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: see lotlens[cluster]")
+
+
+def pack(files):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
+
+
+PHOTOS = {
+    f"{folder}/{number}.jpg": encode(draw_photo(number, number))
+    for folder, number in [("Нива", 0), ("Нива", 1), ("kalina", 2)]
+}
+
+
+@pytest.fixture
+def bucket():
+    """A bucket in memory, with photos, a zip of the same, and one in it."""
+    system = fsspec.filesystem("memory")
+    inner = pack(PHOTOS)
+    files = {
+        **{f"photos/{name}": data for name, data in PHOTOS.items()},
+        "photos/.git/1.jpg": b"",
+        "photos/notes.txt": b"words",
+        "photos/empty.jpg": b"",
+        "packed.zip": inner,
+        "outer.zip": pack({"inner.zip": inner}),
+        "broken.zip": inner[:200],
+        "table.csv": b"Id,Category\n",
+    }
+    for name, data in files.items():
+        system.pipe(f"/bucket/{name}", data)
+    yield "memory://bucket"
+    system.rm("/bucket", recursive=True)
+
+
+def read_all(catalog):
+    with PhotoReader() as reader:
+        return {one.id.rpartition("/")[2]: reader.read(one.locator) for one in catalog.photos}
+
+
+@pytest.mark.parametrize("where", ["photos", "packed.zip", "outer.zip"])
+def test_photos_at_an_address_are_those_on_a_disk(bucket, where, tmp_path):
+    for name, data in PHOTOS.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    here = read_all(open_photos(tmp_path))
+    there = read_all(open_photos(f"{bucket}/{where}"))
+    there.pop("empty.jpg", None)
+    assert there == here
+
+
+def test_what_was_understood_of_a_bucket_is_said(bucket):
+    reading = open_unlabelled([f"{bucket}/photos"]).reading
+    told = str(reading)
+    assert reading.source == f"{bucket}/photos"
+    assert ".git" in told
+    assert ".txt" in told
+
+
+def test_one_photo_and_several_places(bucket, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(PHOTOS["kalina/2.jpg"])
+    one = f"{bucket}/photos/kalina/2.jpg"
+    assert open_photos(one).ids == ("2.jpg",)
+    assert len(open_photos([one, tmp_path, f"{bucket}/packed.zip"])) == 5
+    sources = [f"{bucket}/photos"]
+    places = [one.locator for one in open_photos(sources).photos]
+    assert {name_below(place, sources) for place in places} == {*PHOTOS, "empty.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none", "memory://bucket/none does not exist"),
+        ("broken.zip", "damaged or not a zip"),
+        ("table.csv", "is a table, not photos"),
+        ("photos.tar.gz", "does not exist"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(bucket, name, said):
+    with pytest.raises(InputError, match=said) as caught:
+        open_photos(f"{bucket}/{name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nothing://bucket/photos", "nothing"),
+        ("ftp://me:secret@host/photos", "password"),
+    ],
+)
+def test_addresses_that_lead_nowhere(address, said):
+    with pytest.raises(InputError, match=said) as caught:
+        open_photos(address)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_photo_that_is_gone_or_too_large_is_unreadable(bucket, monkeypatch):
+    place = Locator(f"{bucket}/photos/kalina/2.jpg")
+    assert read_bytes(place) == PHOTOS["kalina/2.jpg"]
+    with pytest.raises(UnreadablePhoto, match="too large"):
+        read_bytes(place, max_bytes=20)
+    with pytest.raises(UnreadablePhoto, match="does not exist"):
+        read_bytes(Locator(f"{bucket}/photos/gone.jpg"))
+    assert len(PHOTOS["kalina/2.jpg"]) < MAX_FILE_BYTES
+    # A system's own errors, whatever they are, are a row's reason and no traceback.
+    monkeypatch.setattr(fsspec.filesystem("memory"), "cat_file", lambda *_, **__: 1 / 0)
+    with pytest.raises(UnreadablePhoto, match="cannot be read: division by zero"):
+        read_bytes(place)
+
+
+def test_a_changed_photo_is_another_task(bucket):
+    before = fingerprint(open_photos(f"{bucket}/photos"), by_time=True)
+    assert fingerprint(open_photos(f"{bucket}/photos"), by_time=True) == before
+    fsspec.filesystem("memory").pipe("/bucket/photos/kalina/2.jpg", PHOTOS["Нива/0.jpg"])
+    assert fingerprint(open_photos(f"{bucket}/photos"), by_time=True) != before
+    assert tell_change(f"{bucket}/photos/gone.jpg") is None
+
+
+def test_only_what_a_person_types_is_an_address(bucket, tmp_path, monkeypatch):
+    """Rows of tables name files on this machine, whatever they look like."""
+
+    def reach(*_):
+        raise AssertionError("an address was asked")
+
+    monkeypatch.setattr(addresses, "_find", reach)
+    monkeypatch.chdir(tmp_path)
+    photo = f"{bucket}/photos/kalina/2.jpg"
+    rows = "".join(f"{name},{label}\n" for name, label in [(photo, 0), ("x.jpg", 1)])
+    Path("train.csv").write_text(f"Path,Category\n{rows}")
+    Path("x.jpg").write_bytes(PHOTOS["kalina/2.jpg"])
+    found = [one.locator for one in open_lot("train.csv").train.photos if one.locator]
+    assert [one.path.name for one in found] == ["x.jpg"]
+    assert not is_address(read_place(photo, "[]").file)
+    assert not is_address(Locator(Path(photo)).file)
+    with pytest.raises(InputError, match="copy the data to this machine, or mount"):
+        open_lot(photo)
+
+
+def test_a_place_is_written_as_it_is(bucket):
+    photo = next(iter(open_photos(f"{bucket}/packed.zip").photos))
+    file, members = write_place(photo)
+    assert file == "memory:///bucket/packed.zip" or file == f"{bucket}/packed.zip"
+    assert json.loads(members) == list(photo.locator.members)
+
+
+def test_without_fsspec_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
+    with pytest.raises(MissingExtra, match="cluster"):
+        open_photos("s3://bucket/photos")
+
+
+def test_files_are_listed_in_order_of_name(bucket):
+    names = [name for name, _ in list_files(f"{bucket}/photos/")]
+    assert names == sorted(names)
+    assert "kalina/2.jpg" in names
