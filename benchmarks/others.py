@@ -54,11 +54,13 @@ def lay_lot(
     folder: Path,
     *,
     num_photos: int | None = None,
+    num_a_class: int | None = None,
     seed: int = 0,
 ) -> Path:
     """A lot of these classes, with a link to the photos.
 
-    All photos, or so many that are drawn by the seed; fewer are some of the more.
+    All photos, or so many, in all or a class, that are drawn by the seed; fewer are some of the
+    more.
     """
     folder.mkdir(parents=True, exist_ok=True)
     train = open_lot(data).train.with_files().photos
@@ -66,6 +68,14 @@ def lay_lot(
     if num_photos is not None:
         order = np.random.default_rng(seed).permutation(len(rows))[:num_photos]
         rows = [rows[row] for row in sorted(order.tolist())]
+    if num_a_class is not None:
+        taken: Counter[str | None] = Counter()
+        kept = []
+        for row in np.random.default_rng(seed).permutation(len(rows)).tolist():
+            taken[rows[row][1]] += 1
+            if taken[rows[row][1]] <= num_a_class:
+                kept.append(row)
+        rows = [rows[row] for row in sorted(kept)]
     write_rows_atomically(folder / "train.csv", ("Id", "Category"), rows)
     names = [(label, classes[label]) for label in labels]
     write_rows_atomically(folder / "classes.csv", ("Category", "Name"), names)

@@ -125,7 +125,7 @@ def main() -> None:
                         " document.body.classList.add('sheet-open'))"
                     )
                     for _ in range(arguments.rounds):
-                        measure(page, name_address(listener, "127.0.0.1"), arguments.seconds)
+                        measure(page, name_address(listener) or "", arguments.seconds)
                     page.close()
                 browser.close()
         finally:
