@@ -51,6 +51,9 @@ from lotlens.values import (
 FORMAT_VERSION = 1
 """Version of the bundle: what card.json and the weights hold."""
 
+NOTE_SUFFIX = ".progress"
+"""Of files beside checkpoints that say how far a training is; there is nothing to go on with."""
+
 PATIENCE_S = 3600.0
 """How long one who has done all of the work waits to write it down in a run that others hold."""
 MOST_MODEL_BYTES = 2_000_000_000
@@ -242,7 +245,8 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         """Whether there is something to go on with."""
         return self.checkpoint_path.is_dir() and any(
-            path.is_file() and not is_unfinished(path) for path in self.checkpoint_path.rglob("*")
+            path.is_file() and not is_unfinished(path) and path.suffix != NOTE_SUFFIX
+            for path in self.checkpoint_path.rglob("*")
         )
 
     @property

@@ -73,6 +73,7 @@ class Crew:
         in_hand: pieces that a worker has at a time: the one that it is at, and others so that it
             never waits for the next.
         versions: packages that must be the same as here, besides those of `list_versions`.
+        look: called now and then while they work.
     """
 
     def __init__(
@@ -85,10 +86,11 @@ class Crew:
         count: Callable[[], int] | None = None,
         in_hand: int = 2,
         versions: Sequence[str] = (),
+        look: Callable[[], None] | None = None,
     ) -> None:
         self._ray, self._hire, self._witnesses = ray, hire, tuple(witnesses)
         self._count = count or partial(count_workers, ray)
-        self._in_hand = in_hand
+        self._in_hand, self._look = in_hand, look
         self._bounds = bounds or Bounds()
         self._hands: list[Hand] = []
         self._busy: dict[Any, tuple[Hand, int]] = {}
@@ -122,6 +124,8 @@ class Crew:
                 self._hire_more(left)
                 self._give(what, make, waiting)
                 ready, _ = self._ray.wait(list(self._busy), num_returns=1, timeout=_TURN_S)
+                if self._look is not None:
+                    self._look()
                 if not ready:
                     self._check_patience(progress_s, left)
                     continue

@@ -51,7 +51,7 @@ class ClusterHelpers:
         self._on, self._path, self._photos = on, path, photos
 
     def share_out(
-        self, tasks: Sequence[Callable[[], _Result]]
+        self, tasks: Sequence[Callable[[], _Result]], look: Callable[[], None] | None = None
     ) -> Generator[tuple[int, _Result], None, None]:
         """See `training.jobs.Helpers`."""
         from joblib import cpu_count
@@ -78,6 +78,7 @@ class ClusterHelpers:
                 count=lambda: max(sum(own // cores for own in _list_cores(ray)), 1),
                 in_hand=1,
                 versions=_TRAINING,
+                look=look,
             )
             with closing(crew.share_out("train", len(tasks), tasks.__getitem__)) as results:
                 for number, ended in results:

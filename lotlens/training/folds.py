@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lotlens.answering.answers import save_predictions
@@ -17,11 +21,13 @@ from lotlens.audit.parts import hash_split, list_held_out, list_learnt, pair_sid
 from lotlens.audit.split import cluster_photos
 from lotlens.deliver.model import Model
 from lotlens.deliver.own_data import Sides
+from lotlens.errors import OutputError
 from lotlens.extras import import_vision
+from lotlens.files import write_text_atomically
 from lotlens.photos.synthetic import is_synthetic
 from lotlens.recipes.schema import Finetune, Recipe
 from lotlens.records import CarLocator, Catalog, Locate, Lot, ModelCard, Photo, Split, Watcher
-from lotlens.run import FORMAT_VERSION, RunFolder
+from lotlens.run import FORMAT_VERSION, NOTE_SUFFIX, RunFolder
 from lotlens.training.data import find_commonest_label
 from lotlens.training.jobs import Helpers
 from lotlens.training.locating import choose_located, hash_network, keep_network
@@ -32,6 +38,9 @@ from lotlens.version import __version__
 
 if TYPE_CHECKING:
     from lotlens.vision.stages import Trained
+
+_NOTE_S = 2.0
+"""How often a fold that is trained elsewhere says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,11 @@ def _train_side_by_side(training: Training, helpers: Helpers, watch: Watcher | N
     tasks = [partial(_train_apart, placed, number) for number in range(1, num_folds + 1)]
     done = 0
     _tell(watch, done, num_folds)
-    with closing(helpers.share_out(tasks)) as results:
+    notes = [_place_note(placed, number) for number in range(1, num_folds + 1)]
+    for note in notes:  # of a training that was stopped
+        note.unlink(missing_ok=True)
+    look = None if watch is None else _Look(notes, watch)
+    with closing(helpers.share_out(tasks, look)) as results:
         for _ in results:
             done += 1
             _tell(watch, done, num_folds)
@@ -193,7 +206,51 @@ def _tell(watch: Watcher | None, done: int, num_folds: int) -> None:
 
 def _train_apart(training: Training, number: int) -> None:
     """Train a fold in another process; its state stays where `train_model` takes it up."""
-    train_model(training, number, None)
+    train_model(training, number, _note_progress(_place_note(training, number)))
+
+
+def _place_note(training: Training, number: int) -> Path:
+    """Where a fold that is trained in another process, or elsewhere, says how far it is."""
+    return training.run.checkpoint_path / f"fold-{number}{NOTE_SUFFIX}"
+
+
+def _note_progress(path: Path) -> Watcher:
+    """A watcher that writes down what it was told last."""
+    noted_s = -math.inf
+
+    def watch(what: str, done: int, total: int) -> None:
+        nonlocal noted_s
+        now_s = time.monotonic()
+        if done < total and now_s - noted_s < _NOTE_S:
+            return
+        noted_s = now_s
+        with suppress(OSError, OutputError):  # a fold does not end for that
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(path, json.dumps([what, done, total]))
+
+    return watch
+
+
+class _Look:
+    """Passes on what folds elsewhere have written down, where it is something new."""
+
+    def __init__(self, notes: Sequence[Path], watch: Watcher) -> None:
+        self._notes, self._watch = notes, watch
+        self._passed_on: dict[Path, str] = {}
+        self._looked_s = -math.inf
+
+    def __call__(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _NOTE_S:
+            return
+        self._looked_s = now_s
+        for path in self._notes:
+            with suppress(OSError, ValueError):
+                note = path.read_text("utf-8")
+                if note != self._passed_on.get(path):
+                    self._passed_on[path] = note
+                    what, done, total = json.loads(note)
+                    self._watch(str(what), int(done), int(total))
 
 
 def watch_fold(watch: Watcher | None, number: int, num_folds: int) -> Watcher | None:

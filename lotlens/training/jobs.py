@@ -24,9 +24,13 @@ class Helpers(Protocol):
     """Those who do several pieces of work at the same time."""
 
     def share_out(
-        self, tasks: Sequence[Callable[[], _Result]]
+        self, tasks: Sequence[Callable[[], _Result]], look: Callable[[], None] | None = None
     ) -> Generator[tuple[int, _Result], None, None]:
         """What the tasks give back: (number of the task, result), as they are finished.
+
+        Args:
+            tasks: to do.
+            look: called now and then meanwhile, by this process.
 
         Raises:
             LotlensError: a task has, or whoever did it has ended.
@@ -86,7 +90,7 @@ class Processes:
         self._num_jobs = num_jobs
 
     def share_out(
-        self, tasks: Sequence[Callable[[], _Result]]
+        self, tasks: Sequence[Callable[[], _Result]], look: Callable[[], None] | None = None
     ) -> Generator[tuple[int, _Result], None, None]:
         """See `Helpers`."""
         from joblib.externals.loky import ProcessPoolExecutor
@@ -98,6 +102,8 @@ class Processes:
         try:
             while waiting:
                 done, waiting = wait(waiting, _TURN_S, FIRST_COMPLETED)
+                if look is not None:
+                    look()
                 for future in done:
                     yield number_of[future], future.result().take()
         except BrokenProcessPool as error:

@@ -1,6 +1,8 @@
 """Trainings side by side end in the bits of trainings one after another, and say how they ended."""
 
 import csv
+import json
+import math
 import os
 import signal
 import time
@@ -11,6 +13,8 @@ import pytest
 import lotlens
 from lotlens.errors import InputError, LotlensError, MissingExtra
 from lotlens.recipes.loading import parse_recipe
+from lotlens.run import NOTE_SUFFIX, RunFolder
+from lotlens.training import folds
 from lotlens.training.jobs import Ended, Processes, call
 from tests.conftest import make_tiny_recipe
 
@@ -76,6 +80,7 @@ def test_folds_side_by_side_are_bit_for_bit_those_one_after_another(
     alone = lotlens.train(small_lot, recipe, out=tmp_path / "alone")
     told = []
     monkeypatch.chdir(tmp_path)  # processes must not depend on where they begin
+    monkeypatch.setattr(folds, "_NOTE_S", 0.0)
     both = lotlens.train(
         small_lot, recipe, out="both", num_jobs=2, watch=lambda *one: told.append(one)
     )
@@ -85,7 +90,39 @@ def test_folds_side_by_side_are_bit_for_bit_those_one_after_another(
     assert both.card.metrics == alone.card.metrics
     counts = [done for what, done, _ in told if what == "folds side by side"]
     assert counts == [0, 1, 2]
-    assert not any(what.endswith("fine-tuning") for what, *_ in told)  # nothing is done twice
+    ended = told.index(("folds side by side", 2, 2))
+    assert not any(what.endswith("fine-tuning") for what, *_ in told[ended:])  # nothing twice
+    # What each process was at is told under the name that it has where folds come in turn.
+    passed_on = [one for one in told[:ended] if one[0].startswith("fold ")]
+    assert {what.partition(":")[0] for what, *_ in passed_on} == {"fold 1 of 2", "fold 2 of 2"}
+    assert all(0 <= done <= total for _, done, total in passed_on)
+
+
+def test_a_note_of_progress_is_nothing_to_go_on_with(tmp_path):
+    run, told = RunFolder(tmp_path / "run"), []
+    note = run.checkpoint_path / f"fold-1{NOTE_SUFFIX}"
+    watch = folds._note_progress(note)
+    watch("fold 1 of 2: fine-tuning", 3, 9)
+    watch("fold 1 of 2: fine-tuning", 4, 9)  # too soon to be written
+    watch("fold 1 of 2: fine-tuning", 9, 9)
+    assert json.loads(note.read_text()) == ["fold 1 of 2: fine-tuning", 9, 9]
+    assert not run.has_checkpoint
+    look = folds._Look([note, note.with_name("none")], lambda *one: told.append(one))
+    look()
+    assert told == [("fold 1 of 2: fine-tuning", 9, 9)]
+    look._looked_s = -math.inf
+    look()
+    assert len(told) == 1  # nothing new
+    for spoilt in ("", "[]", "{", '["x", "y", 3]'):
+        look._looked_s = -math.inf
+        note.write_text(spoilt)
+        look()
+    assert len(told) == 1
+
+
+def test_a_disk_that_is_full_costs_a_note_and_no_fold(tmp_path):
+    (tmp_path / "run").touch()  # no folder can be made there
+    folds._note_progress(tmp_path / "run" / "checkpoint" / "fold-1")("fine-tuning", 1, 1)
 
 
 def read_history(model):
