@@ -75,7 +75,7 @@ LEVERS: dict[str, dict[str, dict[str, Any]]] = {
         "no EMA": {"stages.1.ema": 0},
         "all groups trained": {"stages.1.unfreeze": "all"},
         "mixup 0.2": {"stages.1.augmentation.mixup": 0.2},
-        "label smoothing 0.1": {"stages.1.loss": {"label_smoothing": 0.1}},
+        "no label smoothing": {"stages.1.loss": {"label_smoothing": 0}},
         "14 and 6 epochs": LONG,
         "five folds": {"folds": 5},
         "five folds, 14 and 6 epochs": {"folds": 5, **LONG},
