@@ -343,3 +343,20 @@ def test_adverts_of_models_that_were_not_learnt_become_others(
     assert {photo.label for photo in new} == {"Zastava 101", "Zastava 102"}
     assert len(new) == 5
     assert all(photo.locator.path.is_relative_to(found.others) for photo in new)
+
+
+def test_photos_at_an_address_are_looked_at_as_on_a_disk(tiny_run, adverts, scanned, tmp_path):
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: see lotlens[cluster]")
+    folder, photos = adverts
+    system = fsspec.filesystem("memory")
+    with zipfile.ZipFile(photos) as archive:
+        for name in archive.namelist():
+            system.pipe(f"/cars/{name}", archive.read(name))
+    try:
+        for at, where in enumerate(["memory://cars", ["memory://cars/test_upload"]]):
+            found = scan(tiny_run.path, folder / "adverts.csv", where,
+                         history=folder / "history.csv", out=tmp_path / str(at))  # fmt: skip
+            assert found.num_photos == 12
+            assert read(found.folder / "deals.csv") == scanned[1]
+    finally:
+        system.rm("/cars", recursive=True)
