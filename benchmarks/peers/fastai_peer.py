@@ -32,8 +32,8 @@ from common import (
     write_outputs,
 )
 
-# An epoch is about half a minute on two cores: with one of the head, this takes about the time of
-# lotlens' recipe `standard`, and it is what "Road to the Top" does.
+# After one of the head alone, as in "Road to the Top". In fp32 this may take longer than lotlens'
+# recipe `standard`; --epochs gives fewer for a row of the same time.
 NUM_EPOCHS = 12
 
 
