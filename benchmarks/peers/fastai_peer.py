@@ -5,16 +5,16 @@
 
 As fastai's author takes it to a competition of photos ("First steps: Road to the Top", parts 1 to
 3, https://www.kaggle.com/code/jhoward/first-steps-road-to-the-top-part-1): a timm network, photos
-squeezed to one rectangle (part 2 tries that against crops), presizing with `aug_transforms` of
-min_scale 0.75 (https://docs.fast.ai/vision.augment), twelve epochs of `fine_tune`
-(https://docs.fast.ai/callback.schedule), and `learn.tta` (https://docs.fast.ai/learner). The size
-is that of lotlens' recipe `standard`.
+squeezed to one rectangle ("squish"), presizing with `aug_transforms` of min_scale 0.75
+(https://docs.fast.ai/vision.augment), twelve epochs of `fine_tune` at a rate of 0.01 in batches of
+64 (https://docs.fast.ai/callback.schedule), and `learn.tta` (https://docs.fast.ai/learner). The
+size is that of lotlens' recipe `standard`.
 
-Not used, since the docs advise against them here: progressive resizing "may actually hurt" with a
-network pretrained on like photos, and MixUp needs more than eighty epochs to help (fastbook,
-chapter 7, https://github.com/fastai/fastbook/blob/master/07_sizing_and_tta.ipynb). Mixed precision
-is for GPUs. To choose among --lr 0.002 (fine_tune's own) and 0.01 (part 1 of the above) or batches,
-look at validation_accuracy in timing.json, not at the test part.
+Not used, since its book advises against them here (chapter 7,
+https://github.com/fastai/fastbook/blob/master/07_sizing_and_tta.ipynb): "for transfer learning,
+progressive resizing may actually hurt performance", and MixUp is for trainings of more than eighty
+epochs. Mixed precision is for GPUs. To choose among --lr 0.01 and 0.002 (fine_tune's own default)
+or batches, look at validation_accuracy in timing.json, not at the test part.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NUM_EPOCHS = 12
 
 def main() -> None:
     """Train, predict, and write what measure.py reads."""
-    options = read_options(__doc__.splitlines()[0], lr=0.002, batch_size=64)
+    options = read_options(__doc__.splitlines()[0], lr=0.01, batch_size=64)
     use_laid_weights(options.laid)
     mend_torchvision()
     import torch
