@@ -9,6 +9,9 @@ photos a class, frozen (`quick`) and fine-tuned (`standard`), each from ImageNet
 and judged on their test half. Seeds draw the photos, the split and the training; the run that is
 started from is the same for all.
 
+--others OTHER names lots of the same form from another source, of models that DATA does not have:
+they are learnt from both starts too, and judged on their own test photos.
+
 Rows go into transfer.csv beside this file; what is there already is not measured again. Without
 DATA it prints the table of that file. Nothing is to be chosen by these figures.
 """
@@ -71,8 +74,8 @@ def answer(
     return np.array([b == one.label for b, one in zip(best, test.photos, strict=True)])
 
 
-def measure(data: Path, recipes: list[str], each: list[str], seeds: list[int], out: Path) -> None:
-    """Add what is not there yet to the rows."""
+def measure(data: Path, recipes: list[str], each: list[str], seeds: list[int], out: Path) -> Path:
+    """Add what is not there yet to the rows; the run of the outside set."""
     lot = open_lot(data)
     classes = {car.label: car.name for car in lot.train.classes}
     labels = np.random.default_rng(0).permutation(list(lot.train.labels)).tolist()
@@ -81,46 +84,52 @@ def measure(data: Path, recipes: list[str], each: list[str], seeds: list[int], o
     photos = tuple(photo for photo in open_test(data).photos if photo.label in set(ours))
     test = Catalog(photos, lot.train.classes)
     for seed in seeds:
-        for a_class in each:
-            for recipe in recipes:
-                rows = read_rows(RESULTS)
-                about = {"recipe": recipe, "a_class": a_class, "seed": seed}
-                if any(all(row[k] == str(v) for k, v in about.items()) for row in rows):
-                    continue
-                number = None if a_class == "all" else int(a_class)
-                place = out / f"lot-{a_class}-{seed}"
-                own = lay_lot(data, ours, classes, place, num_a_class=number, seed=seed)
-                right = {
-                    start: answer(
-                        own,
-                        recipe,
-                        seed,
-                        source if start == STARTS[1] else None,
-                        out / f"{recipe}-{a_class}-{seed}-{start.split()[0]}",
-                        test,
-                    )
-                    for start in STARTS
-                }
-                for start, one in right.items():
-                    told = (start, len(open_lot(own).train), "".join(map(str, one.astype(int))))
-                    rows.append({**about, **dict(zip(COLUMNS[3:], told, strict=True))})
-                cells = [[row[column] for column in COLUMNS] for row in rows]
-                write_rows_atomically(RESULTS, COLUMNS, cells)
-                print(about, {start: float(one.mean()) for start, one in right.items()}, flush=True)
+        for number in each:
+            limit = None if number == "all" else int(number)
+            place = out / f"lot-{number}-{seed}"
+            own = lay_lot(data, ours, classes, place, num_a_class=limit, seed=seed)
+            measure_lot(own, f"{number} a class", test, source, recipes, seed, out)
+    return source
+
+
+def measure_lot(
+    own: Path, name: str, test: Catalog, source: Path, recipes: list[str], seed: int, out: Path
+) -> None:
+    """Learn a lot from both starts and add the rows, but for those that are there."""
+    for recipe in recipes:
+        rows = read_rows(RESULTS)
+        about = {"recipe": recipe, "lot": name, "seed": seed}
+        if any(all(row[k] == str(v) for k, v in about.items()) for row in rows):
+            continue
+        right = {
+            start: answer(
+                own,
+                recipe,
+                seed,
+                source if start == STARTS[1] else None,
+                out / f"{recipe}-{name.split(maxsplit=1)[0]}-{seed}-{start.split()[0]}",
+                test,
+            )
+            for start in STARTS
+        }
+        for start, one in right.items():
+            told = (start, len(open_lot(own).train), "".join(map(str, one.astype(int))))
+            rows.append({**about, **dict(zip(COLUMNS[3:], told, strict=True))})
+        cells = [[row[column] for column in COLUMNS] for row in rows]
+        write_rows_atomically(RESULTS, COLUMNS, cells)
+        print(about, {start: float(one.mean()) for start, one in right.items()}, flush=True)
 
 
 def print_table() -> None:
-    """From ImageNet and from the outside set, by recipe and photos a class."""
+    """From ImageNet and from the outside set, by recipe and lot."""
     groups: dict[tuple[str, str], dict[str, list[dict[str, str]]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for row in read_rows(RESULTS):
-        groups[row["recipe"], row["a_class"]][row["start"]].append(row)
-    print(
-        "| recipe | photos a class | seeds | from ImageNet | from the outside set | points more |"
-    )
+        groups[row["recipe"], row["lot"]][row["start"]].append(row)
+    print("| recipe | photos | seeds | from ImageNet | from the outside set | points more |")
     print("|---" * 6 + "|")
-    for (recipe, a_class), starts in sorted(groups.items()):
+    for (recipe, lot), starts in sorted(groups.items()):
         plain, other = (
             gather_answers(
                 {
@@ -137,7 +146,7 @@ def print_table() -> None:
         pair = compare_pair(other, plain)
         low, high, more = (100 * value for value in (pair.low, pair.high, pair.difference))
         print(
-            f"| `{recipe}` | {a_class} | {len(other.seeds)} | {shown[0]} | {shown[1]} |"
+            f"| `{recipe}` | {lot} | {len(other.seeds)} | {shown[0]} | {shown[1]} |"
             f" {more:+.1f} ({low:+.1f} to {high:+.1f}), {pair.verdict} |"
         )
 
@@ -153,12 +162,17 @@ def main() -> None:
     parser.add_argument("--recipe", nargs="+", default=[*RECIPES], choices=RECIPES)
     parser.add_argument("--each", nargs="+", default=[*EACH], choices=EACH)
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--others", type=Path, nargs="+", default=[])
     parser.add_argument("--out", type=Path, default=Path("transfer-runs"))
     options = parser.parse_args()
     if options.data is not None:
         out = options.out.resolve()
         out.mkdir(parents=True, exist_ok=True)
-        measure(options.data, options.recipe, options.each, options.seed, out)
+        source = measure(options.data, options.recipe, options.each, options.seed, out)
+        for other in options.others:
+            for seed in options.seed:
+                test = open_test(other)
+                measure_lot(other, other.name, test, source, options.recipe, seed, out)
     print_table()
 
 
