@@ -19,6 +19,7 @@ from typing import Any
 
 from lotlens.cluster.worker import Introduction, Refusal, list_versions
 from lotlens.errors import BundleError, InputError, LotlensError, shorten
+from lotlens.photos.addresses import is_address
 
 PATIENCE_S = 1800.0
 """How long nothing at all may be finished before the work is given up."""
@@ -186,6 +187,11 @@ class Crew:
                     f"{told.machine} has {name} {other}, this machine {own}, and answers might"
                     " differ: install the same on all of them"
                 )
+        if told.missing and is_address(told.missing[0]):
+            raise InputError(
+                f"{told.machine} cannot read {told.missing[0]}, or finds another file there:"
+                " install the store's package on all machines, and give each the same keys"
+            )
         if told.missing:
             raise InputError(
                 f"{told.machine} does not see {told.missing[0]}, or sees another file there: photos"

@@ -23,7 +23,7 @@ from lotlens.answering.views import average_views
 from lotlens.doors import call_verb, show_photos
 from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_extra, import_vision
-from lotlens.photos.addresses import is_address
+from lotlens.photos.addresses import to_source
 from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import open_photos
 from lotlens.records import (
@@ -506,7 +506,7 @@ def load(run: Path | str) -> Model:
 def list_paths(photos: Path | str | Sequence[Path | str]) -> list[Path | str]:
     """One path or address, or several, as a list; a text in it is an address."""
     given = [photos] if isinstance(photos, (Path, str)) else photos
-    return [place if is_address(place) else Path(place) for place in given]
+    return [to_source(place) for place in given]
 
 
 def build_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -1,23 +1,37 @@
-"""Reads files at addresses, such as s3://bucket/photos, by fsspec; it knows no labels, no pixels.
+"""Reads files in stores such as s3://bucket/photos, by fsspec; it knows no labels and no pixels.
 
-An address is what a person has typed where photos are named, never what a table or an archive
-says: a path made of a row's text has no "//" in it, and is looked for on this machine.
+An address is what a person has typed where photos are named, and what a store then lists below it;
+never what a table or an archive says: a path made of a row's text has no "//" in it, and is looked
+for on this machine.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from lotlens.errors import InputError, MissingExtra, UnreadablePhoto, shorten
 from lotlens.extras import import_extra
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_SECRET = re.compile(r"//[^/@]*:[^/@]*@")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SECRET = re.compile(r"://.*:.*@")
+_HERE = frozenset(["file", "local"])
+_STORES = frozenset(
+    [
+        *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "hdfs", "webhdfs"),
+        *("sftp", "ssh", "ftp", "smb", "memory"),
+    ]
+)
+"""Protocols of fsspec that lead to files which somebody keeps. Others read web pages, or what lies
+within other files."""
+_BLOCK = 1 << 20
 
 
 def is_address(place: Path | str) -> bool:
@@ -25,15 +39,48 @@ def is_address(place: Path | str) -> bool:
     return isinstance(place, str) and _ADDRESS.match(place) is not None
 
 
+def to_source(place: Path | str) -> Path | str:
+    """What a person has named: a path on this machine, which file:// leads to as well, or the text
+    of an address.
+    """
+    found = _ADDRESS.match(place) if isinstance(place, str) else None
+    if found is None:
+        return Path(place)
+    protocol, rest = found[1].lower(), str(place)[found.end() :]
+    if protocol not in _HERE:
+        return f"{protocol}://{rest}"
+    plain = unquote(rest)  # as browsers and Path.as_uri() write it
+    return Path(plain if os.path.exists(plain) and not os.path.exists(rest) else rest)
+
+
 def is_folder(address: str) -> bool:
-    """Whether a folder (of a bucket: the beginning of names) or a file is there.
+    """Whether a folder (of a bucket: the beginning of names) is there, and no file.
+
+    To be asked first of an address that was typed: what was known of the store is forgotten.
 
     Raises:
-        InputError: neither is, or nobody answers there, or it may not be read.
+        InputError: neither is there, or nobody answers, or it may not be read; an address of
+            another kind, or with a password in it.
         MissingExtra: fsspec is not installed.
     """
+    protocol = address.partition("://")[0]
+    if _SECRET.search(address):
+        raise InputError(
+            f"an address of {protocol}:// with a password in it would be written into tables: leave"
+            " it out, and give it to the program that it is for by its environment"
+        )
+    if protocol not in _STORES:
+        raise InputError(
+            f"{shorten(address, 200)} is not read: photos may lie in a store (s3, gs, az, hdfs,"
+            f" sftp, ftp, smb), and {protocol}:// is none: copy them to this machine"
+        )
+    if "::" in address:
+        raise InputError(
+            f"{shorten(address, 200)} is not read: with :: it leads from one store into another"
+        )
     with _told(address):
         system, path = _find(address)
+        system.invalidate_cache()
         return bool(system.info(path)["type"] == "directory")
 
 
@@ -47,18 +94,21 @@ def list_files(address: str) -> list[tuple[str, str]]:
         system, path = _find(address)
         head = path.rstrip("/") + "/"
         found = sorted(name for name in system.find(path) if name.startswith(head))
-        return [(name.removeprefix(head), system.unstrip_protocol(name)) for name in found]
+        names = [name.removeprefix(head) for name in found]
+        return [(name, f"{address.rstrip('/')}/{name}") for name in names]
 
 
-def open_address(address: str) -> Any:
+def open_address(address: str) -> io.BufferedReader:
     """A file, opened for reading anywhere in it; it fetches what is read.
+
+    What goes wrong later is an OSError, whatever the store calls it.
 
     Raises:
         InputError, MissingExtra: as `is_folder`.
     """
     with _told(address):
         system, path = _find(address)
-        return system.open(path, "rb")
+        return io.BufferedReader(_Stored(system.open(path, "rb")), _BLOCK)
 
 
 def read_address(address: str, most: int) -> bytes:
@@ -70,7 +120,12 @@ def read_address(address: str, most: int) -> bytes:
     try:
         with _told(address):
             system, path = _find(address)
-            return bytes(system.cat_file(path, start=0, end=most))
+            try:
+                return bytes(system.cat_file(path, start=0, end=most))[:most]
+            except Exception:
+                if system.info(path)["size"] == 0:  # of which some stores have no first bytes
+                    return b""
+                raise
     except (InputError, MissingExtra) as error:
         raise UnreadablePhoto(str(error)) from error
 
@@ -78,32 +133,80 @@ def read_address(address: str, most: int) -> bytes:
 def tell_change(address: str) -> tuple[int, int] | None:
     """Size of a file, and a number that is another one when it has changed; None if none is there.
 
-    No byte of it is fetched: the system's own word is taken (a time, or a checksum of its).
+    No byte of it is fetched: the store's own word is taken (a checksum of its, or a time).
     """
     try:
         with _told(address):
             system, path = _find(address)
-            size = system.info(path)["size"]
-            mark = hashlib.sha256(str(system.ukey(path)).encode()).digest()
-            return int(size), int.from_bytes(mark[:8], "big")
+            info = system.info(path)
+            mark = str(info.get("ETag") or system.ukey(path))
+            number = int.from_bytes(hashlib.sha256(mark.encode()).digest()[:8], "big")
+            return int(info["size"]), number
     except (InputError, MissingExtra):
         return None
 
 
+class _Stored(io.RawIOBase):
+    """A file of fsspec's; a store's errors, which are of many kinds, become OSErrors.
+
+    Attributes:
+        failure: the last of them, as text; zipfile makes of some that a file is no zip.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.failure = ""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._translated():
+            return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        with self._translated():
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            self.failure = _line(error)
+            raise OSError(self.failure) from error
+
+
 def _find(address: str) -> tuple[Any, str]:
-    if _SECRET.search(address):
-        raise InputError(
-            f"an address with a password in it ({_hide(address)}) would be written into tables:"
-            " leave it out, and give it to the program that it is for by its environment"
-        )
+    """The store, and the place in it.
+
+    Not by fsspec's own way for any text, to which a "::" in a file's name means another store.
+    """
     fsspec = import_extra("fsspec", "cluster")
-    system, path = fsspec.core.url_to_fs(address)
-    return system, path
+    protocol = address.partition("://")[0]
+    kind = fsspec.get_filesystem_class(protocol)
+    system = fsspec.filesystem(protocol, **kind._get_kwargs_from_urls(address))
+    return system, str(kind._strip_protocol(address))
 
 
 @contextmanager
 def _told(address: str) -> Iterator[None]:
-    """What goes wrong, in a line; each of fsspec's many systems has errors of its own."""
+    """What goes wrong, in a line; each of fsspec's many stores has errors of its own."""
     try:
         yield
     except (InputError, MissingExtra, MemoryError):
@@ -118,7 +221,3 @@ def _told(address: str) -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     return shorten(" ".join(str(error).split()) or type(error).__name__, 300)
-
-
-def _hide(address: str) -> str:
-    return _SECRET.sub("//…@", address)

@@ -46,6 +46,8 @@ MAX_DIRECTORY_BYTES = 100_000_000
 
 _DIRECTORY_SIZE, _DIRECTORY_OFFSET = 5, 6  # in what zipfile finds at an archive's end
 
+_BEGINNING = re.compile(rb"(?:PK(?:\x07\x08|00))?PK\x03\x04")  # of a zip, with a split one's mark
+
 _READABLE_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _METHOD_NAMES = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 _HIDDEN = re.compile(
@@ -309,8 +311,9 @@ class _Archive:
             self._check_whole(0 if found is None else found[_DIRECTORY_OFFSET])
         except _DAMAGE as error:
             stream.close()
+            reason = getattr(getattr(stream, "raw", None), "failure", "") or _reason(error)
             raise InputError(
-                f"{locator} is damaged or not a zip (a broken download?): {_reason(error)}"
+                f"{locator} is damaged or not a zip (a broken download?): {reason}"
             ) from error
 
     def close(self) -> None:
@@ -442,8 +445,8 @@ class _Archive:
         if self._zip.start_dir == said:
             return
         self._stream.seek(0)
-        if self._stream.read(4) == b"PK\x03\x04":
-            raise zipfile.BadZipFile("its end is that of a zip within it")
+        if _BEGINNING.match(self._stream.read(8) or b""):
+            raise zipfile.BadZipFile("cut off, or two zips in one: its end is that of another zip")
 
     def _check_bomb(self, infos: list[zipfile.ZipInfo]) -> None:
         # Against the archive's real length, not the declared sizes: members may overlap.

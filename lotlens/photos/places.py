@@ -176,7 +176,7 @@ def is_lone_file(source: Path | str) -> bool:
         require_path(source)
         return source.is_file() and not is_archive(source)
     # At an address the ending alone tells a zip from a photo.
-    return not is_folder(source) and not is_archive(PurePosixPath(source))
+    return not is_folder(source) and not is_archive(PurePosixPath(source), source)
 
 
 def open_zip(locator: Locator, survey: Survey) -> Place:
@@ -284,7 +284,7 @@ def is_photo_name(name: str) -> bool:
     return name[name.rfind(".") :].lower() in PHOTO_SUFFIXES
 
 
-def is_archive(path: PurePath) -> bool:
+def is_archive(path: PurePath, shown: str = "") -> bool:
     """Whether a file is a zip, by its ending or, if it does not end as a photo, by its content.
 
     Of a pure path, which is of no file on this machine, by its ending alone.
@@ -295,7 +295,7 @@ def is_archive(path: PurePath) -> bool:
     suffix = path.suffix.lower()
     if suffix in _OTHER_ARCHIVES:
         raise InputError(
-            f"{path} is a {suffix} archive, which is not read: unpack it, or make a zip"
+            f"{shown or path} is a {suffix} archive, which is not read: unpack it, or make a zip"
         )
     if suffix == ".zip" or suffix in PHOTO_SUFFIXES or not isinstance(path, Path):
         return suffix == ".zip"
@@ -313,8 +313,8 @@ def require_path(path: Path) -> None:
             return
         if _ADDRESS.match(str(path)):
             raise InputError(
-                f"{path} is an address, and photos at one are only answered (by predict, and"
-                " scan --photos): copy the data to this machine, or mount what they lie on"
+                f"{path} looks like an address: photos at one, written with //, are answered by"
+                " predict and scan --photos alone; copy other data to this machine, or mount them"
             )
         parent = path.absolute().parent
         while not parent.is_dir():

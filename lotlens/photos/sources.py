@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lotlens.errors import InputError
-from lotlens.photos.addresses import is_address
+from lotlens.photos.addresses import to_source
 from lotlens.photos.archives import PhotoReader
 from lotlens.photos.classes import (
     SIMILAR,
@@ -133,7 +133,7 @@ def open_unlabelled(paths: Sequence[Path | str]) -> Lot:
     if not paths:
         raise InputError("no photos given: name a folder, a zip or photo files")
     files: dict[Locator, File] = {}
-    sources = [path if is_address(path) else Path(path) for path in paths]
+    sources = [to_source(path) for path in paths]
     with PhotoReader() as reader:
         survey = Survey(reader)
         for path in sources:

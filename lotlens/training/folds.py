@@ -236,7 +236,7 @@ class _Look:
 
     def __init__(self, notes: Sequence[Path], watch: Watcher) -> None:
         self._notes, self._watch = notes, watch
-        self._passed_on: dict[Path, str] = {}
+        self._passed_on: dict[Path, tuple[str, int, int]] = {}
         self._looked_s = -math.inf
 
     def __call__(self) -> None:
@@ -245,12 +245,14 @@ class _Look:
             return
         self._looked_s = now_s
         for path in self._notes:
-            with suppress(OSError, ValueError):
-                note = path.read_text("utf-8")
-                if note != self._passed_on.get(path):
-                    self._passed_on[path] = note
-                    what, done, total = json.loads(note)
-                    self._watch(str(what), int(done), int(total))
+            note = None
+            # There may be none yet, or a spoilt one.
+            with suppress(OSError, ValueError, TypeError, OverflowError):
+                what, done, total = json.loads(path.read_text("utf-8"))
+                note = str(what), int(done), int(total)
+            if note is not None and note != self._passed_on.get(path):
+                self._passed_on[path] = note
+                self._watch(*note)
 
 
 def watch_fold(watch: Watcher | None, number: int, num_folds: int) -> Watcher | None:

@@ -60,6 +60,10 @@ class PixelFile:
         if hasattr(os, "posix_fallocate"):  # so that a full disk is met now, and not in the middle
             os.posix_fallocate(self._file.fileno(), 0, math.prod(shape))
 
+    def keep(self, num_photos: int) -> None:
+        """Forget what lies behind the first photos."""
+        self.shape = (num_photos, *self.shape[1:])
+
     def __setitem__(self, row: int, photo: NDArray[np.uint8]) -> None:
         """Write a photo [height, width, 3]."""
         written = os.pwrite(self._file.fileno(), photo.tobytes(), row * self._size)
@@ -68,8 +72,10 @@ class PixelFile:
 
     def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
         """Photos [n, height, width, 3] that follow one another."""
-        start, stop, _ = rows.indices(self.shape[0])
-        found = np.empty((stop - start, *self.shape[1:]), np.uint8)
+        start, stop, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise ValueError("photos of a file are read one after another")
+        found = np.empty((max(stop - start, 0), *self.shape[1:]), np.uint8)
         left, place = found.reshape(-1).data, start * self._size
         while left:  # the system gives 2 GiB at a time
             count = os.preadv(self._file.fileno(), [left], place)
@@ -109,7 +115,7 @@ class DecodedPhotos:
     def read_frames(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         """[stop - start, height, width, 3] photos as they are when the network is asked."""
         rows, columns = (slice(edge, -edge or None) for edge in self.border)
-        whole: NDArray[np.uint8] = self.pixels[start : len(self.ids) if stop is None else stop]
+        whole: NDArray[np.uint8] = self.pixels[start:stop]
         return whole[:, rows, columns]
 
     def draw_frame(self, row: int, box_shift: float, seed: int) -> NDArray[np.uint8]:
@@ -194,7 +200,9 @@ def decode_photos(
             progress(row + 1, num_photos)
     targets = catalog.targets()[kept]
     found = np.array(is_located, np.bool_)
-    if not isinstance(pixels, PixelFile):
+    if isinstance(pixels, PixelFile):
+        pixels.keep(len(kept))
+    else:
         pixels = pixels[: len(kept)]
     return DecodedPhotos(tuple(ids), pixels, targets, spec, status, border, found)
 

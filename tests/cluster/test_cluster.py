@@ -19,6 +19,7 @@ from lotlens.cluster.crew import Bounds, Crew, Hand
 from lotlens.cluster.worker import bear_witness, introduce
 from lotlens.deliver.model import load
 from lotlens.errors import InputError, LotlensError
+from lotlens.photos import addresses
 from lotlens.recipes.loading import parse_recipe
 from lotlens.verbs import predict as predicting
 from lotlens.verbs.export import export
@@ -279,12 +280,21 @@ def test_a_disk_that_goes_away_is_no_photo_that_cannot_be_read(bundle, tmp_path)
     assert "0.jpg and all beside it cannot be seen" in refused.said
 
 
-def test_photos_at_an_address_are_fetched_by_the_workers(ray, bundle, photos, local, tmp_path):
+@pytest.fixture
+def store(monkeypatch):
+    """Files of this machine as a store's, which all processes see."""
+    monkeypatch.setattr(addresses, "_HERE", frozenset())
+    monkeypatch.setattr(addresses, "_STORES", frozenset(["file"]))
+
+
+def test_photos_at_an_address_are_fetched_by_the_workers(
+    ray, bundle, photos, local, store, tmp_path
+):
     answer(bundle, photos.as_uri(), tmp_path / "there", on="ray")
     assert read_tables(tmp_path / "there") == local
 
 
-def test_an_address_that_is_gone_is_told(bundle, tmp_path):
+def test_an_address_that_is_gone_is_told(bundle, store, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.jpg").write_bytes(encode(draw_photo(0, 1)))
     catalog = predicting._open(load(bundle), (tmp_path / "photos").as_uri(), None).catalog
@@ -293,6 +303,9 @@ def test_an_address_that_is_gone_is_told(bundle, tmp_path):
     seen = bear_witness(file)
     (tmp_path / "photos" / "1.jpg").unlink()
     assert introduce([seen]).missing == (file,)
+    crew = Crew(None, lambda: None)
+    with pytest.raises(InputError, match=r"cannot read file://.*the same keys"):
+        crew._welcome(Hand(None), introduce([seen]))
     refused = workers.Worker(str(bundle), 1).answer(catalog)
     assert isinstance(refused, workers.Refusal)
     assert "cannot be seen" in refused.said

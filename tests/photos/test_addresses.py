@@ -9,7 +9,7 @@ import pytest
 
 from lotlens.errors import InputError, MissingExtra, UnreadablePhoto
 from lotlens.photos import addresses
-from lotlens.photos.addresses import is_address, list_files, tell_change
+from lotlens.photos.addresses import is_address, list_files, tell_change, to_source
 from lotlens.photos.archives import MAX_FILE_BYTES, PhotoReader, read_bytes
 from lotlens.photos.fingerprint import fingerprint
 from lotlens.photos.places import name_below
@@ -109,15 +109,95 @@ def test_what_cannot_be_used_is_one_line(bucket, name, said):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("nothing://bucket/photos", "nothing"),
+        ("nothing://bucket/photos", "nothing:// is none"),
+        ("http://host/photos/", "http:// is none"),
+        ("reference://x", "reference:// is none"),
+        ("zip://1.jpg::memory://bucket/packed.zip", "zip:// is none"),
+        ("memory://a::http://host/x", "leads from one store into another"),
         ("ftp://me:secret@host/photos", "password"),
+        ("ftp://me:sec/ret@host/photos", "password"),
+        ("ftp://me:s@secret@host/photos", "password"),
+        ("s3://KEY:se/cret@bucket/photos", "password"),
     ],
 )
 def test_addresses_that_lead_nowhere(address, said):
     with pytest.raises(InputError, match=said) as caught:
         open_photos(address)
-    assert "secret" not in str(caught.value)
+    for hidden in ("secret", "sec/", "se/", "KEY"):
+        assert hidden not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_file_addresses_are_paths(tmp_path):
+    """So that nothing that is read can be written over, and links and pipes are what they are."""
+    folder = tmp_path / "Мои фото"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(PHOTOS["kalina/2.jpg"])
+    for address in (folder.as_uri(), f"file://{folder}", f"FILE://{folder}/", f"local://{folder}"):
+        assert to_source(address) == folder
+        (photo,) = open_photos(address).photos
+        assert photo.locator == Locator(folder / "1.jpg")
+    literal = tmp_path / "a%20b"
+    literal.mkdir()
+    (tmp_path / "a b").mkdir()
+    assert to_source(f"file://{literal}") == literal
+    assert to_source("S3://Bucket/X") == "s3://Bucket/X"
+
+
+def test_names_that_look_like_addresses_are_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(addresses, "_HERE", frozenset())
+    monkeypatch.setattr(addresses, "_STORES", frozenset(["file"]))
+    files = dict(
+        zip(
+            ["a.jpg", "a.jpg::b.jpg", "file::x.jpg", "#?%20.jpg"],
+            [*PHOTOS.values(), b""],
+            strict=True,
+        )
+    )
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    assert read_all(open_photos(f"file://{tmp_path}")) == files
+
+
+class Dropping:
+    """A file whose store hangs up after some bytes, with an error of its own kind."""
+
+    def __init__(self, file, most):
+        self._file, self._left = file, most
+
+    def read(self, count):
+        self._left -= count
+        if self._left < 0:
+            raise RuntimeError("Server disconnected")
+        return self._file.read(count)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+def test_a_store_that_hangs_up_within_a_zip_is_a_line(bucket, monkeypatch):
+    system, whole = fsspec.filesystem("memory"), 0
+    open_file = type(system).open
+    monkeypatch.setattr(addresses, "_BLOCK", 512)
+    said = []
+    for most in range(0, 40_000, 1500):
+        monkeypatch.setattr(
+            type(system), "open", lambda self, *a, m=most: Dropping(open_file(self, *a), m)
+        )
+        try:
+            catalog = open_photos(f"{bucket}/packed.zip")
+        except InputError as error:
+            said.append(str(error))
+            continue
+        with PhotoReader() as reader:
+            for photo in catalog.photos:
+                try:
+                    whole += reader.read(photo.locator) == PHOTOS[photo.locator.members[-1]]
+                except UnreadablePhoto as error:
+                    said.append(str(error))
+    assert whole
+    assert said
+    assert [line for line in said if "disconnected" not in line or "\n" in line] == []
 
 
 def test_a_photo_that_is_gone_or_too_large_is_unreadable(bucket, monkeypatch):
@@ -158,7 +238,9 @@ def test_only_what_a_person_types_is_an_address(bucket, tmp_path, monkeypatch):
     assert [one.path.name for one in found] == ["x.jpg"]
     assert not is_address(read_place(photo, "[]").file)
     assert not is_address(Locator(Path(photo)).file)
-    with pytest.raises(InputError, match="copy the data to this machine, or mount"):
+    with pytest.raises(
+        InputError, match=r"looks like an address: .*copy other data to this machine"
+    ):
         open_lot(photo)
 
 

@@ -113,7 +113,16 @@ def test_a_note_of_progress_is_nothing_to_go_on_with(tmp_path):
     look._looked_s = -math.inf
     look()
     assert len(told) == 1  # nothing new
-    for spoilt in ("", "[]", "{", '["x", "y", 3]'):
+    for spoilt in (
+        "",
+        "[]",
+        "{",
+        '["x", "y", 3]',
+        "5",
+        "null",
+        '["x", null, 3]',
+        '["x", 1e999, 3]',
+    ):
         look._looked_s = -math.inf
         note.write_text(spoilt)
         look()

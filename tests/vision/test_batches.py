@@ -94,6 +94,11 @@ def test_a_broken_photo_leaves_no_gap_in_the_file(small_lot, tmp_path, monkeypat
     on_disk = decode_photos(some, SPEC, scratch_path=tmp_path)
     assert len(on_disk.ids) == 6
     np.testing.assert_array_equal(on_disk.read_frames(), in_memory.read_frames())
+    np.testing.assert_array_equal(on_disk.read_frames(4, 99), in_memory.read_frames(4, 99))
+    assert len(on_disk.read_frames(5, 3)) == 0
+    one, other = (list(photos.batches(4)) for photos in (on_disk, in_memory))
+    assert [len(batch) for batch in one] == [len(batch) for batch in other] == [4, 2]
+    assert pickle.loads(pickle.dumps(on_disk)).pixels.shape == in_memory.pixels.shape
 
 
 def test_a_view_depends_on_seed_epoch_and_id_alone(small_lot):
