@@ -88,7 +88,8 @@ def measure(data: Path, recipes: list[str], each: list[str], seeds: list[int], o
             limit = None if number == "all" else int(number)
             place = out / f"lot-{number}-{seed}"
             own = lay_lot(data, ours, classes, place, num_a_class=limit, seed=seed)
-            measure_lot(own, f"{number} a class", test, source, recipes, seed, out)
+            name = "all" if limit is None else f"{number} a class"
+            measure_lot(own, name, test, source, recipes, seed, out)
     return source
 
 
