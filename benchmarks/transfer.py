@@ -40,7 +40,7 @@ STARTS = ("ImageNet", "outside set")
 RECIPES = ("quick", "standard")
 COLUMNS = (
     "recipe",
-    "a_class",
+    "lot",
     "seed",
     "start",
     "photos",

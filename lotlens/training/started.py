@@ -22,6 +22,7 @@ from lotlens.run import RunFolder
 
 LEARNT_BEFORE = "learnt-before"
 _MOST_NAMED = 3
+_MOST_LEFT_OUT = 0.05  # of the photos held out
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,23 @@ class Started:
     Attributes:
         known: photos that the other run has learnt, with ids of their own: whatever is trained on
             must not be judged on them either.
-        findings: test photos that are among them.
+        findings: photos that are among them, of the test part and of those held out.
+        left_out: ids of those that are held out: neither learnt nor judged.
     """
 
     known: KnownPhotos = field(default_factory=KnownPhotos)
     findings: tuple[Finding, ...] = ()
+    left_out: frozenset[str] = frozenset()
+
+    def part(self, split: Split) -> Split:
+        """A split without the photos that are left out."""
+        if not self.left_out:
+            return split
+        parts = {
+            part: tuple(id_ for id_ in ids if id_ not in self.left_out)
+            for part, ids in split.parts.items()
+        }
+        return replace(split, parts=parts)
 
     def add_to(self, found: Audit) -> Audit:
         """An audit with the findings in it."""
@@ -89,7 +102,10 @@ def look_back(
     data_path: Path,
     watch: Watcher | None = None,
 ) -> Started:
-    """Find photos that the other run has learnt, and refuse to judge on them.
+    """Find photos that the other run has learnt, so that none of them is judged on.
+
+    Few among those held out or locked are left out; more are refused: the data are the same then,
+    or hold the other ones.
 
     Args:
         source: the run that training starts from; None for none.
@@ -100,7 +116,7 @@ def look_back(
         watch: told of the work as it goes on.
 
     Raises:
-        InputError: photos that are held out or locked are among them.
+        InputError: of the photos that are held out or locked, more than a twentieth are among them.
         BundleError: that run does not keep what its photos are known by.
     """
     if source is None:
@@ -113,14 +129,19 @@ def look_back(
         advice = "train without folds"
     else:
         advice = f"take its own parts if the data are the same (--split {source.run.split_path})"
-    refuse_learnt(source, asked, advice, seen=seen, is_own=is_own, watch=watch)
-    told = f"The run {_name(source)}, which training started from, has learnt this photo."
-    findings = tuple(
-        Finding(id_, LEARNT_BEFORE, 1.0, (), told, "test")
-        for id_ in _find(source, lot.test.with_files().photos, watch=watch)
+    learnt = _find(source, asked, seen=seen, is_own=is_own, watch=watch) if asked else []
+    if len(learnt) > _MOST_LEFT_OUT * len(asked):
+        raise _refuse(source, learnt, asked, advice)
+    told = f"The run {_name(source)}, which training started from, has learnt this photo"
+    findings = (
+        *(Finding(id_, LEARNT_BEFORE, 1.0, (), f"{told}: it is left out.") for id_ in learnt),
+        *(
+            Finding(id_, LEARNT_BEFORE, 1.0, (), f"{told}.", "test")
+            for id_ in _find(source, lot.test.with_files().photos, watch=watch)
+        ),
     )
     own = {seen[id_].digest for id_ in list_learnt(split) if id_ in seen and seen[id_].digest}
-    return Started(_keep_known(source, own, list(photos)), findings)
+    return Started(_keep_known(source, own, list(photos)), findings, frozenset(learnt))
 
 
 def refuse_learnt(
@@ -129,7 +150,6 @@ def refuse_learnt(
     advice: str,
     *,
     seen: Mapping[str, Signs] | None = None,
-    is_own: bool = False,
     watch: Watcher | None = None,
 ) -> None:
     """Refuse to judge on photos that the other run has learnt.
@@ -140,14 +160,20 @@ def refuse_learnt(
     """
     if source is None or not judged:
         return
-    learnt = _find(source, judged, seen=seen, is_own=is_own, watch=watch)
+    learnt = _find(source, judged, seen=seen, watch=watch)
     if learnt:
-        named = ", ".join(learnt[:_MOST_NAMED]) + (", ..." if len(learnt) > _MOST_NAMED else "")
-        raise InputError(
-            f"{source.run.path} has learnt {len(learnt):,} of the {len(judged):,} photos that are"
-            f" held out here ({named}), and figures on them would be too good: {advice}, or leave"
-            " these photos out"
-        )
+        raise _refuse(source, learnt, judged, advice)
+
+
+def _refuse(
+    source: Model, learnt: Sequence[str], judged: Sequence[Photo], advice: str
+) -> InputError:
+    named = ", ".join(learnt[:_MOST_NAMED]) + (", ..." if len(learnt) > _MOST_NAMED else "")
+    return InputError(
+        f"{source.run.path} has learnt {len(learnt):,} of the {len(judged):,} photos that are held"
+        f" out here ({named}), and figures on them would be too good: {advice}, or leave these"
+        " photos out"
+    )
 
 
 def _name(source: Model) -> str:

@@ -387,7 +387,7 @@ def begin_training(
     stored = None if split_path is None else Path(split_path)
     split = on_first(partial(find_split, stored, photos.usable, own, found))
     started = on_first(partial(_look_back, source, photos, split, found, watch))
-    found = started.add_to(found)
+    split, found = started.part(split), started.add_to(found)
     if tell is not None:
         tell(photos.check(found))
     stopped = run if is_old else None

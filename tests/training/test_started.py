@@ -17,6 +17,7 @@ from lotlens.deliver.learnt import find_learnt
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.sources import open_photos
 from lotlens.recipes.loading import parse_recipe
+from lotlens.training import started
 from lotlens.vision.backbones import build_backbone
 from tests.conftest import draw_photo, encode, make_tiny_recipe, without_charts
 
@@ -108,7 +109,7 @@ def test_photos_that_are_held_out_must_be_new_to_the_first(first, first_lot, tmp
     assert not known.added
 
 
-def test_copies_among_the_held_out_are_found_too(first, first_lot, tmp_path):
+def test_copies_among_the_held_out_are_found_too(first, first_lot, tmp_path, monkeypatch):
     lot = write_photos(tmp_path / "second", (2, 3), range(100, 112))
     learnt = list_learnt(read_split(first.run.split_path))
     (lot / "Волна").mkdir()
@@ -116,6 +117,22 @@ def test_copies_among_the_held_out_are_found_too(first, first_lot, tmp_path):
         shutil.copy(first_lot / id_, lot / "Волна" / f"other-{number}.jpg")
     with pytest.raises(InputError, match=r"has learnt 3 of the 9 photos that are held out"):
         train(lot, f"run:{first.run.path}", tmp_path / "run")
+    # Were they few, they would be left out: neither learnt nor judged.
+    monkeypatch.setattr(started, "_MOST_LEFT_OUT", 0.5)
+    told = []
+    model = train(lot, f"run:{first.run.path}", tmp_path / "run", tell=told.append)
+    with model.run.findings_path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["Check"] == "learnt-before"]
+    copies = {row["Id"] for row in rows}
+    assert len(copies) == 3
+    assert all("left out" in row["Sentence"] and row["Part"] == "train" for row in rows)
+    split = read_split(model.run.split_path)
+    assert not copies & {id_ for ids in split.parts.values() for id_ in ids}
+    assert len(list_held_out(split)) == 6
+    assert model.card.metrics[0].count == 6
+    assert any(getattr(one, "errors", {}).get("learnt-before") == 3 for one in told)
+    again = lotlens.load(model.run.path).evaluate()  # its own validation is what it kept
+    assert again.metrics[0].count == 6
 
 
 def test_test_photos_that_the_first_has_learnt_are_found_by_the_audit(first, first_lot, tmp_path):
