@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from locating import describe
 from others import open_test
-from results import add_row, read_rows
+from results import add_row, read_right, read_rows
 
 import lotlens
 from lotlens.answering.views import average_views
@@ -174,7 +174,7 @@ def print_tables() -> None:
         for lever, rows in by_lever.items():
             shared = sorted(rows.keys() & by_lever[PLAIN].keys())
             own, plain = (
-                read_answers([one[lot] for lot in shared]) for one in (rows, by_lever[PLAIN])
+                join_lots([one[lot] for lot in shared]) for one in (rows, by_lever[PLAIN])
             )
             spread = measure_spread(own)
             took = ", ".join(rows[lot]["train_s"] for lot in shared)
@@ -189,13 +189,13 @@ def print_tables() -> None:
             )
 
 
-def read_answers(rows: list[dict[str, str]]) -> Answers:
+def join_lots(rows: list[dict[str, str]]) -> Answers:
     """Those of all lots as of one model: the photos of each lot are others."""
     ids, right = [], []
     for row in rows:
-        num = int(row["photos"])
-        ids += [f"{row['lot']}-{at}" for at in range(num)]
-        right += [bit == "1" for bit in f"{int(row['right'], 16):0{num}b}"]
+        own = read_right(row)
+        ids += [f"{row['lot']}-{at}" for at in range(len(own))]
+        right += own
     return Answers((0,), tuple(ids), np.array([right]))
 
 

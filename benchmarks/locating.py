@@ -37,7 +37,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from refusal import DRAWN_SEED, NUM_DRAWN, find_photographs
-from results import add_row, read_rows
+from results import add_row, read_answers, read_rows
 
 import lotlens
 from lotlens.answering.locating import open_locator
@@ -149,7 +149,7 @@ def print_ways(results: Path) -> None:
         )
         answers: dict[str, Answers] = {}
         for way, rows in by_way.items():
-            answers[way] = own = _read_answers(rows)
+            answers[way] = own = read_answers(rows)
             spread = measure_spread(own)
             each = ", ".join(f"{float(row['test']):.3f}" for row in rows)
             took_s = ", ".join(row["train_s"] for row in rows)
@@ -166,16 +166,6 @@ def print_ways(results: Path) -> None:
                 f" | {100 * pair.difference:+.1f} ({100 * pair.low:+.1f} to {100 * pair.high:+.1f})"
                 f" | {pair.p_holm:.2g} |"
             )
-
-
-def _read_answers(rows: Sequence[dict[str, str]]) -> Answers:
-    num_photos = int(rows[0]["photos"])
-    bits = [f"{int(row['right'], 16):0{num_photos}b}" for row in rows]
-    return Answers(
-        tuple(int(row["seed"]) for row in rows),
-        tuple(map(str, range(num_photos))),
-        np.array([[bit == "1" for bit in each] for each in bits]),
-    )
 
 
 def print_boxes(named: Sequence[tuple[str, Path]]) -> None:

@@ -20,7 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from results import read_rows
+from results import read_answers, read_rows
 
 import lotlens
 from lotlens.files import write_rows_atomically
@@ -76,13 +76,7 @@ def print_tables(results: Path) -> None:
         " | minutes | CPU minutes / 2 |\n|---|---|---|---|---|---|---|"
     )
     for recipe, rows in by_recipe.items():
-        num_photos = int(rows[0]["photos"])
-        bits = [f"{int(row['right'], 16):0{num_photos}b}" for row in rows]
-        answers[recipe] = Answers(
-            tuple(int(row["seed"]) for row in rows),
-            tuple(map(str, range(num_photos))),
-            np.array([[bit == "1" for bit in each] for each in bits]),
-        )
+        answers[recipe] = read_answers(rows)
         spread = measure_spread(answers[recipe])
         each = ", ".join(f"{float(row['test']):.3f}" for row in rows)
         validation = np.mean([float(row["validation"]) for row in rows])

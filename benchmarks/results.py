@@ -7,7 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lotlens.files import write_rows_atomically
+from lotlens.judge.compare import Answers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -22,6 +25,19 @@ def add_row(path: Path, columns: Sequence[str], values: Sequence[object]) -> Non
     """Put a row at the end of the file."""
     rows = [[row[column] for column in columns] for row in read_rows(path)]
     write_rows_atomically(path, columns, [*rows, values])
+
+
+def read_right(row: dict[str, str]) -> list[bool]:
+    """Whether each photo was answered rightly: a hexadecimal number of one bit a photo, by id."""
+    return [bit == "1" for bit in f"{int(row['right'], 16):0{int(row['photos'])}b}"]
+
+
+def read_answers(rows: Sequence[dict[str, str]]) -> Answers:
+    """The answers of runs that differ in the seed alone."""
+    right = np.array([read_right(row) for row in rows])
+    return Answers(
+        tuple(int(row["seed"]) for row in rows), tuple(map(str, range(right.shape[1]))), right
+    )
 
 
 def tell(what: str, done: int, total: int) -> None:

@@ -29,14 +29,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
-
 from lotlens.intervals import compute_wilson_interval
 from lotlens.judge.compare import Answers, compare_pair, measure_spread
 from lotlens.run import RunFolder
 
 sys.path.append(str(Path(__file__).parents[1]))
-from results import add_row, read_rows
+from results import add_row, read_answers, read_rows
 
 HERE = Path(__file__).parent
 COLUMNS = (
@@ -149,13 +147,7 @@ def print_tables(results: Path) -> None:
         " | images/s | peak, MB | lines |\n" + "|---" * 9 + "|"
     )
     for peer, rows in by_peer.items():
-        num_photos = int(rows[0]["photos"])
-        bits = [f"{int(row['right'], 16):0{num_photos}b}" for row in rows]
-        answers[peer] = Answers(
-            tuple(int(row["seed"]) for row in rows),
-            tuple(map(str, range(num_photos))),
-            np.array([[bit == "1" for bit in each] for each in bits]),
-        )
+        answers[peer] = read_answers(rows)
         spread = measure_spread(answers[peer])
         means = {name: mean(float(row[name]) for row in rows) for name in COLUMNS[2:-1]}
         print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -13,7 +12,7 @@ from lotlens.cluster.address import open_cluster
 from lotlens.cluster.crew import Bounds, Crew
 from lotlens.cluster.worker import Witness, Worker, bear_witness
 from lotlens.deliver.model import Model
-from lotlens.photos.addresses import is_address
+from lotlens.photos.addresses import make_absolute
 from lotlens.records import Catalog, Locator, Photo, Predictions, Watcher
 
 _LOOKED = 512
@@ -46,7 +45,7 @@ def answer_ranges(
         InputError: the cluster, a worker, or what it sees, is not as it must be.
         LotlensError: nothing goes on; what was given until then is done.
     """
-    card = bear_witness(os.path.abspath(model.run.card_path), whole=True)
+    card = bear_witness(make_absolute(str(model.run.card_path)), whole=True)
     run_path, total = str(model.run.path.absolute()), len(catalog)
     files = [*choose_witnesses(catalog.photos), card]
 
@@ -102,7 +101,7 @@ def choose_witnesses(photos: Sequence[Photo]) -> list[Witness]:
     found = []
     for name in chosen:
         with suppress(OSError):
-            found.append(bear_witness(name if is_address(name) else os.path.abspath(name)))
+            found.append(bear_witness(make_absolute(name)))
     return found
 
 
@@ -111,8 +110,8 @@ def _place(photos: Sequence[Photo]) -> tuple[Photo, ...]:
     placed = []
     for photo in photos:
         locator = photo.locator
-        if locator is not None and not (is_address(locator.file) or os.path.isabs(locator.file)):
-            locator = Locator(locator.path.absolute(), locator.members)
+        if locator is not None:
+            locator = Locator(make_absolute(locator.file), locator.members)
         placed.append(Photo(photo.id, locator))
     return tuple(placed)
 

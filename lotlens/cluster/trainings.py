@@ -13,6 +13,7 @@ from lotlens.cluster.address import open_cluster
 from lotlens.cluster.crew import Bounds, Crew
 from lotlens.cluster.photos import choose_witnesses
 from lotlens.cluster.worker import Introduction, Witness, bear_witness, introduce
+from lotlens.photos.addresses import make_absolute
 from lotlens.records import Photo
 from lotlens.training.jobs import Ended, call
 
@@ -58,7 +59,7 @@ class ClusterHelpers:
 
         files = [
             *choose_witnesses(self._photos),
-            bear_witness(os.path.abspath(self._path), whole=True),
+            bear_witness(make_absolute(str(self._path)), whole=True),
         ]
         with open_cluster(self._on) as ray:
             most = max(_list_cores(ray), default=1)

@@ -39,6 +39,11 @@ def is_address(place: Path | str) -> bool:
     return isinstance(place, str) and _ADDRESS.match(place) is not None
 
 
+def make_absolute(file: str) -> str:
+    """A file's path from the root, so that other processes find it; an address is one already."""
+    return file if is_address(file) else str(Path(file).absolute())
+
+
 def to_source(place: Path | str) -> Path | str:
     """What a person has named: a path on this machine, which file:// leads to as well, or the text
     of an address.

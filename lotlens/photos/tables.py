@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lotlens.errors import InputError
-from lotlens.photos.addresses import is_address
+from lotlens.photos.addresses import make_absolute
 from lotlens.records import Locator, Photo, Sample
 from lotlens.texts import restore_cell
 
@@ -256,8 +256,7 @@ def write_place(photo: Photo) -> tuple[str, str]:
     if photo.locator is None:
         raise ValueError(f"{photo.id} has no file")
     members = json.dumps(photo.locator.members, ensure_ascii=False)
-    file = photo.locator.file
-    return file if is_address(file) else str(photo.locator.path.absolute()), members
+    return make_absolute(photo.locator.file), members
 
 
 def read_place(file: str, members: str) -> Locator:
