@@ -34,7 +34,9 @@ from lotlens.refusal.familiarity import (
     measure_neighbours,
     sample_references,
 )
+from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
+from lotlens.vision.pooling import NUM_FOR_DIRECTIONS, spread
 from lotlens.vision.predictor import ClassifierPredictor
 
 Scores = NDArray[np.float64]
@@ -48,10 +50,14 @@ def ask_frozen(model: lotlens.Model, catalogs: dict[str, Catalog]) -> dict[str, 
         recipe.backbone,
         len(card.classes),
         num_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
         has_others=card.has_others,
     )
-    predictor = ClassifierPredictor(network.eval(), card, num_photos=4000)
     learnt = own.lot.train.select(own.learnt)
+    shown = spread(range(len(learnt)), NUM_FOR_DIRECTIONS)
+    few = Catalog(tuple(learnt.photos[row] for row in shown), learnt.classes)
+    network.fit_pooling(decode_photos(few, card.image).batches(32))
+    predictor = ClassifierPredictor(network.eval(), card, num_photos=4000)
     rows = sample_references(learnt.targets())
     sample = Catalog(tuple(learnt.photos[row] for row in rows), learnt.classes)
 

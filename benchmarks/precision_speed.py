@@ -34,7 +34,9 @@ def main() -> None:
     tune_process()
     recipe = load_recipe("standard")
     stage = recipe.stages[-1]
-    model = build_classifier("lite0", NUM_CLASSES, num_levels=recipe.feature_levels).train()
+    model = build_classifier(
+        "lite0", NUM_CLASSES, num_levels=recipe.feature_levels, pooling=recipe.pooling
+    ).train()
     groups = model.layer_groups()[: count_frozen(model, stage.unfreeze)]
     frozen = {name for group in groups for name in group}
     for name, parameter in model.named_parameters():

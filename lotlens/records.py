@@ -59,6 +59,9 @@ SHOWN = ("vehicle", "wheel", "inside", "document")
 MOST_FOLDS = 50
 """Each fold is a training, and a member of the ensemble that must be kept and asked."""
 
+Pooling = Literal["mean", "covariance"]
+"""How a network's maps become features."""
+
 MOST_CLASSES = 20_000
 """Ten times as many as there are models of cars in the largest set of photos of them."""
 
@@ -886,6 +889,7 @@ class ModelCard:
         image: the inference preprocessing.
         backbone: its name, as `vision.backbones` understands it.
         feature_levels: how many levels of the backbone the head sees (see `Recipe`).
+        pooling: how their maps become features (likewise).
         head: its shape, the plain values of `recipes.schema.Head`.
         members: how many classifiers answer together; more than one is an ensemble of folds, or
             of runs.
@@ -930,6 +934,7 @@ class ModelCard:
     recipe: Mapping[str, Any]
     fingerprint: str
     feature_levels: int = 1
+    pooling: Pooling = "mean"
     head: Mapping[str, Any] = field(default_factory=lambda: {"kind": "linear"})
     members: int = 1
     num_others: int = 0
@@ -1007,6 +1012,7 @@ _CARD_READERS: Mapping[str, Callable[[Any], Any]] = {
     "recipe": read_mapping,
     "fingerprint": read_hash,
     "feature_levels": partial(read_whole, least=1, most=MOST_LEVELS),
+    "pooling": partial(read_word, words=get_args(Pooling)),
     "head": read_mapping,
     "members": partial(read_whole, least=1, most=MOST_FOLDS),
     "num_others": read_count,

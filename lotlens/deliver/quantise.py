@@ -28,6 +28,8 @@ _DEEPEST = 6
 _LARGEST = 127  # of the eight-bit weights, whose zero is zero
 _PULL = 0.05
 _MOST_FOR_MEANS = 8
+_POOLS = "/pools."
+"""In the names that torch's exporter gives to the nodes of `Classifier.pools`."""
 _WORTH_HALVING = 1024
 """Numbers in a tensor; smaller ones take no room, and may be no weights."""
 
@@ -243,10 +245,17 @@ def _measure_means(
 
 
 def _find_heads(path: Path) -> list[str]:
-    """Names of the nodes from the features to the logits."""
+    """Names of the nodes from the features to the logits, and of those that pool covariances.
+
+    What takes these is named too. The square root of a covariance lives on small differences.
+    """
     network: Any = import_extra("onnx", "train").load(path)
     maker = {output: node for node in network.graph.node for output in node.output}
-    heads: list[str] = []
+    heads = [
+        node.name
+        for node in network.graph.node
+        if any(_POOLS in name for name in (node.name, *node.input))
+    ]
     left = [OUTPUTS[0]]
     while left:
         node = maker.get(left.pop())

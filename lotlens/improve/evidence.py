@@ -289,8 +289,18 @@ def _compute_features(
 ) -> tuple[dict[str, FloatArray], Predictions]:
     """Features of an untrained classifier by view, [N, F] each, and which photos can be read."""
     classifier = import_vision("classifier").build_classifier(
-        recipe.backbone, len(card.classes), num_levels=recipe.feature_levels, seed=recipe.seed
+        recipe.backbone,
+        len(card.classes),
+        num_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
+        seed=recipe.seed,
     )
+    if recipe.pooling == "covariance":
+        pooling = import_vision("pooling")
+        shown = pooling.spread(range(len(catalog)), pooling.NUM_FOR_DIRECTIONS)
+        few = Catalog(tuple(catalog.photos[row] for row in shown), catalog.classes)
+        photos = import_vision("batches").decode_photos(few, card.image, locate=locate)
+        classifier.fit_pooling(photos.batches(32))
     views = _list_views(card)
     predictor = import_vision("predictor").ClassifierPredictor(
         classifier.eval(), card, num_photos=len(views) * len(catalog), locate=locate

@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from lotlens.records import MOST_FOLDS, MOST_LEVELS, BoxFit, Fit, ImageSpec, Interpolation, Locate
+from lotlens.records import (
+    MOST_FOLDS,
+    MOST_LEVELS,
+    BoxFit,
+    Fit,
+    ImageSpec,
+    Interpolation,
+    Locate,
+    Pooling,
+)
 from lotlens.texts import describe
 
 
@@ -463,6 +472,8 @@ class Recipe(_Part):
             "timm:NAME@FILE", or the network of a finished run, whatever its classes: "run:FOLDER".
         feature_levels: 1 shows the head the backbone's final features; 1 + n also the averaged
             maps of its last n stages, which helps a probe.
+        pooling: how maps become features. "mean": averaged over the photo. "covariance": what goes
+            together in a photo, of the last n stages alone (see `vision.pooling`).
         validation: share of the labelled photos held out for validation.
         folds: 0 for the single hold-out above. k of 2 or more trains k models, each validated on
             the fold that it does not see; together they are the result, an ensemble that answers
@@ -486,6 +497,7 @@ class Recipe(_Part):
     seed: int = Field(0, ge=0, lt=2**31)
     backbone: Annotated[str, _bound_text(5_000)] = "lite0"
     feature_levels: int = Field(1, ge=1, le=MOST_LEVELS)
+    pooling: Annotated[Pooling, _ByText] = "mean"
     image: Image = Image()
     validation: float = Field(0.15, gt=0, lt=1)
     folds: int = Field(0, ge=0, le=MOST_FOLDS)

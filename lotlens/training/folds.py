@@ -297,6 +297,7 @@ def _begin_card(training: Training, trained: Sequence[Trained]) -> ModelCard:
         image=trained[0].spec,
         backbone=name_backbone(recipe),
         feature_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
         num_others=len(training.others.learnt),
         recipe=recipe.to_dict(),
         fingerprint=training.split.fingerprint,

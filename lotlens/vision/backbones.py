@@ -114,6 +114,17 @@ def layer_groups(backbone: nn.Module) -> list[list[str]]:
     return [group for group in groups if group]
 
 
+def take_off_final(backbone: Any, num_stages: int) -> None:
+    """Take off what a network that gives the maps of its stages has above the last of them."""
+    backbone.prune_intermediate_layers(num_stages, prune_norm=True, prune_head=True)
+    backbone.is_without_final = True
+
+
+def has_final(backbone: nn.Module) -> bool:
+    """Whether a network still has what is above the last of its stages."""
+    return not getattr(backbone, "is_without_final", False)
+
+
 def _create(network: str, **options: Any) -> nn.Module:
     if network not in timm.list_models() and not timm.is_model(network):
         near = difflib.get_close_matches(network, timm.list_models(), n=1)
@@ -167,6 +178,8 @@ def _build_from_run(run: RunFolder, *, pretrained: bool) -> nn.Module:
         saved = load(read_vouched(run, card))
         start = "backbone."
         own = {k.removeprefix(start): v for k, v in saved.items() if k.startswith(start)}
+        if card.pooling == "covariance":
+            take_off_final(model, card.feature_levels - 1)
         model.load_state_dict(own)
     except (SafetensorError, RuntimeError) as error:
         raise BundleError(

@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -139,8 +139,18 @@ class DecodedPhotos:
         moved_frame: NDArray[np.uint8] = whole[0, edges[0], edges[1]]
         return moved_frame
 
-    def batches(self, size: int) -> Iterator[FloatArray]:
-        """Prepared photos [<=size, 3, H, W] float32, never augmented, in order."""
+    def batches(self, size: int, *, rows: Sequence[int] | None = None) -> Iterator[FloatArray]:
+        """Prepared photos [<=size, 3, H, W] float32, never augmented, in order.
+
+        Args:
+            size: photos of a batch at most.
+            rows: which photos; None for all.
+        """
+        if rows is not None:
+            for start in range(0, len(rows), size):
+                some = [self.read_frames(row, row + 1) for row in rows[start : start + size]]
+                yield normalise(np.concatenate(some), self.spec)
+            return
         for start in range(0, len(self.ids), size):
             yield normalise(self.read_frames(start, start + size), self.spec)
 

@@ -103,6 +103,7 @@ def _build_empty(card: ModelCard, head: Head) -> Classifier:
         name_architecture(card.backbone),
         len(card.classes),
         num_levels=card.feature_levels,
+        pooling=card.pooling,
         head=head,
         has_others=card.has_others,
         pretrained=False,

@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from lotlens.errors import InputError
 from lotlens.recipes.schema import Head
-from lotlens.vision.backbones import build_backbone, layer_groups
+from lotlens.records import FloatArray, Pooling
+from lotlens.vision.backbones import build_backbone, has_final, layer_groups, take_off_final
+from lotlens.vision.pooling import CovariancePool, fit_directions
 
 
 class CosineHead(nn.Module):
@@ -42,7 +44,9 @@ class Classifier(nn.Module):
 
     The head sees the backbone's final features; with more than one level also the maps of its
     last stages, averaged over the picture. Final features serve ImageNet's thousand classes; what
-    tells two saloons apart lies below them, which helps while the backbone is frozen.
+    tells two saloons apart lies below them, which helps while the backbone is frozen. Where
+    covariances are pooled (`vision.pooling`), it sees those of the last stages, and what the
+    backbone has above these is taken off it.
 
     A linear head starts at zero and answers nothing; the others draw their weights from torch's
     global generator, which `build_classifier` seeds.
@@ -53,12 +57,14 @@ class Classifier(nn.Module):
         has_others: whether the head has one more output, after those of the classes, for photos
             that show none of them.
         num_levels: 1 for the final features alone, 1 + n for the last n stages besides.
+        pooling: how maps become features: "mean" or "covariance".
         head_shape: the head as the recipe describes it.
         dropout: before a linear head; the others do without.
         head: features [N, F] to logits [N, K], or [N, K + 1] where it has others.
 
     Raises:
-        InputError: the backbone does not give the maps of its stages.
+        InputError: the backbone does not give the maps of its stages; it has no final features and
+            means are pooled; or covariances are to be pooled of no stage.
     """
 
     def __init__(
@@ -68,23 +74,44 @@ class Classifier(nn.Module):
         num_levels: int = 1,
         head: Head = Head(),
         *,
+        pooling: Pooling = "mean",
         has_others: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.pooling = pooling
         self.num_classes = num_classes
         self.has_others = has_others
         self.num_levels = num_levels
         self.head_shape = head
-        num_features: int = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
-        if num_levels > 1:
-            stages: Any = getattr(backbone, "feature_info", ())
-            if not hasattr(backbone, "forward_intermediates") or len(stages) < num_levels - 1:
+        stages: Any = getattr(backbone, "feature_info", ())
+        can_give = hasattr(backbone, "forward_intermediates") and len(stages) >= num_levels - 1
+        if num_levels > 1 and not can_give:
+            raise InputError(
+                f"feature_levels = {num_levels}, but the backbone"
+                f" {type(backbone).__name__} does not give the maps of so many stages: use 1"
+            )
+        if pooling == "covariance" and num_levels == 1:
+            raise InputError("pooling = covariance needs feature_levels of 2 or more")
+        if pooling == "covariance" and not hasattr(backbone, "prune_intermediate_layers"):
+            raise InputError(
+                f"pooling = covariance, but the backbone {type(backbone).__name__} cannot be cut"
+                " above its stages: set pooling to mean"
+            )
+        channels = [stage["num_chs"] for stage in stages[1 - num_levels :]]
+        if pooling == "covariance":
+            take_off_final(backbone, num_levels - 1)
+            pools = [CovariancePool(number) for number in channels]
+            num_features = sum(pool.num_features for pool in pools)
+            self.pools = nn.ModuleList(pools)
+        else:
+            if not has_final(backbone):
                 raise InputError(
-                    f"feature_levels = {num_levels}, but the backbone"
-                    f" {type(backbone).__name__} does not give the maps of so many stages: use 1"
+                    "the run that training starts from pools covariances and has no final"
+                    " features: set pooling to covariance and feature_levels to 2 or more"
                 )
-            num_features += sum(stage["num_chs"] for stage in stages[1 - num_levels :])
+            num_features = getattr(backbone, "head_hidden_size", None) or backbone.num_features  # type: ignore[assignment]
+            num_features += sum(channels) if num_levels > 1 else 0
         self.dropout = nn.Dropout(0.0)
         self.head = _build_head(head, num_features, self.num_outputs)
 
@@ -98,12 +125,53 @@ class Classifier(nn.Module):
         if self.num_levels == 1:
             features = self.backbone(photos)
         else:
-            backbone: Any = self.backbone
-            last, maps = backbone.forward_intermediates(photos, indices=self.num_levels - 1)
-            levels = [backbone.forward_head(last, pre_logits=True), *(m.mean((2, 3)) for m in maps)]
-            features = torch.cat(levels, dim=1)
+            features = self.pool(self.find_maps(photos))
         is_linear = isinstance(self.head, nn.Linear)
         return self.head(self.dropout(features) if is_linear else features), features
+
+    def find_maps(self, photos: Tensor) -> list[Tensor]:
+        """What is pooled: [N, C, H, W] of each stage that the head sees, the last one last.
+
+        Means are pooled of the final map too, which is the very last.
+        """
+        backbone: Any = self.backbone
+        if self.num_levels == 1:
+            return [backbone.forward_features(photos)]
+        num_stages = self.num_levels - 1
+        if self.pooling == "covariance":
+            found: list[Tensor] = backbone.forward_intermediates(
+                photos, indices=num_stages, intermediates_only=True
+            )
+            return found
+        last, lower = backbone.forward_intermediates(photos, indices=num_stages)
+        return [*lower, last]
+
+    def pool(self, maps: Sequence[Tensor]) -> Tensor:
+        """What `find_maps` gives, to features [N, F]."""
+        if self.pooling == "covariance":
+            levels = [pool(own) for pool, own in zip(self.pools, maps, strict=True)]
+        else:
+            backbone: Any = self.backbone
+            *lower, last = maps
+            levels = [
+                backbone.forward_head(last, pre_logits=True),
+                *(own.mean((2, 3)) for own in lower),
+            ]
+        return torch.cat(levels, dim=1)
+
+    def fit_pooling(self, photos: Iterator[FloatArray]) -> None:
+        """Find the directions of covariances in prepared batches [N, 3, H, W]; means have none."""
+        if self.pooling != "covariance":
+            return
+        self.eval()
+        device = next(self.parameters()).device
+        with torch.inference_mode():
+            batches = [torch.from_numpy(batch).to(device) for batch in photos]
+            by_batch = [self.find_maps(batch) for batch in batches]
+            pool: Any
+            for pool, maps in zip(self.pools, zip(*by_batch, strict=True), strict=True):
+                places = torch.cat([own.movedim(1, 3).flatten(0, 2) for own in maps])
+                pool.directions.copy_(fit_directions(places, len(pool.directions)))
 
     def set_head(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
         """Put in a linear classifier found elsewhere: weight [outputs, F], bias [outputs].
@@ -164,6 +232,7 @@ def build_classifier(
     num_classes: int,
     *,
     num_levels: int = 1,
+    pooling: Pooling = "mean",
     head: Head = Head(),
     has_others: bool = False,
     pretrained: bool = True,
@@ -175,6 +244,7 @@ def build_classifier(
         backbone: see `build_backbone`.
         num_classes: K.
         num_levels: see `Classifier`.
+        pooling: likewise.
         head: its shape.
         has_others: see `Classifier`.
         pretrained: see `build_backbone`.
@@ -186,7 +256,9 @@ def build_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = build_backbone(backbone, pretrained=pretrained)
-        classifier = Classifier(network, num_classes, num_levels, head, has_others=has_others)
+        classifier = Classifier(
+            network, num_classes, num_levels, head, pooling=pooling, has_others=has_others
+        )
     return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

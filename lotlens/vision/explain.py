@@ -1,7 +1,8 @@
-"""Where a network looked: Grad-CAM heat maps of what speaks for a class; it knows arrays alone."""
+"""Where a network looked: heat maps of what speaks for a class; it knows arrays alone."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -88,6 +89,10 @@ def explain(
     the head without passing it, and their share in the answer does not show. An ensemble's map is
     the mean of its members' maps, each scaled to 1 first.
 
+    Where covariances are pooled, each place of each map that is pooled is weighted with its own
+    slope (HiResCAM, Draelos & Carin 2020), what stands out of the channel's mean counting, and the
+    maps are added up: all that reaches the head is shown.
+
     Every map is scaled by its own maximum. Maps of two classes say where the network looked for
     each, not which of the two is the likelier.
 
@@ -130,25 +135,34 @@ def explain(
 
 def _look(classifier: Classifier, photos: Tensor, classes: Tensor) -> Tensor:
     """Unscaled maps [N, h, w] of one classifier in inference mode."""
-    backbone: Any = classifier.backbone
+    pools_means = classifier.pooling == "mean"
     with torch.no_grad():
-        if classifier.num_levels == 1:
-            last, lower = backbone.forward_features(photos), []
-        else:
-            last, lower = backbone.forward_intermediates(photos, indices=classifier.num_levels - 1)
-    if last.ndim != 4 or last.shape[1] != backbone.num_features:
+        maps = classifier.find_maps(photos)
+    last = maps[-1]
+    if last.ndim != 4 or (pools_means and last.shape[1] != classifier.backbone.num_features):
         raise InputError(
-            f"no heat maps: the backbone {type(backbone).__name__} gives features of shape"
-            f" {list(last.shape[1:])} before pooling, and Grad-CAM needs a convolutional map"
+            f"no heat maps: the backbone {type(classifier.backbone).__name__} gives features of"
+            f" shape {list(last.shape[1:])} before pooling, and they need a convolutional map"
         )
-    # A leaf of its own: weights that need no gradient need none now, and none is left in them.
-    last = last.detach().requires_grad_()
+    # Leaves of their own: weights that need no gradient need none now, and none is left in them.
+    leaves = [own.detach().requires_grad_() for own in (maps[-1:] if pools_means else maps)]
     with torch.enable_grad():
-        levels = [backbone.forward_head(last, pre_logits=True), *(m.mean((2, 3)) for m in lower)]
-        logits = classifier.head(torch.cat(levels, dim=1))
-        (slopes,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), last)
-    weights = slopes.mean((2, 3), keepdim=True)
-    return functional.relu((weights * last.detach()).sum(1)).float()
+        logits = classifier.head(classifier.pool([*maps[: -len(leaves)], *leaves]))
+        slopes = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), leaves)
+    if pools_means:
+        return functional.relu((slopes[0].mean((2, 3), keepdim=True) * last).sum(1)).float()
+    # A covariance does not change with a channel's mean, so the mean of its slopes is zero.
+    spoken = [
+        (slope * (own - own.mean((2, 3), keepdim=True))).sum(1, keepdim=True)
+        for slope, own in zip(slopes, maps, strict=True)
+    ]
+    size = max((own.shape[2:] for own in spoken), key=math.prod)
+    large = [
+        functional.interpolate(own, size=size, mode="bilinear", align_corners=False)
+        * (math.prod(own.shape[2:]) / math.prod(size))
+        for own in spoken
+    ]
+    return functional.relu(torch.cat(large, 1).sum(1)).float()
 
 
 def _scale(maps: Tensor) -> Tensor:

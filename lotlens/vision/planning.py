@@ -75,7 +75,11 @@ def plan_stages(
     """
     tune_process()
     classifier = build_classifier(
-        recipe.backbone, num_classes, num_levels=recipe.feature_levels, head=recipe.head
+        recipe.backbone,
+        num_classes,
+        num_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
+        head=recipe.head,
     )
     names = tuple(classifier.group_names())
     per_photo_s = _time_answers(classifier, recipe, roughly=roughly)
@@ -177,6 +181,7 @@ def _time_batch(
         name_architecture(recipe.backbone),
         classifier.num_outputs,
         num_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
         head=recipe.head,
         pretrained=False,
     ).train()

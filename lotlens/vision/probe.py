@@ -12,6 +12,7 @@ from lotlens.records import FloatArray, Watcher
 from lotlens.vision.batches import DecodedPhotos
 from lotlens.vision.classifier import Classifier
 from lotlens.vision.engine import build_engine
+from lotlens.vision.pooling import NUM_FOR_DIRECTIONS, spread
 from lotlens.vision.regression import add_others, choose_penalty, fit_regression
 
 
@@ -32,6 +33,9 @@ def fit_probe(
 
     `photo_weights` [N] weigh the photos' losses, if they are given.
     """
+    own = photos.targets < classifier.num_classes
+    shown = spread(np.flatnonzero(own).tolist(), NUM_FOR_DIRECTIONS)
+    classifier.fit_pooling(photos.batches(32, rows=shown))
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
     numbers = clusters or {}
     groups = np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])
@@ -39,7 +43,6 @@ def fit_probe(
     if photo_weights is not None:
         weights = np.tile(photo_weights / photo_weights.mean(), len(targets) // len(photos.ids))
     report_progress(watch, "fitting the probe", 0, 1)
-    own = photos.targets < classifier.num_classes
     rows = np.tile(own, len(targets) // len(own))
     # Without others no copy is made.
     known, truth = (features, targets) if rows.all() else (features[rows], targets[rows])

@@ -391,6 +391,7 @@ def _open_training(
         recipe.backbone,
         len(train.classes),
         num_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
         head=recipe.head,
         has_others=bool(others),
         seed=recipe.seed,

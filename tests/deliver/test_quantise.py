@@ -57,6 +57,27 @@ def test_all_layers_but_the_head_have_eight_bits(network, batches):
     assert len(found) > 10
 
 
+def test_what_pools_covariances_keeps_its_bits(tiny_backbone, batches):
+    from lotlens.vision.classifier import build_classifier
+    from lotlens.vision.engine import export_onnx
+
+    classifier = build_classifier(tiny_backbone, 3, num_levels=3, pooling="covariance")
+    rng = np.random.default_rng(0)
+    classifier.set_head(rng.standard_normal(classifier.head.weight.shape), np.zeros(3))
+    plain = export_onnx(classifier, 48, 64)
+    eight = quantise(plain, batches)
+    found, layers = list_quantised(eight)
+    pooling = {name for name in layers if "/pools." in name}
+    assert len(pooling) > 2 * 5
+    assert layers - found == pooling | {"/head/Gemm"}
+    made = [
+        node for node in onnx.load_model_from_string(eight).graph.node if "/pools." in node.name
+    ]
+    assert "QuantizeLinear" not in {node.op_type for node in made}
+    logits, wide = answer(eight, batches)[0], answer(plain, batches)[0]
+    assert np.abs(logits - wide).mean() < 0.1 * wide.std()
+
+
 def test_weights_have_a_scale_for_each_channel(network, batches):
     graph = onnx.load_model_from_string(quantise(network, batches)).graph
     shapes = {one.name: tuple(one.dims) for one in graph.initializer}

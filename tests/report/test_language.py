@@ -27,7 +27,7 @@ from lotlens.report.templates import build_environment
 ROOMS = [Path(room.__file__).parent for room in (lotlens.report, lotlens.web)]
 OTHERS = [code for code in LANGUAGES if code != "en"]
 LATIN = (
-    r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|Grad-CAM|F1|JavaScript|matplotlib"
+    r"%\(\w+\)s|<kbd>\w+</kbd>|</?\w+>|\(top-2\)|F1|JavaScript|matplotlib"
     r"|lotlens( review)?|log loss|(findings)?\.csv"
 )
 NO_BREAK = "\u00a0"

@@ -69,7 +69,7 @@ def test_without_torch_or_photos_the_report_has_no_heat_maps(
     page = (tmp_path / "own.html").read_text("utf-8")
     assert '<html lang="ru">' in page
     assert 'class="error"' in page
-    assert "Grad-CAM" not in page
+    assert "The places that point" not in page
 
 
 def test_a_network_without_maps_has_none_and_photos_that_fail_otherwise_are_not_hushed(

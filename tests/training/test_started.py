@@ -40,7 +40,8 @@ def write_photos(folder, labels, numbers):
 def train(lot, backbone, out, *, stages=slice(0, 1), **options):
     recipe = make_tiny_recipe(str(backbone))
     recipe["stages"] = recipe["stages"][stages]
-    seed = {key: options.pop(key) for key in ("seed", "folds") if key in options}
+    names = ("seed", "folds", "pooling", "feature_levels")
+    seed = {key: options.pop(key) for key in names if key in options}
     with without_charts():
         return lotlens.train(lot, parse_recipe({**recipe, **seed}), out=out, **options)
 
@@ -55,6 +56,27 @@ def first(first_lot, tiny_backbone, tmp_path_factory):
     """A fine-tuned run of two models."""
     out = tmp_path_factory.mktemp("first-run") / "first"
     return train(first_lot, tiny_backbone, out, stages=slice(1, 2))
+
+
+def test_covariances_start_from_means_and_from_covariances_but_means_not_from_these(
+    first, tmp_path
+):
+    lot = write_photos(tmp_path / "second", (1, 2, 3), range(100, 112))
+    pooled = {"pooling": "covariance", "feature_levels": 2}
+    second = train(lot, f"run:{first.run.path}", tmp_path / "two", **pooled)
+    assert second.card.pooling == "covariance"
+    taken, now = load_file(first.run.weights_path), load_file(second.run.weights_path)
+    shared = {key for key in now if key.startswith("backbone.")}
+    assert all(torch.equal(now[key], taken[key]) for key in shared)
+    assert not any("conv_head" in key for key in now)
+
+    other = write_photos(tmp_path / "other", (0, 2), range(200, 216))
+    third = train(other, f"run:{second.run.path}", tmp_path / "three", **pooled)
+    again = load_file(third.run.weights_path)
+    assert all(torch.equal(again[key], now[key]) for key in shared)
+    assert len(lotlens.load(third.run.path).predict(other)) == 32
+    with pytest.raises(InputError, match="pools covariances and has no final features"):
+        train(other, f"run:{second.run.path}", tmp_path / "four")
 
 
 def test_the_network_is_taken_whatever_the_classes(first, tiny_backbone, tmp_path):

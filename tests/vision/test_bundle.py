@@ -75,6 +75,36 @@ def test_every_head_comes_back(tmp_path, tiny_backbone, kind):
             torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("num_members", [1, 2])
+def test_pooled_covariances_come_back(tmp_path, tiny_backbone, num_members):
+    members = [
+        build_classifier(tiny_backbone, 3, num_levels=2, pooling="covariance", seed=seed)
+        for seed in range(num_members)
+    ]
+    rng = np.random.default_rng(0)
+    for one in members:
+        one.fit_pooling(iter([rng.standard_normal((4, 3, 48, 64), dtype=np.float32)]))
+        one.set_head(rng.standard_normal(one.head.weight.shape), rng.standard_normal(3))
+    network = Ensemble(members) if num_members > 1 else members[0]
+    run = RunFolder.create(tmp_path / "run")
+    card = replace(make_card(tiny_backbone), feature_levels=2, pooling="covariance")
+    save_bundle(run, network.eval(), card)
+    loaded, card = load_bundle(run)
+    assert card.pooling == "covariance"
+    photos = torch.rand(4, 3, 48, 64)
+    with torch.inference_mode():
+        for got, expected in zip(loaded(photos), network(photos), strict=True):
+            assert torch.equal(got, expected)
+    # The same weights under a card that says otherwise.
+    values = json.loads(run.card_path.read_text("utf-8"))
+    run.card_path.write_text(json.dumps(values | {"pooling": "mean"}), "utf-8")
+    with pytest.raises(BundleError, match="does not fit"):
+        load_bundle(run)
+    run.card_path.write_text(json.dumps(values | {"pooling": "best"}), "utf-8")
+    with pytest.raises(BundleError, match="damaged: pooling"):
+        load_bundle(run)
+
+
 def test_bundles_from_before_there_were_other_heads_still_load(saved):
     run, classifier = saved
     values = json.loads(run.card_path.read_text("utf-8"))

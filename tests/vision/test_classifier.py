@@ -50,6 +50,80 @@ def test_more_levels_than_stages_are_refused(tiny_backbone):
         build_classifier(tiny_backbone, 4, num_levels=9)
 
 
+def pools(tiny_backbone, num_levels=3, **options):
+    model = build_classifier(
+        tiny_backbone, 4, num_levels=num_levels, pooling="covariance", **options
+    )
+    rng = np.random.default_rng(0)
+    model.set_head(rng.standard_normal(model.head.weight.shape), rng.standard_normal(4))
+    return model.eval()
+
+
+@pytest.mark.parametrize("num_levels", [2, 3])
+def test_covariances_are_of_the_last_stages_alone(tiny_backbone, num_levels):
+    model, plain = pools(tiny_backbone, num_levels), build_classifier(tiny_backbone, 4).eval()
+    photos = torch.rand(2, 3, 48, 64)
+    with torch.inference_mode():
+        features = model(photos)[1]
+        _, maps = plain.backbone.forward_intermediates(photos)
+        own = [pool(m) for pool, m in zip(model.pools, maps[1 - num_levels :], strict=True)]
+    torch.testing.assert_close(features, torch.cat(own, 1))
+    assert model.head.in_features == features.shape[1]
+
+
+def test_what_covariances_do_not_need_is_taken_off(tiny_backbone):
+    plain, model = build_classifier(tiny_backbone, 4, num_levels=3), pools(tiny_backbone)
+    gone = plain.backbone.state_dict().keys() - model.backbone.state_dict().keys()
+    assert {name.split(".")[0] for name in gone} == {"conv_head", "bn2"}
+    model(torch.rand(2, 3, 48, 64))[0].sum().backward()
+    # DistributedDataParallel stops at a weight that nothing reaches.
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    groups = [name for group in model.layer_groups() for name in group]
+    assert sorted(groups) == sorted(name for name, _ in model.named_parameters())
+
+
+def test_covariances_of_no_stage_are_refused(tiny_backbone):
+    with pytest.raises(InputError, match="feature_levels of 2 or more"):
+        build_classifier(tiny_backbone, 4, pooling="covariance")
+
+
+def test_directions_are_found_in_the_photos_and_go_into_the_answer(tiny_backbone):
+    model = pools(tiny_backbone)
+    rng = np.random.default_rng(0)
+    photos = rng.standard_normal((8, 3, 48, 64), dtype=np.float32)
+    before = model(torch.from_numpy(photos))[1]
+    model.fit_pooling(iter([photos[:3], photos[3:]]))
+    found = [pool.directions.clone() for pool in model.pools]
+    model.fit_pooling(iter([photos]))
+    for one, pool in zip(found, model.pools, strict=True):
+        torch.testing.assert_close(one, pool.directions, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(model(torch.from_numpy(photos))[1], before, atol=0.1)
+    plain = build_classifier(tiny_backbone, 4, num_levels=3)
+    plain.fit_pooling(iter([photos]))
+
+
+def test_the_export_pools_covariances_alike(tiny_backbone, caplog):
+    model = pools(tiny_backbone)
+    with caplog.at_level(logging.INFO, logger="lotlens.vision.engine"):
+        engine = build_engine(model, 48, 64, num_photos=500)
+    assert "answering with torch" not in caplog.text
+    photos = np.random.default_rng(1).standard_normal((5, 3, 48, 64), dtype=np.float32)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(photos))
+    for got, wanted in zip(engine(photos), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", ["timm:resnet18", "timm:vit_tiny_patch16_224"])
+def test_other_networks_give_covariances_too(backbone):
+    model = build_classifier(backbone, 2, num_levels=2, pooling="covariance", pretrained=False)
+    logits, features = model(torch.rand(2, 3, 224, 224))
+    assert logits.shape == (2, 2)
+    assert features.shape == (2, 48 * 49 // 2)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_a_fresh_head_answers_nothing(tiny_backbone):
     logits, _ = build_classifier(tiny_backbone, 3).eval()(torch.rand(2, 3, 48, 64))
     assert torch.equal(logits, torch.zeros(2, 3))

@@ -13,9 +13,11 @@ from lotlens.vision.explain import explain
 HEADS = [Head(), Head(kind="dense", units=24), Head(kind="cosine", scale=12)]
 
 
-def build(tiny_backbone, num_levels=1, head=Head(), seed=0):
+def build(tiny_backbone, num_levels=1, head=Head(), seed=0, pooling="mean"):
     """A classifier whose head is drawn, so that it has something to say."""
-    model = build_classifier(tiny_backbone, 3, num_levels=num_levels, head=head, seed=seed).eval()
+    model = build_classifier(
+        tiny_backbone, 3, num_levels=num_levels, head=head, seed=seed, pooling=pooling
+    ).eval()
     if head.kind == "linear":
         rng = np.random.default_rng(seed)
         model.set_head(rng.standard_normal((3, model.head.in_features)), np.zeros(3))
@@ -68,6 +70,37 @@ def test_a_map_is_hot_where_the_difference_is(tiny_backbone):
     assert row > 32
     assert column > 48
     assert heat[:16, :24].mean() < heat[48:, 72:].mean()
+
+
+def test_covariances_are_hot_where_the_difference_is(tiny_backbone):
+    """A pattern in one corner, and a head that looks for what it moves."""
+    model = build(tiny_backbone, 3, pooling="covariance")
+    photos = 0.1 * draw(2, seed=3)
+    photos[0, :, 40:64, 64:96] = draw(1)[0, :, 40:64, 64:96] * 3
+    with torch.inference_mode():
+        features = model(torch.from_numpy(photos))[1].numpy()
+    moved = features[0] - features[1]
+    model.set_head(np.stack([moved, np.zeros_like(moved), -moved]), np.zeros(3))
+    heat = explain(model, photos[:1], np.array([0]))[0]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert row > 32
+    assert column > 48
+    assert heat[:16, :24].mean() < heat[48:, 72:].mean()
+
+
+def test_a_map_of_covariances_adds_up_all_that_is_pooled(tiny_backbone):
+    model, photos = build(tiny_backbone, 3, pooling="covariance"), draw(1)
+    maps = [own.detach().requires_grad_() for own in model.find_maps(torch.from_numpy(photos))]
+    slopes = torch.autograd.grad(model.head(model.pool(maps))[0, 2], maps)
+    own = [
+        (s * (m - m.mean((2, 3), keepdim=True))).sum(1) for s, m in zip(slopes, maps, strict=True)
+    ]
+    low = nn.functional.interpolate(own[1][:, None], size=own[0].shape[1:], mode="bilinear")[:, 0]
+    both = (own[0] + low * own[1][0].numel() / own[0][0].numel()).clamp_min(0)
+    fine = nn.functional.interpolate(both[:, None], size=(64, 96), mode="bilinear")[0, 0].detach()
+    np.testing.assert_allclose(
+        explain(model, photos, np.array([2]))[0], fine / fine.max(), atol=1e-4
+    )
 
 
 def test_nothing_speaks_for_a_class_that_a_fresh_head_never_names(tiny_backbone):

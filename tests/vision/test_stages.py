@@ -80,6 +80,25 @@ def test_the_best_candidate_is_the_result(small_lot, tiny_recipe):
         ][-1]
 
 
+@pytest.mark.parametrize("pooling", ["mean", "covariance"])
+def test_other_cars_change_nothing_of_what_tells_the_classes_apart(small_lot, tiny_recipe, pooling):
+    train, validation = halves(small_lot)
+    recipe = parse_recipe(
+        tiny_recipe | {"stages": tiny_recipe["stages"][:1], "pooling": pooling, "feature_levels": 2}
+    )
+    plain = run_stages(recipe, train, validation).classifier.state_dict()
+    others = validation.photos[::2]
+    taught = run_stages(recipe, train, validation, others=others).classifier.state_dict()
+    num_classes = len(train.classes)
+    assert len(taught["head.weight"]) == num_classes + 1
+    for key, value in plain.items():
+        if key.startswith("head."):
+            # Photos stand in other batches, which moves features by a rounding.
+            torch.testing.assert_close(taught[key][:num_classes], value, atol=1e-3, rtol=1e-3)
+        else:
+            assert torch.equal(taught[key], value), key
+
+
 @pytest.mark.usefixtures("spoiling")
 def test_given_weights_are_the_start_and_the_first_candidate(small_lot, tiny_recipe):
     train, validation = halves(small_lot)
