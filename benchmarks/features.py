@@ -36,7 +36,7 @@ from lotlens.refusal.familiarity import (
 )
 from lotlens.vision.batches import decode_photos
 from lotlens.vision.classifier import build_classifier
-from lotlens.vision.pooling import NUM_FOR_DIRECTIONS, spread
+from lotlens.vision.pooling import NUM_FOR_DIRECTIONS
 from lotlens.vision.predictor import ClassifierPredictor
 
 Scores = NDArray[np.float64]
@@ -54,9 +54,8 @@ def ask_frozen(model: lotlens.Model, catalogs: dict[str, Catalog]) -> dict[str, 
         has_others=card.has_others,
     )
     learnt = own.lot.train.select(own.learnt)
-    shown = spread(range(len(learnt)), NUM_FOR_DIRECTIONS)
-    few = Catalog(tuple(learnt.photos[row] for row in shown), learnt.classes)
-    network.fit_pooling(decode_photos(few, card.image).batches(32))
+    few = decode_photos(learnt.spread(NUM_FOR_DIRECTIONS), card.image)
+    network.fit_pooling(few.batches(32))
     predictor = ClassifierPredictor(network.eval(), card, num_photos=4000)
     rows = sample_references(learnt.targets())
     sample = Catalog(tuple(learnt.photos[row] for row in rows), learnt.classes)

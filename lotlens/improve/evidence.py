@@ -296,9 +296,7 @@ def _compute_features(
         seed=recipe.seed,
     )
     if recipe.pooling == "covariance":
-        pooling = import_vision("pooling")
-        shown = pooling.spread(range(len(catalog)), pooling.NUM_FOR_DIRECTIONS)
-        few = Catalog(tuple(catalog.photos[row] for row in shown), catalog.classes)
+        few = catalog.spread(import_vision("pooling").NUM_FOR_DIRECTIONS)
         photos = import_vision("batches").decode_photos(few, card.image, locate=locate)
         classifier.fit_pooling(photos.batches(32))
     views = _list_views(card)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -65,12 +64,6 @@ class CovariancePool(nn.Module):
                 root, inverse = root @ step, step @ inverse
             features: Tensor = root.flatten(1)[:, self.place] * self.factor
         return features
-
-
-def spread(rows: Sequence[int], most: int) -> list[int]:
-    """At most so many of them, from all over."""
-    count = min(most, len(rows))
-    return [rows[place * len(rows) // count] for place in range(count)]
 
 
 def fit_directions(places: Tensor, num_directions: int) -> Tensor:

@@ -12,7 +12,7 @@ from lotlens.records import FloatArray, Watcher
 from lotlens.vision.batches import DecodedPhotos
 from lotlens.vision.classifier import Classifier
 from lotlens.vision.engine import build_engine
-from lotlens.vision.pooling import NUM_FOR_DIRECTIONS, spread
+from lotlens.vision.pooling import NUM_FOR_DIRECTIONS
 from lotlens.vision.regression import add_others, choose_penalty, fit_regression
 
 
@@ -34,8 +34,10 @@ def fit_probe(
     `photo_weights` [N] weigh the photos' losses, if they are given.
     """
     own = photos.targets < classifier.num_classes
-    shown = spread(np.flatnonzero(own).tolist(), NUM_FOR_DIRECTIONS)
-    classifier.fit_pooling(photos.batches(32, rows=shown))
+    all_known = np.flatnonzero(own)
+    num_shown = min(len(all_known), NUM_FOR_DIRECTIONS)
+    shown = all_known[np.arange(num_shown) * len(all_known) // num_shown]
+    classifier.fit_pooling(photos.batches(32, rows=shown.tolist()))
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
     numbers = clusters or {}
     groups = np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])

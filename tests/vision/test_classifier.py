@@ -21,6 +21,14 @@ def name_kind(head):
     return head.kind
 
 
+def assert_alike(engine, model, atol):
+    photos = np.random.default_rng(1).standard_normal((5, 3, 48, 64), dtype=np.float32)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(photos))
+    for got, wanted in zip(engine(photos), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=atol)
+
+
 def test_outputs_and_layout(tiny_backbone):
     model = build_classifier(tiny_backbone, 4).eval()
     logits, features = model(torch.zeros(2, 3, 48, 64))
@@ -107,11 +115,7 @@ def test_the_export_pools_covariances_alike(tiny_backbone, caplog):
     with caplog.at_level(logging.INFO, logger="lotlens.vision.engine"):
         engine = build_engine(model, 48, 64, num_photos=500)
     assert "answering with torch" not in caplog.text
-    photos = np.random.default_rng(1).standard_normal((5, 3, 48, 64), dtype=np.float32)
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(photos))
-    for got, wanted in zip(engine(photos), expected, strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
+    assert_alike(engine, model, atol=1e-3)
 
 
 @pytest.mark.parametrize("backbone", ["timm:resnet18", "timm:vit_tiny_patch16_224"])
@@ -227,11 +231,7 @@ def test_the_export_answers_for_every_head(tiny_backbone, head, caplog):
     with caplog.at_level(logging.INFO, logger="lotlens.vision.engine"):
         engine = build_engine(model, 48, 64, num_photos=500)
     assert "answering with torch" not in caplog.text
-    photos = np.random.default_rng(1).standard_normal((5, 3, 48, 64), dtype=np.float32)
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(photos))
-    for got, wanted in zip(engine(photos), expected, strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
+    assert_alike(engine, model, atol=1e-4)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=name_kind)

@@ -28,6 +28,16 @@ def draw(num_photos, seed=0):
     return np.random.default_rng(seed).standard_normal((num_photos, 3, 64, 96), dtype=np.float32)
 
 
+def assert_hot_in_the_corner(model, moved, photos):
+    """With a head that looks for what the pattern moved, low on the right of the first photo."""
+    model.set_head(np.stack([moved, np.zeros_like(moved), -moved]), np.zeros(3))
+    heat = explain(model, photos[:1], np.array([0]))[0]
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    assert row > 32
+    assert column > 48
+    assert heat[:16, :24].mean() < heat[48:, 72:].mean()
+
+
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.kind)
 @pytest.mark.parametrize("num_levels", [1, 3])
 def test_maps_fit_the_photos_and_are_what_the_paper_says(tiny_backbone, num_levels, head):
@@ -64,12 +74,7 @@ def test_a_map_is_hot_where_the_difference_is(tiny_backbone):
     with torch.inference_mode():
         maps = model.backbone.forward_features(torch.from_numpy(photos))
     moved = (maps[0, :, -1, -1] - maps[0, :, 0, 0]).numpy()
-    model.set_head(np.stack([moved, np.zeros_like(moved), -moved]), np.zeros(3))
-    heat = explain(model, photos[:1], np.array([0]))[0]
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    assert row > 32
-    assert column > 48
-    assert heat[:16, :24].mean() < heat[48:, 72:].mean()
+    assert_hot_in_the_corner(model, moved, photos)
 
 
 def test_covariances_are_hot_where_the_difference_is(tiny_backbone):
@@ -80,12 +85,7 @@ def test_covariances_are_hot_where_the_difference_is(tiny_backbone):
     with torch.inference_mode():
         features = model(torch.from_numpy(photos))[1].numpy()
     moved = features[0] - features[1]
-    model.set_head(np.stack([moved, np.zeros_like(moved), -moved]), np.zeros(3))
-    heat = explain(model, photos[:1], np.array([0]))[0]
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
-    assert row > 32
-    assert column > 48
-    assert heat[:16, :24].mean() < heat[48:, 72:].mean()
+    assert_hot_in_the_corner(model, moved, photos)
 
 
 def test_a_map_of_covariances_adds_up_all_that_is_pooled(tiny_backbone):
