@@ -68,10 +68,12 @@ $(VENV)/bin/python:
 	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.train: $(VENV)/bin/python $(SOURCES)
+	@echo "installing lotlens and PyTorch into $(VENV), about two minutes"
 	$(BIN)/python $(INSTALL) --editable '.[train]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
+	@echo "installing lotlens, PyTorch and the tools of its tests into $(VENV), about three minutes"
 	$(BIN)/python $(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.train
 

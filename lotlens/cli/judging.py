@@ -176,7 +176,7 @@ def refusal(
     ] = None,
     cost: Annotated[
         float | None,
-        typer.Option(help="Of a wrong name, in any unit; default 2, or 4 without other cars."),
+        typer.Option(help="Of a wrong name, in any unit; default 2, or 12 without other cars."),
     ] = None,
     gain: Annotated[
         float | None, typer.Option(help="Of a right answer, in the same unit; default 1.")
@@ -239,12 +239,26 @@ def _print_refusal(chosen: Any) -> None:
             )
     if words := [word.name for word in chosen.refusal.words]:
         OUT.say(f"in words      what is no car may show: {escape(', '.join(words))}")
+    _print_coverage(chosen.refusal)
     sure = chosen.refusal.sure
     OUT.say(f"one name      where no other car is likely, with a probability above {sure:.2f}")
     if chosen.refusal.odds is None:
         OUT.say("careful       no other cars are known to it: train with --others PHOTOS")
     if VOICE.is_verbose and chosen.comparison:
         _print_separations(chosen.comparison)
+
+
+def _print_coverage(refusal: Any) -> None:
+    from lotlens.refusal.conformal import find_reach  # imports scipy
+
+    low, high = find_reach(refusal.num_photos, refusal.coverage)
+    told = f"all cars that it knows: {refusal.num_photos:,} photos are too few to leave any out"
+    if low < 1:
+        told = (
+            f"the right car is among them for {100 * refusal.coverage:g} % of photos of known"
+            f" cars; set by {refusal.num_photos:,}, it may be {100 * low:.0f} to {100 * high:.0f} %"
+        )
+    OUT.say(f"candidates    {told}")
 
 
 def _tell_passed(share: Any) -> str:

@@ -112,6 +112,8 @@ def _check_stages(recipe: Recipe) -> list[str]:
         mistakes.append("stages: a probe can only be the first stage")
     if "probe" in kinds and recipe.head.kind != "linear":
         mistakes.append(f"head.kind: a probe fits a linear head, not a {recipe.head.kind} one")
+    if recipe.pooling == "covariance" and recipe.feature_levels == 1:
+        mistakes.append("feature_levels: pooling: covariance needs 2 or more (3 is usual)")
     for number, stage in enumerate(recipe.stages):
         if isinstance(stage, Finetune):
             mistakes += [f"stages.{number}.{text}" for text in _check_finetune(recipe, stage)]

@@ -40,6 +40,25 @@ def calibrate_sets(
     return float(np.sort(truth)[rank - 1]) if rank else 0.0
 
 
+def find_reach(num_photos: int, coverage: float) -> tuple[float, float]:
+    """The coverages between which 95 of 100 models lie whose sets so many photos calibrate.
+
+    The promise holds for the mean over all calibrations; one by N photos has a coverage of its own,
+    which is distributed as Beta(N + 1 - k, k) with the k of `calibrate_sets` (Vovk 2012,
+    "Conditional validity of inductive conformal predictors").
+
+    Returns:
+        ends in 0..1; both 1 where every class is a candidate.
+    """
+    from scipy.special import betaincinv  # slow to import, and answering needs it not
+
+    rank = count_allowed(1 - coverage, num_photos)
+    if not rank:
+        return 1.0, 1.0
+    low, high = betaincinv(num_photos + 1 - rank, rank, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def list_candidates(chances: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     """[N, K] True where a class is a candidate; nothing for rows of NaN."""
     return np.asarray(np.nan_to_num(chances, nan=-1.0) >= threshold)

@@ -28,8 +28,12 @@ DEFAULT_METHODS: Mapping[Group, str] = {"not a car": "neighbours", "unknown": "m
 
 ANSWERED = 0.95
 COVERAGE = 0.95
-COST, CAREFUL_COST = 2.0, 4.0
-"""Of a wrong name beside a right one: with other cars known, and without."""
+COST, CAREFUL_COST = 2.0, 12.0
+"""Of a wrong name beside a right one: with other cars known, and without.
+
+The latter is a probability of 0.92. Where every second photo shows a car that was not learnt and a
+wrong name costs two right ones, hardly any level pays better (six lots of other cars: docs/LOG.md).
+"""
 _STRANGERS_SHARE = 0.5  # of the known photos given up, how many go to the gate against non-cars
 _FEWEST_STRANGERS = 30  # from which they may choose the method
 _LOOKED = 0.25  # share of known photos, the least familiar, of which it is asked what they show
@@ -223,14 +227,7 @@ def learn_refusal(
     Raises:
         InputError: a number is out of its range, or there are too few strangers for `wrong`.
     """
-    check_share("the share of known photos answered", answered)
-    if wrong is not None:
-        check_share("the rate of wrong acceptances", wrong)
-    if not (math.isfinite(cost or 0) and math.isfinite(gain) and (cost or 0) >= 0 and gain > 0):
-        raise InputError(
-            f"the cost of a wrong answer must be 0 or more and the gain of a right one more than 0,"
-            f" not {cost!r} and {gain!r}"
-        )
+    check_numbers(answered, wrong, cost, gain, coverage)
     chances = probabilities(known, temperature)
     shares: tuple[tuple[Group, float], ...] = (
         ("not a car", _STRANGERS_SHARE * (1 - answered)),
@@ -256,6 +253,25 @@ def learn_refusal(
         references_sha256=references_sha256,
         odds=odds,
     )
+
+
+def check_numbers(
+    answered: float, wrong: float | None, cost: float | None, gain: float, coverage: float
+) -> None:
+    """Refuse what `learn_refusal` could not use, before slow work would be vain.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+    check_share("the share of known photos answered", answered)
+    check_share("coverage", coverage)
+    if wrong is not None:
+        check_share("the rate of wrong acceptances", wrong)
+    if not (math.isfinite(cost or 0) and math.isfinite(gain) and (cost or 0) >= 0 and gain > 0):
+        raise InputError(
+            f"the cost of a wrong answer must be 0 or more and the gain of a right one more than 0,"
+            f" not {cost!r} and {gain!r}"
+        )
 
 
 def _choose_looked(known: Predictions, temperature: float, gates: Sequence[Gate]) -> float | None:

@@ -25,6 +25,7 @@ from lotlens.refusal.gates import (
     Group,
     Separation,
     Strangers,
+    check_numbers,
     compare_methods,
     learn_refusal,
 )
@@ -100,7 +101,7 @@ def set_refusal(
         unknown: photos of car models that the model does not know.
         answered: share of known photos that are to pass both gates.
         wrong: instead, the share of strangers that may pass a gate, where there are strangers.
-        cost: of a wrong answer, in any unit; None for 2 where other cars are known, and 4 where
+        cost: of a wrong answer, in any unit; None for 2 where other cars are known, and 12 where
             they are not.
         gain: of a right one. One model is named only if p * gain > (1 - p) * cost.
         coverage: with which the candidates of a photo hold its model.
@@ -111,6 +112,7 @@ def set_refusal(
         BundleError: the run is damaged, of an older lotlens, or its data have changed.
         OutputError: the card cannot be written.
     """
+    check_numbers(answered, wrong, cost, gain, coverage)
     with RunFolder.claim(Path(run), "refusal"):
         model = load(run)
         if model.members:

@@ -181,7 +181,8 @@ def _build_from_run(run: RunFolder, *, pretrained: bool) -> nn.Module:
         if card.pooling == "covariance":
             take_off_final(model, card.feature_levels - 1)
         model.load_state_dict(own)
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, AssertionError, AttributeError) as error:
+        # The last two: a card that asks for stages which there are not.
         raise BundleError(
             f"{run.weights_path} does not hold the network that {run.card_path} describes:"
             f" {shorten(str(error))}"

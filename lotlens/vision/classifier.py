@@ -160,14 +160,19 @@ class Classifier(nn.Module):
         return torch.cat(levels, dim=1)
 
     def fit_pooling(self, photos: Iterator[FloatArray]) -> None:
-        """Find the directions of covariances in prepared batches [N, 3, H, W]; means have none."""
+        """Find the directions of covariances in prepared batches [N, 3, H, W]; means have none.
+
+        Raises:
+            InputError: there is no photo to show them.
+        """
         if self.pooling != "covariance":
             return
         self.eval()
         device = next(self.parameters()).device
         with torch.inference_mode():
-            batches = [torch.from_numpy(batch).to(device) for batch in photos]
-            by_batch = [self.find_maps(batch) for batch in batches]
+            by_batch = [self.find_maps(torch.from_numpy(batch).to(device)) for batch in photos]
+            if not by_batch:
+                raise InputError("none of the photos looked at can be read")
             pool: Any
             for pool, maps in zip(self.pools, zip(*by_batch, strict=True), strict=True):
                 places = torch.cat([own.movedim(1, 3).flatten(0, 2) for own in maps])

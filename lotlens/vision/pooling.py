@@ -24,8 +24,8 @@ class CovariancePool(nn.Module):
     pooling networks by iterative matrix square root normalization"): places [C] are projected to
     D directions, their covariance over the photo is divided by its trace, and Newton's and
     Schulz's iteration takes the square root, which keeps a few strong directions from drowning
-    the rest. Features are its upper triangle, scaled so that their mean square is 1 in any photo
-    that is not of one colour.
+    the rest. Features are its upper triangle, scaled so that their mean square is near 1
+    wherever the maps vary.
 
     Attributes:
         directions: [D, C], rows of length 1; drawn from torch's global generator until

@@ -34,10 +34,7 @@ def fit_probe(
     `photo_weights` [N] weigh the photos' losses, if they are given.
     """
     own = photos.targets < classifier.num_classes
-    all_known = np.flatnonzero(own)
-    num_shown = min(len(all_known), NUM_FOR_DIRECTIONS)
-    shown = all_known[np.arange(num_shown) * len(all_known) // num_shown]
-    classifier.fit_pooling(photos.batches(32, rows=shown.tolist()))
+    fit_pooling(classifier, photos)
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
     numbers = clusters or {}
     groups = np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])
@@ -57,6 +54,14 @@ def fit_probe(
         found = add_others(found, features, rows, penalty, weights)
     classifier.set_head(found.weight, found.bias)
     report_progress(watch, "fitting the probe", 1, 1)
+
+
+def fit_pooling(classifier: Classifier, photos: DecodedPhotos) -> None:
+    """Let some photos of the classes, from all over them, show the directions of covariances."""
+    known = np.flatnonzero(photos.targets < classifier.num_classes)
+    num_shown = min(len(known), NUM_FOR_DIRECTIONS)
+    shown = known[np.arange(num_shown) * len(known) // num_shown]
+    classifier.fit_pooling(photos.batches(32, rows=shown.tolist()))
 
 
 def compute_features(

@@ -38,7 +38,7 @@ from lotlens.vision.batches import DecodedPhotos, choose_border, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, is_first, on_first, share_weights
 from lotlens.vision.engine import build_engine, tune_process
-from lotlens.vision.probe import fit_probe, report_progress
+from lotlens.vision.probe import fit_pooling, fit_probe, report_progress
 from lotlens.vision.sheet import NUM_PHOTOS, draw_sheet, write_sheet
 from lotlens.vision.state import Candidate, State
 
@@ -153,6 +153,9 @@ def run_stages(
     state = State()
     if checkpoint_path:
         state = on_first(partial(State.load, checkpoint_path, classifier))
+        share_weights(classifier)
+    if start is None and not state.next_stage and not isinstance(recipe.stages[0], Probe):
+        on_first(partial(fit_pooling, classifier, photos))
         share_weights(classifier)
     if start is not None and not state.next_stage:
         state.anchor = copy.deepcopy(classifier.state_dict())
@@ -344,6 +347,8 @@ def find_stage_rate(
     first = recipe.stages[0]
     if isinstance(first, Probe):
         fit_probe(classifier, first, photos, clusters=clusters, seed=recipe.seed, watch=watch)
+    else:
+        fit_pooling(classifier, photos)
     return find_rate(
         classifier,
         stage,
@@ -369,7 +374,13 @@ def draw_batch(recipe: Recipe, train: Catalog, locate: CarLocator | None = None)
     # More than a sheet has: some cannot be read, and the rest of a batch is left out.
     some = tuple(train.photos[row] for row in order[: 2 * NUM_PHOTOS])
     few = Catalog(some, train.classes)
-    classifier = build_classifier(recipe.backbone, len(train.classes), seed=recipe.seed)
+    classifier = build_classifier(
+        recipe.backbone,
+        len(train.classes),
+        num_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
+        seed=recipe.seed,
+    )
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
     photos = decode_photos(few, spec, locate=locate, border=choose_border(recipe))
     _check_readable(few, photos, "training", every_class=False)

@@ -306,6 +306,7 @@ def test_every_monitor_can_be_watched(monitor):
             "stages.1.average_last=5",
             "stages.1.average_last: 5 looks cannot be averaged, the stage takes 2; lower it",
         ),
+        ("feature_levels=1", "feature_levels: pooling: covariance needs 2 or more"),
         ("folds=1", "folds: 1 leaves nothing to train on; 0 holds out a share, 5 are usual"),
         ("folds=51", "folds: must be less than or equal to 50 (it is 51)"),
         ("precision=8", "precision: '8' is not one of auto, 32, bf16, 16"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from lotlens.errors import InputError
-from lotlens.refusal.conformal import calibrate_sets, count_allowed, list_candidates
+from lotlens.refusal.conformal import calibrate_sets, count_allowed, find_reach, list_candidates
 
 
 def draw(rng, num_photos, num_classes=5, strength=1.5):
@@ -33,11 +33,29 @@ def test_new_photos_are_covered_as_stated(coverage, num_photos):
     assert coverage - error <= np.mean(covered) <= coverage + 1 / (num_photos + 1) + error
 
 
+@pytest.mark.parametrize(("num_photos", "coverage"), [(39, 0.9), (99, 0.95)])
+def test_single_calibrations_cover_as_far_as_is_said(num_photos, coverage):
+    rng = np.random.default_rng(1)
+    new, truth = draw(rng, 20_000)
+    reached = [
+        list_candidates(new, calibrate_sets(*draw(rng, num_photos), coverage))[
+            np.arange(20_000), truth
+        ].mean()
+        for _ in range(1_000)
+    ]
+    low, high = find_reach(num_photos, coverage)
+    # 2.5 % lie beyond each end; four standard errors of a share of 1,000.
+    for outside in (np.mean(np.array(reached) < low), np.mean(np.array(reached) > high)):
+        assert abs(outside - 0.025) < 0.02
+    assert low < coverage < high
+
+
 def test_too_few_photos_promise_nothing_and_exclude_nothing():
     chances, targets = draw(np.random.default_rng(0), 18)
     assert calibrate_sets(chances, targets, 0.95) == 0.0
     assert list_candidates(chances, 0.0).all()
     assert calibrate_sets(np.zeros((0, 3)), np.zeros(0, np.int64), 0.95) == 0.0
+    assert find_reach(18, 0.95) == find_reach(0, 0.95) == (1.0, 1.0)
 
 
 def test_photos_without_label_or_answer_do_not_count():

@@ -1,6 +1,7 @@
 """Training that starts from another run: its network is taken, its photos judge nothing."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -75,8 +76,15 @@ def test_covariances_start_from_means_and_from_covariances_but_means_not_from_th
     again = load_file(third.run.weights_path)
     assert all(torch.equal(again[key], now[key]) for key in shared)
     assert len(lotlens.load(third.run.path).predict(other)) == 32
+    recipe = {**make_tiny_recipe(f"run:{second.run.path}"), **pooled}
+    assert lotlens.show_batch(other, parse_recipe(recipe)).jpeg
     with pytest.raises(InputError, match="pools covariances and has no final features"):
         train(other, f"run:{second.run.path}", tmp_path / "four")
+
+    card = json.loads(second.run.card_path.read_text("utf-8"))
+    second.run.card_path.write_text(json.dumps(card | {"feature_levels": 1}))
+    with pytest.raises(BundleError, match="does not hold the network"):
+        train(other, f"run:{second.run.path}", tmp_path / "five", **pooled)
 
 
 def test_the_network_is_taken_whatever_the_classes(first, tiny_backbone, tmp_path):

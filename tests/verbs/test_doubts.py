@@ -10,7 +10,8 @@ import lotlens
 from lotlens.answering.answers import load_predictions
 from lotlens.audit.parts import LOCKED, read_split
 from lotlens.improve.doubts import read_doubts
-from lotlens.improve.evidence import NUM_DRAWS, NUM_FOLDS, _hold_out
+from lotlens.improve.evidence import NUM_DRAWS, NUM_FOLDS, _compute_features, _hold_out
+from lotlens.photos.sources import open_lot
 from lotlens.recipes.loading import parse_recipe
 from lotlens.verbs.doubts import doubt
 from tests.conftest import write_lot
@@ -80,6 +81,17 @@ def test_the_only_photo_of_a_class_is_not_doubted(tiny_backbone, tmp_path):
     assert [id_ for id_, own in zip(found.evidence.ids, unknown, strict=True) if own] == [alone]
     assert alone not in {doubt.photo_id for doubt in found.doubts}
     assert np.nanmax(found.evidence.probabilities[:, 2]) < 0.5
+
+
+def test_covariances_are_doubted_in_directions_that_photos_show(small_lot, tiny_backbone, tmp_path):
+    recipe = parse_recipe(make_recipe(tiny_backbone, pooling="covariance", feature_levels=2))
+    model = lotlens.train(small_lot, recipe, out=tmp_path / "run")
+    catalog = open_lot(small_lot).train
+    one, other = (
+        _compute_features(recipe.model_copy(update={"seed": seed}), model.card, catalog, None, None)
+        for seed in (0, 1)  # which drawn directions would go by
+    )
+    assert all(np.array_equal(one[0][view], other[0][view]) for view in one[0])
 
 
 def test_contradicted_photos_are_held_out_of_the_model_that_knows_no_copy():

@@ -240,6 +240,13 @@ def test_damaged_answers_are_found_before_strangers_are_met(run, not_cars, monke
         lotlens.set_refusal(run.path, negatives=not_cars)
 
 
+@pytest.mark.parametrize("wish", [{"cost": -1}, {"answered": 95}, {"coverage": 2}, {"wrong": 0}])
+def test_numbers_out_of_range_are_found_before_strangers_are_met(run, monkeypatch, wish):
+    monkeypatch.setattr(choosing, "_meet_strangers", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(InputError, match="must be"):
+        lotlens.set_refusal(run.path, **wish)
+
+
 def test_folds_have_a_memory_each_and_no_energy(lot, recipe, tmp_path, given, not_cars):
     folded = {**recipe, "folds": 3}
     del folded["validation"]
@@ -277,6 +284,7 @@ def test_the_command_prints_a_table_and_valid_json(run, not_cars, tmp_path):
     stored = run.card_path.read_bytes()
     said = call("refusal", run.path)
     assert "with a probability above 0.80" in said
+    assert "the right car is among them for 95 % of photos of known cars; set by " in said
     assert "AUROC" not in said
     assert run.card_path.read_bytes() == stored
     values = json.loads(call("refusal", run.path, "--json"))

@@ -90,6 +90,12 @@ def test_what_covariances_do_not_need_is_taken_off(tiny_backbone):
     assert sorted(groups) == sorted(name for name, _ in model.named_parameters())
 
 
+def test_directions_cannot_come_of_no_photo(tiny_backbone):
+    model = build_classifier(tiny_backbone, 4, num_levels=2, pooling="covariance")
+    with pytest.raises(InputError, match="can be read"):
+        model.fit_pooling(iter(()))
+
+
 def test_covariances_of_no_stage_are_refused(tiny_backbone):
     with pytest.raises(InputError, match="feature_levels of 2 or more"):
         build_classifier(tiny_backbone, 4, pooling="covariance")

@@ -99,6 +99,19 @@ def test_other_cars_change_nothing_of_what_tells_the_classes_apart(small_lot, ti
             assert torch.equal(taught[key], value), key
 
 
+def test_directions_of_covariances_are_those_of_photos_without_a_probe_too(small_lot, tiny_recipe):
+    train, validation = halves(small_lot)
+    pooled = tiny_recipe | {"pooling": "covariance", "feature_levels": 2}
+    found = [
+        run_stages(
+            parse_recipe(pooled | {"stages": pooled["stages"][stages]}), train, validation
+        ).classifier.pools
+        for stages in (slice(0, 1), slice(1, 2))
+    ]
+    for probed, tuned in zip(*found, strict=True):
+        assert torch.equal(probed.directions, tuned.directions)
+
+
 @pytest.mark.usefixtures("spoiling")
 def test_given_weights_are_the_start_and_the_first_candidate(small_lot, tiny_recipe):
     train, validation = halves(small_lot)
