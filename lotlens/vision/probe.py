@@ -51,7 +51,7 @@ def fit_probe(
     penalty = choose_penalty(known, truth, stage.penalties, groups[own], seed=seed)
     found = fit_regression(known, truth, classifier.num_classes, penalty, of_known)
     if classifier.has_others:
-        found = add_others(found, features, rows, penalty, weights)
+        found = add_others(found, features, rows, weights)
     classifier.set_head(found.weight, found.bias)
     report_progress(watch, "fitting the probe", 1, 1)
 

@@ -21,6 +21,7 @@ from lotlens.answering.logits import log_sum_exp
 
 _MOST_PHOTOS_FOR_PENALTY = 3000
 _NUM_PENALTY_FOLDS = 3
+_OTHERS_PENALTY = 0.01
 _UNKNOWN_BIAS = -1e3  # of a class that a regression has not seen: its probability is zero
 
 Matrix = NDArray[np.floating]
@@ -78,20 +79,19 @@ def add_others(
     found: Regression,
     features: Matrix,
     is_known: NDArray[np.bool_],
-    penalty: float,
     weights: Matrix | None = None,
 ) -> Regression:
     """A regression with one more row, for photos that show none of its classes.
 
     The rows that there are stay as they are, so that the classes are told apart as before; the new
-    one is fitted against the sum of them (log loss of "one of the classes" against "none", with the
-    same penalty as theirs).
+    one is fitted against the sum of them (log loss of "one of the classes" against "none"). It is
+    to know cars of models that are not among the others either, so that it is held down far more
+    than rows that tell the classes apart: scikit-learn's C is 0.01 (measured: docs/LOG.md).
 
     Args:
         found: of the classes.
         features: [N, F], raw.
         is_known: [N] whether each photo shows one of the classes.
-        penalty: scikit-learn's inverse penalty C.
         weights: [N] of the photos' losses.
     """
     features = np.asarray(features, np.float64)
@@ -105,8 +105,8 @@ def add_others(
         weight, bias = values[:-1], values[-1]
         margin = sign * (told - scaled @ weight - bias)
         slope = shares * sign * expit(-margin)  # of the loss, by the new row's logit
-        loss = shares @ np.logaddexp(0.0, -margin) + weight @ weight / (2 * penalty)
-        return float(loss), np.append(scaled.T @ slope + weight / penalty, slope.sum())
+        loss = shares @ np.logaddexp(0.0, -margin) + weight @ weight / (2 * _OTHERS_PENALTY)
+        return float(loss), np.append(scaled.T @ slope + weight / _OTHERS_PENALTY, slope.sum())
 
     start = np.append(np.zeros(features.shape[1]), told.mean())
     with threadpool_limits(1, user_api="blas"):

@@ -374,13 +374,7 @@ def draw_batch(recipe: Recipe, train: Catalog, locate: CarLocator | None = None)
     # More than a sheet has: some cannot be read, and the rest of a batch is left out.
     some = tuple(train.photos[row] for row in order[: 2 * NUM_PHOTOS])
     few = Catalog(some, train.classes)
-    classifier = build_classifier(
-        recipe.backbone,
-        len(train.classes),
-        num_levels=recipe.feature_levels,
-        pooling=recipe.pooling,
-        seed=recipe.seed,
-    )
+    classifier = _build(recipe, len(train.classes))
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
     photos = decode_photos(few, spec, locate=locate, border=choose_border(recipe))
     _check_readable(few, photos, "training", every_class=False)
@@ -398,15 +392,7 @@ def _open_training(
 ) -> tuple[Classifier, ImageSpec, DecodedPhotos]:
     """The network and the photos that any training begins with; `others` have a class of theirs."""
     tune_process()
-    classifier = build_classifier(
-        recipe.backbone,
-        len(train.classes),
-        num_levels=recipe.feature_levels,
-        pooling=recipe.pooling,
-        head=recipe.head,
-        has_others=bool(others),
-        seed=recipe.seed,
-    )
+    classifier = _build(recipe, len(train.classes), has_others=bool(others))
     _check_levers(recipe, classifier)
     spec = recipe.image.spec(*input_mean_std(classifier.backbone))
     none = tuple(replace(photo, label=NONE_OF_THESE.label) for photo in others)
@@ -422,6 +408,18 @@ def _open_training(
     )
     _check_readable(train, photos, "training")
     return classifier, spec, photos
+
+
+def _build(recipe: Recipe, num_classes: int, *, has_others: bool = False) -> Classifier:
+    return build_classifier(
+        recipe.backbone,
+        num_classes,
+        num_levels=recipe.feature_levels,
+        pooling=recipe.pooling,
+        head=recipe.head,
+        has_others=has_others,
+        seed=recipe.seed,
+    )
 
 
 def interpolate(
