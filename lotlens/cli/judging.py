@@ -249,7 +249,7 @@ def _print_refusal(chosen: Any) -> None:
 
 
 def _print_coverage(refusal: Any) -> None:
-    from lotlens.refusal.conformal import find_reach  # imports scipy
+    from lotlens.refusal.conformal import find_reach  # imports numpy
 
     low, high = find_reach(refusal.num_photos, refusal.coverage)
     told = f"all cars that it knows: {refusal.num_photos:,} photos are too few to leave any out"
