@@ -312,8 +312,9 @@ def require_path(path: Path) -> None:
         if path.exists():
             return
         if _ADDRESS.match(str(path)):
+            written = str(path).replace(":/", "://", 1)
             raise InputError(
-                f"{path} looks like an address: photos at one, written with //, are answered by"
+                f"{written} looks like an address: photos at one, written with //, are answered by"
                 " predict and scan --photos alone; copy other data to this machine, or mount them"
             )
         parent = path.absolute().parent

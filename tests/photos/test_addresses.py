@@ -239,7 +239,7 @@ def test_only_what_a_person_types_is_an_address(bucket, tmp_path, monkeypatch):
     assert not is_address(read_place(photo, "[]").file)
     assert not is_address(Locator(Path(photo)).file)
     with pytest.raises(
-        InputError, match=r"looks like an address: .*copy other data to this machine"
+        InputError, match=r"^memory://bucket/\S* looks like an address: .*copy other data to this"
     ):
         open_lot(photo)
 
