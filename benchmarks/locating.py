@@ -8,8 +8,9 @@
 
 DATA is a folder with train.csv, train.zip, test.zip, test-labels.csv and classes.csv. The recipe
 (`quick` without --recipe) is trained on whole photos, on photos cropped to the car in their own
-aspect, and on photos in which the car's box fills the frame, with the same split of each seed; the
-test photos are then answered. Scores go into locating.csv beside this file, a row a run, with its
+aspect, on photos in which the car's box fills the frame, and as validation chooses ("auto"), or in
+those of these ways that --ways names, with the same split of each seed; the test photos are then
+answered. Scores go into locating.csv beside this file, a row a run, with its
 right and wrong answers as a hexadecimal number of one bit a photo (photos sorted by id); runs that
 are there already are not trained again. Without arguments it prints the tables of that file.
 Nothing is to be chosen by these figures.
@@ -60,6 +61,7 @@ RESULTS = Path(__file__).with_suffix(".csv")
 COLUMNS = ("data", "recipe", "way", "seed", "validation", "test", "photos", "train_s", "right")
 WAYS = {
     "whole": ("image.locate=none",),
+    "auto": ("image.locate=auto",),
     "map": ("image.locate=map", "image.box_fit=keep"),
     "map, stretched": ("image.locate=map", "image.box_fit=stretch"),
     "detector": ("image.locate=detector", "image.box_fit=keep"),
@@ -85,13 +87,19 @@ def describe(ids: Sequence[str], is_right: NDArray[np.bool_]) -> tuple[str, str]
 
 
 def score_ways(
-    name: str, data: Path, recipe: str, out: Path, num_seeds: int, results: Path
+    name: str,
+    data: Path,
+    recipe: str,
+    out: Path,
+    num_seeds: int,
+    ways: Sequence[str],
+    results: Path,
 ) -> None:
     """Train and score what is not there yet; each seed's ways on one split."""
     done = {(row["data"], row["recipe"], row["way"], row["seed"]) for row in read_rows(results)}
     test = open_test(data)
     for seed in range(num_seeds):
-        for way, changes in WAYS.items():
+        for way in ways:
             if (name, recipe, way, str(seed)) in done:
                 continue
             run = RunFolder(out / f"{name}-{recipe}-{way.replace(', ', '-')}-{seed}")
@@ -99,7 +107,7 @@ def score_ways(
             lotlens.train(
                 data,
                 recipe,
-                overrides=[*changes, f"seed={seed}"],
+                overrides=[*WAYS[way], f"seed={seed}"],
                 out=run.path,
                 split_path=out / f"{name}-{seed}.csv",
             )
@@ -121,7 +129,7 @@ def score_probes(name: str, data: Path, recipe: str, results: Path) -> None:
     train = open_lot(data).train
     test = open_test(data)
     for way, changes in WAYS.items():
-        if (name, told, way) in done:
+        if way == "auto" or (name, told, way) in done:
             continue
         begun_s = time.perf_counter()
         known = replace(test, classes=train.classes)
@@ -232,6 +240,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS])
     parser.add_argument("--probe", action="store_true")
     parser.add_argument("--boxes", action="store_true")
     parser.add_argument("--times", action="store_true")
@@ -253,7 +262,8 @@ def main() -> None:
         parser.error("trainings need --out, a folder for their runs")
     for name, data in named:
         options.out.mkdir(parents=True, exist_ok=True)
-        score_ways(name, data, options.recipe, options.out, options.seeds, options.results)
+        how = (options.recipe, options.out, options.seeds, options.ways, options.results)
+        score_ways(name, data, *how)
     print_ways(options.results)
 
 

@@ -150,6 +150,8 @@ def _print_trained(model: Any, *, was_finished: bool) -> None:
         OUT.say(f"finished already: {run.path}")
     for line in format_metrics(card.metrics):
         OUT.say(line)
+    if card.image.locate != "none":
+        OUT.say("photos        the car is found first, and the photo cropped to it")
     if VOICE.is_verbose:
         OUT.say(f"chosen        {card.chosen}")
         OUT.say(format_views(model))

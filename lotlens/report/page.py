@@ -360,11 +360,21 @@ def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
                 fit=say(_FITS[image.fit]),
             ),
         ),
+        (say("Finds the car first"), _tell_located(card, language)),
         (say("Models that answer together"), str(card.members) if card.members > 1 else ""),
         (say("Views averaged"), ", ".join(views)),
         ("lotlens", card.lotlens_version),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _tell_located(card: ModelCard, language: Language) -> str:
+    if card.image.locate != "none":
+        return language.say("yes, and crops the photo to it")
+    asked = card.recipe.get("image")
+    if isinstance(asked, Mapping) and asked.get("locate") == "auto":
+        return language.say("no: that was no better on validation")
+    return ""
 
 
 def _tell_backbone(card: ModelCard, language: Language) -> str:

@@ -7,9 +7,11 @@ the same box in all of them. It is not trained, and knows nothing of the run's c
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 from lotlens.answering.engines import count_streams
@@ -21,8 +23,12 @@ from lotlens.errors import InputError
 from lotlens.extras import import_vision
 from lotlens.judge.gain import DOUBT, Gain, measure_gain
 from lotlens.recipes.schema import Recipe
-from lotlens.records import CarLocator, Catalog, Locate, Watcher
+from lotlens.records import CarLocator, Catalog, Locate, Photo, Watcher
 from lotlens.run import RunFolder
+
+_MOST_LEARNT, _MOST_JUDGED = 400, 300
+"""Photos by which "auto" is settled: so many are enough to choose by, whatever the lot's size."""
+_FEWEST_OF_CLASS = 5
 
 
 def make_network(locate: Locate = "map") -> bytes:
@@ -74,6 +80,14 @@ def open_for(recipe: Recipe, num_photos: int) -> CarLocator | None:
     return open_locator(make_network(locate), locate, num_streams=count_streams(num_photos))
 
 
+def count_tried(recipe: Recipe, num_train: int, num_validation: int) -> tuple[int, int]:
+    """About how many photos are read whole, and how many located, before "auto" is settled."""
+    if recipe.image.locate != "auto":
+        return 0, 0
+    num_photos = min(num_train, _MOST_LEARNT) + min(num_validation, _MOST_JUDGED)
+    return num_photos, num_photos * len(_list_ways())
+
+
 def keep_network(run: RunFolder, recipe: Recipe) -> bytes | None:
     """The run's own, written there if it is not there yet; None for whole photos.
 
@@ -102,10 +116,11 @@ def choose_located(
     """How a run finds cars: as its recipe says, and for "auto" as validation chooses, once.
 
     Probes on frozen features are fitted to whole photos and to photos cropped to the car, by the
-    map and, where the user has added one, by the detector, and judged on validation; whole ones are
-    taken unless others are better. The rule is that for views: accuracy does not fall, and the
-    calibrated log loss does, by 0.001 nats a photo or more and with p < 0.1, or 0.05 where both
-    are tried (see `judge.gain`). Of two that are better it is that of the lower loss.
+    map and, where the user has added one, by the detector, and judged on validation; of large lots
+    photos from all over them are enough. Whole ones are taken unless others are better. The rule is
+    that for views: accuracy does not fall, and the calibrated log loss does, by 0.001 nats a photo
+    or more and with p < 0.1, or 0.05 where both are tried (see `judge.gain`). Of two that are
+    better it is that of the lower loss.
 
     Args:
         run: its folder, where the choice is kept for a training that goes on.
@@ -143,7 +158,8 @@ def _choose(
 ) -> Locate:
     try_probe = import_vision("stages").try_probe
     losses, rights = {}, {}
-    ways: tuple[Locate, ...] = ("map", "detector") if has_added() else ("map",)
+    train, validation = _draw(train, _MOST_LEARNT), _draw(validation, _MOST_JUDGED)
+    ways = _list_ways()
     for way in ("none", *ways):
         own = recipe.located(way)
         locate = None
@@ -177,6 +193,25 @@ def _choose(
         if way != found:
             run.locator_path(way).unlink()  # of no use to it
     return found
+
+
+def _list_ways() -> tuple[Locate, ...]:
+    return ("map", "detector") if has_added() else ("map",)
+
+
+def _draw(catalog: Catalog, most: int) -> Catalog:
+    """So many photos, in the classes' proportions, but some of each class; all if they are few."""
+    if len(catalog) <= most:
+        return catalog
+    by_label: dict[str | None, list[Photo]] = defaultdict(list)
+    for photo in catalog.photos:
+        by_label[photo.label].append(photo)
+    share = most / len(catalog)
+    drawn = (
+        Catalog(tuple(own), ()).spread(max(round(share * len(own)), _FEWEST_OF_CLASS)).photos
+        for own in by_label.values()
+    )
+    return Catalog(tuple(chain.from_iterable(drawn)), catalog.classes)
 
 
 def hash_network(network: bytes | None) -> str:

@@ -31,7 +31,7 @@ from lotlens.training.begin import begin_run, find_split, resume_recipe
 from lotlens.training.data import TrainingData, read_rules
 from lotlens.training.folds import Training, finish, train_models
 from lotlens.training.jobs import Helpers, Processes
-from lotlens.training.locating import check_findable, open_for
+from lotlens.training.locating import check_findable, count_tried, open_for
 from lotlens.training.others import Others, count_shown, read_others, take_others
 from lotlens.training.started import Started, look_back, open_source, refuse_learnt
 
@@ -119,6 +119,7 @@ def plan(
         stages: tuple[StagePlan, ...] = planning.plan_stages(
             *(recipe, len(photos.lot.train.classes), num_train, num_validation),
             locate=open_for(recipe, num_train),
+            num_tried=count_tried(recipe, num_train, num_validation),
         )
     if plot is not None:
         planning.plot_rates(Path(plot), recipe, stages)
@@ -147,10 +148,12 @@ def find_better(model: Model, *, watch: Watcher | None = None) -> Better | None:
     recipe = resolve_recipe(name, ())
     num_photos = sum(model.run.read_source()["photos"].values()) + model.card.metrics[0].count
     num_held_out = round(num_photos * (1 / recipe.folds if recipe.folds else recipe.validation))
+    num_train = num_photos - num_held_out
     with _tell_once(watch, f"timing the recipe {name}"):
         stages: tuple[StagePlan, ...] = planning.plan_stages(
-            *(recipe, len(model.card.classes), num_photos - num_held_out, num_held_out),
+            *(recipe, len(model.card.classes), num_train, num_held_out),
             roughly=True,
+            num_tried=count_tried(recipe, num_train, num_held_out),
         )
     return Better(name, max(recipe.folds, 1) * sum(stage.seconds for stage in stages))
 

@@ -59,6 +59,7 @@ def plan_stages(
     *,
     roughly: bool = False,
     locate: CarLocator | None = None,
+    num_tried: tuple[int, int] = (0, 0),
 ) -> tuple[StagePlan, ...]:
     """The stages of a recipe for so many photos.
 
@@ -69,6 +70,8 @@ def plan_stages(
         num_validation: photos held out.
         roughly: time one step of 8 photos instead of two of whole batches, for a shorter wait.
         locate: finds the car in photos, if that is done first; its time is in the first stage's.
+        num_tried: photos that are answered whole, and such as are located, before the first stage,
+            to choose between these ways; likewise.
 
     Raises:
         InputError: the backbone, an optimiser or a layer group does not exist.
@@ -84,7 +87,9 @@ def plan_stages(
     names = tuple(classifier.group_names())
     per_photo_s = _time_answers(classifier, recipe, roughly=roughly)
     plans = []
-    locating_s = 0.0 if locate is None else (num_train + num_validation) * _time_locating(locate)
+    before_s = sum(num_tried) * per_photo_s
+    if locate is not None:
+        before_s += (num_train + num_validation + num_tried[1]) * _time_locating(locate)
     for stage in recipe.stages:
         if isinstance(stage, Probe):
             num_answers = num_train * (2 if stage.mirror else 1) + num_validation
@@ -109,7 +114,7 @@ def plan_stages(
                 seconds,
             )
         )
-    plans[0] = replace(plans[0], seconds=plans[0].seconds + locating_s)
+    plans[0] = replace(plans[0], seconds=plans[0].seconds + before_s)
     return tuple(plans)
 
 

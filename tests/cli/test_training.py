@@ -67,7 +67,7 @@ def test_a_built_in_recipe_says_which_one_is_better_and_how_long_it_takes(
     (run_path / "card.json").write_text(json.dumps(card))
     planning = import_vision("planning")
     planned = [planning.StagePlan("finetune", (), (), 1, 1, 600.0)]
-    monkeypatch.setattr(planning, "plan_stages", lambda *given, roughly: planned)
+    monkeypatch.setattr(planning, "plan_stages", lambda *given, **named: planned)
     monkeypatch.setattr(planning, "has_gpu", lambda: False)
     done = run("train", small_lot)
     line = f"better        lotlens train {small_lot} --recipe standard"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from lotlens.drawn.negatives import DRAWN
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.sources import open_lot, open_photos
 from lotlens.recipes.loading import parse_recipe
-from lotlens.records import Box, ImageSpec, ModelCard
+from lotlens.records import Box, CarClass, Catalog, ImageSpec, ModelCard, Photo
 from lotlens.run import RunFolder
 from lotlens.training import locating
 from lotlens.verbs.batch import show_batch
@@ -299,6 +300,43 @@ def test_a_plan_counts_the_time_to_find_cars(recipe):
     plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow)
     assert plans[0].seconds > 400 * 0.05 / cpu_count()
     assert [plan.kind for plan in plans] == ["probe", "finetune"]
+
+
+def test_a_plan_counts_the_time_to_choose(recipe):
+    def be_slow(_):
+        time.sleep(0.05)
+
+    parsed = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
+    tried = locating.count_tried(parsed, 300, 100)
+    assert tried == (400, 400)
+    assert locating.count_tried(parsed, 300_000, 10_000) == (700, 700)  # whatever the lot's size
+    assert locating.count_tried(parsed.located("map"), 300, 100) == (0, 0)
+    plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow, num_tried=tried)
+    assert plans[0].seconds > 800 * 0.05 / cpu_count()
+
+
+def test_large_lots_choose_by_photos_from_all_over_them(choose, monkeypatch):
+    """In the classes' proportions, but a rare class is not lost; small lots by all photos."""
+    sizes = []
+    draw = locating._draw
+
+    def see(catalog, most):
+        drawn = draw(catalog, most)
+        sizes.append((len(catalog), len(drawn)))
+        return drawn
+
+    monkeypatch.setattr(locating, "_draw", see)
+    choose(True)
+    assert all(drawn == whole for whole, drawn in sizes)
+    assert len(sizes) == 2
+    labels = ["common"] * 2000 + ["rare"] * 40 + ["rarest"] * 3
+    photos = tuple(Photo(f"{k}", None, label) for k, label in enumerate(labels))
+    classes = tuple(CarClass(label, label) for label in ("common", "rare", "rarest"))
+    drawn = draw(Catalog(photos, classes), 400)
+    assert Counter(photo.label for photo in drawn.photos) == {"common": 392, "rare": 8, "rarest": 3}
+    assert drawn.classes == classes
+    ids = sorted(int(photo.id) for photo in drawn.photos if photo.label == "common")
+    assert max(np.diff(ids)) <= 6  # from all over
 
 
 def test_how_photos_are_stored_is_told_by_all_of_them(car_lot):
