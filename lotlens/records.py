@@ -7,7 +7,8 @@ Ids are never row numbers. Axes are named where arrays are made: N photos, K cla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -1053,6 +1054,16 @@ def watch_part(watch: Watcher | None, what: str) -> Callable[[int, int], None] |
     if watch is None:
         return None
     return lambda done, total: watch(what, done, total)
+
+
+@contextmanager
+def watch_whole(watch: Watcher | None, what: str) -> Iterator[None]:
+    """Tells a watcher of one piece of work, as it begins and when it is done."""
+    if watch is not None:
+        watch(what, 0, 1)
+    yield
+    if watch is not None:
+        watch(what, 1, 1)
 
 
 class Predictor(Protocol):

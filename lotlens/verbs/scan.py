@@ -45,7 +45,7 @@ from lotlens.photos.matching import Wanted, match_files, tidy_path
 from lotlens.photos.places import File, name_below
 from lotlens.photos.sources import open_unlabelled
 from lotlens.photos.tables import read_own_table
-from lotlens.records import CarClass, Catalog, Photo, Watcher, watch_part
+from lotlens.records import CarClass, Catalog, Photo, Watcher, watch_part, watch_whole
 from lotlens.refusal.cars import decide_car
 from lotlens.report.deals_page import (
     DATA_NAME,
@@ -201,7 +201,8 @@ def scan(
         if fitted is not None:
             fair: list[Fair] = estimate_by_file(fitted, rows)
         else:
-            found = learn_prices(rows, past_rows, seed=seed)
+            with watch_whole(watch, "learning prices"):
+                found = learn_prices(rows, past_rows, seed=seed)
             fair = found.fair
         offers = rank_offers(rows, fair, looked.claims, looked.shared, terms)
         new = None if past is None else {row.row for row in rows if _key(row) not in past}

@@ -21,7 +21,7 @@ from lotlens.extras import import_vision
 from lotlens.files import check_writable, explain
 from lotlens.recipes.loading import Overrides, resolve_recipe
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Begun, Catalog, Photo, Split, Tell, Watcher, watch_part
+from lotlens.records import Begun, Catalog, Photo, Split, Tell, Watcher, watch_part, watch_whole
 from lotlens.refusal.strangers import find_no_cars
 from lotlens.report.language import ENGLISH, Language, load_language
 from lotlens.report.run_report import report_own
@@ -115,7 +115,7 @@ def plan(
     sides = pair_sides(find_split(stored, photos.usable, recipe, _NOT_LOOKED))
     num_train, num_validation = (len(ids) for ids in sides[0])
     num_train += 0 if others is None else count_shown(Path(others), num_train)
-    with _tell_once(watch, "timing a few steps"):
+    with watch_whole(watch, "timing a few steps"):
         stages: tuple[StagePlan, ...] = planning.plan_stages(
             *(recipe, len(photos.lot.train.classes), num_train, num_validation),
             locate=open_for(recipe, num_train),
@@ -149,7 +149,7 @@ def find_better(model: Model, *, watch: Watcher | None = None) -> Better | None:
     num_photos = sum(model.run.read_source()["photos"].values()) + model.card.metrics[0].count
     num_held_out = round(num_photos * (1 / recipe.folds if recipe.folds else recipe.validation))
     num_train = num_photos - num_held_out
-    with _tell_once(watch, f"timing the recipe {name}"):
+    with watch_whole(watch, f"timing the recipe {name}"):
         stages: tuple[StagePlan, ...] = planning.plan_stages(
             *(recipe, len(model.card.classes), num_train, num_held_out),
             roughly=True,
@@ -283,16 +283,6 @@ def _check_side_by_side(
             "one model is trained by one process; folds are trained side by side: add --set"
             " folds=5, or leave out --jobs and --on"
         )
-
-
-@contextmanager
-def _tell_once(watch: Watcher | None, what: str) -> Iterator[None]:
-    """Tell a watcher of one piece of work."""
-    if watch is not None:
-        watch(what, 0, 1)
-    yield
-    if watch is not None:
-        watch(what, 1, 1)
 
 
 @contextmanager

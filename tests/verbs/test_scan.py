@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -212,6 +213,20 @@ def test_the_command_says_the_verdict_first(tiny_run, adverts, tmp_path):
     assert isinstance(broken.exception, InputError)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--haggle", "3"), ("--haggle", "nan"), ("--costs", "-5"), ("--costs", "inf")],
+)
+def test_a_term_that_cannot_be_is_refused_by_its_own_name(tiny_run, adverts, option, value):
+    folder, _ = adverts
+    words = ["scan", str(tiny_run.path), str(folder / "adverts.csv"), option, value]
+    refused = CliRunner().invoke(build_app(), words).exception
+    assert isinstance(refused, InputError)
+    (other,) = {"--haggle", "--costs"} - {option}
+    assert re.fullmatch(rf"{option} (is|are) .*, not {value}", str(refused))
+    assert other not in str(refused)
+
+
 def test_nothing_is_written_over_what_is_read(tiny_run, adverts, tmp_path):
     folder, _ = adverts
     for name in ("deals.csv", "deals.html", "deals.parquet"):
@@ -235,12 +250,15 @@ def test_a_column_that_is_named_counts_in_the_history_too(tiny_run, adverts, tmp
         (tmp_path / name).write_text(text, "utf-8")
     own = (tmp_path / "adverts.csv").read_text("utf-8").replace("Пробег", "M", 1)
     (tmp_path / "adverts.csv").write_text(own, "utf-8")
-    told = []
+    told, worked = [], []
     scan(tiny_run.path, tmp_path / "adverts.csv", history=tmp_path / "history.csv",
          columns={"price": "P", "mileage": "M"}, out=tmp_path / "deals",
-         tell=told.append)  # fmt: skip
+         tell=told.append, watch=lambda *work: worked.append(work))  # fmt: skip
     assert [(one.columns["price"], one.columns["mileage"]) for one in told] == [
         ("P", "M"), ("P", "Пробег"),
+    ]  # fmt: skip
+    assert [one for one in worked if one[0] == "learning prices"] == [
+        ("learning prices", 0, 1), ("learning prices", 1, 1),
     ]  # fmt: skip
     with pytest.raises(InputError, match="no column 'Z'"):
         scan(
