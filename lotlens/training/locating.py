@@ -23,12 +23,17 @@ from lotlens.errors import InputError
 from lotlens.extras import import_vision
 from lotlens.judge.gain import DOUBT, Gain, measure_gain
 from lotlens.recipes.schema import Recipe
-from lotlens.records import CarLocator, Catalog, Locate, Photo, Watcher
+from lotlens.records import CarLocator, Catalog, Locate, Photo, Watcher, watch_whole
 from lotlens.run import RunFolder
 
 _MOST_LEARNT, _MOST_JUDGED = 400, 300
 """Photos by which "auto" is settled: so many are enough to choose by, whatever the lot's size."""
 _FEWEST_OF_CLASS = 5
+_TRIED: Mapping[Locate, str] = {
+    "none": "trying whole photos",
+    "map": "trying photos cropped to the car",
+    "detector": "trying photos cropped by the detector",
+}
 
 
 def make_network(locate: Locate = "map") -> bytes:
@@ -167,15 +172,15 @@ def _choose(
             _write_network(run, way)
             network = run.locator_path(way).read_bytes()
             locate = open_locator(network, way, num_streams=count_streams(len(train)))
-        logits, targets = try_probe(
-            own,
-            train,
-            validation,
-            clusters=clusters,
-            locate=locate,
-            scratch_path=run.path,
-            watch=watch,
-        )
+        with watch_whole(watch, _TRIED[way]):
+            logits, targets = try_probe(
+                own,
+                train,
+                validation,
+                clusters=clusters,
+                locate=locate,
+                scratch_path=run.path,
+            )
         losses[way] = calibrated_losses(logits, targets)
         rights[way] = logits.argmax(axis=1) == targets
     gains: dict[Locate, Gain] = {}
