@@ -69,12 +69,13 @@ def collect_rows(table: Table, rules: LabelRules) -> Rows:
     """One row for each id, in the table's order, and what was wrong with the rows.
 
     Raises:
-        InputError: no column for the id or the label, a row without an id, or a column of parts
-            that cannot be followed.
+        InputError: no column for the id or the label, several for the label that say different
+            things, a row without an id, or a column of parts that cannot be followed.
     """
     id_at, label_at = require_columns(table, id=ID_COLUMNS, label=LABEL_COLUMNS)
     tidy = cache(tidy_label)  # a million rows, but few labels
     parts, notes = _read_parts(table)
+    notes += _settle_label(table, rules)
     none = find_no_labels({tidy(cells[label_at]) for cells in table.rows}, rules)
     make = _choose_cells(table, id_at, label_at)
     rows: dict[str, Row] = {}
@@ -105,6 +106,63 @@ def collect_rows(table: Table, rules: LabelRules) -> Rows:
         for label, count in sorted(spellings.items())
     ]
     return Rows(tuple(rows.values()), tuple(findings), no_labels, tuple(notes))
+
+
+def _settle_label(table: Table, rules: LabelRules) -> list[str]:
+    """What is to be said where several columns are named as the label.
+
+    They may hold the numbers of the classes and their names: then any of them tells the same photos
+    apart, and the first is taken.
+
+    Raises:
+        InputError: they tell different photos apart, so nobody knows which of them is meant.
+    """
+    first, *others = table.find_columns(LABEL_COLUMNS)
+    own = _read_labels(table, first, rules)
+    alike = []
+    for other in others:
+        values = _read_labels(table, other, rules)
+        if not any(values):
+            continue  # a column left empty names nothing
+        clash = _find_clash(own, values) or _find_clash(values, own)
+        if clash is not None:
+            names = list_some([table.columns[position] for position in (first, *others)])
+            one, again = (_quote_row(table, row, (first, other)) for row in clash)
+            raise InputError(
+                f"{table.name} has several columns that may be the label ({names}), and they part"
+                f" the photos differently: {one}, {again}. Keep the one to learn, and remove or"
+                " rename the others"
+            )
+        alike.append(table.columns[other])
+    if not alike:
+        return []
+    return [
+        f"column {table.columns[first]} of {table.base} is the label; {list_some(alike)} tells the"
+        " same classes apart"
+    ]
+
+
+def _read_labels(table: Table, position: int, rules: LabelRules) -> list[str]:
+    """The tidy labels of a column, empty where there is none."""
+    tidy = cache(tidy_label)
+    labels = [tidy(cells[position]) for cells in table.rows]
+    none = find_no_labels(set(labels), rules)
+    return ["" if label in none else label for label in labels]
+
+
+def _quote_row(table: Table, row: int, positions: Sequence[int]) -> str:
+    told = [f"{table.columns[at]} {list_some([table.rows[row][at].strip()])!r}" for at in positions]
+    return f"row {row + 2} has {' and '.join(told)}"
+
+
+def _find_clash(labels: Sequence[str], others: Sequence[str]) -> tuple[int, int] | None:
+    """Two rows of one label that another column gives different ones."""
+    seen: dict[str, int] = {}
+    for row, label in enumerate(labels):
+        earlier = seen.setdefault(label, row)
+        if others[earlier] != others[row]:
+            return earlier, row
+    return None
 
 
 def _choose_cells(

@@ -54,6 +54,14 @@ class Table:
         known = [column.lower() for column in self.columns]
         return next((known.index(name) for name in names if name in known), None)
 
+    def find_columns(self, names: Sequence[str]) -> list[int]:
+        """The positions of all columns that have one of these lower-case names, as `find_column`
+        prefers them.
+        """
+        known = [column.lower() for column in self.columns]
+        found = [position for position, column in enumerate(known) if column in names]
+        return sorted(found, key=lambda position: names.index(known[position]))
+
 
 def read_table(
     source: Path | bytes,

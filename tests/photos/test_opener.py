@@ -19,6 +19,7 @@ from lotlens.errors import InputError
 from lotlens.photos.labels import LabelRules
 from lotlens.photos.sources import check_trainable, open_lot, open_unlabelled
 from lotlens.records import Lot
+from lotlens.report.language import load_language
 
 Files = dict[str, bytes]
 
@@ -278,6 +279,86 @@ def test_a_column_of_parts_with_gaps_is_refused(tmp_path: Path) -> None:
     make(tmp_path, {"cars.csv": data, **photos("images", count=3)})
     with pytest.raises(InputError, match=r"column split .* others '', 'later': write train"):
         open_lot(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "names", "first", "second"),
+    [
+        (
+            *("filename,class,model", ["new,Niva", "new,Oka", "sold,Niva"], "class, model"),
+            *("row 2 has class 'new' and model 'Niva'", "row 3 has class 'new' and model 'Oka'"),
+        ),
+        (
+            *("filename,label,model", ["Niva,1", "Oka,1", "Oka,2"], "label, model"),
+            *("row 3 has label 'Oka' and model '1'", "row 4 has label 'Oka' and model '2'"),
+        ),
+        (
+            *("filename,class,label", ["a,Niva", "b,Niva", "c,Oka"], "label, class"),
+            *("row 2 has label 'Niva' and class 'a'", "row 3 has label 'Niva' and class 'b'"),
+        ),
+        (
+            *("filename,Label,label", ["Niva,a", "Oka,a", "Oka,b"], "Label, label"),
+            *("row 3 has Label 'Oka' and label 'a'", "row 4 has Label 'Oka' and label 'b'"),
+        ),
+        # The first column is empty where the other has names.
+        (
+            *("filename,label,model", ["?,Niva", "-,Oka", ",Oka"], "label, model"),
+            *("row 2 has label '?' and model 'Niva'", "row 3 has label '-' and model 'Oka'"),
+        ),
+        (
+            *(
+                "filename,category,label,model",
+                ["0,Niva,x", "1,Oka,x", "1,Oka,y"],
+            ),
+            "category, label, model",
+            *("row 3 has category '1' and model 'x'", "row 4 has category '1' and model 'y'"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["cars.csv", "train.csv"])
+def test_two_labels_that_differ_are_not_chosen_between(
+    tmp_path: Path, name: str, header: str, rows: list[str], names: str, first: str, second: str
+) -> None:
+    data = table(header, *(f"{number}.jpg,{row}" for number, row in enumerate(rows)))
+    make(tmp_path, {name: data, **photos("train", count=3)})
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(InputError) as caught:
+            open_lot(source)
+        words = str(caught.value)
+        assert f"several columns that may be the label ({names})" in words
+        assert f": {first}, {second}. Keep the one to learn" in words
+        own = load_language("ru").reword(words)
+        assert own is not None
+        assert f"({names})" in own
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "label", "other"),
+    [
+        ("filename,category,model", ["0,Niva", "1,Oka", "0, Niva "], "category", "model"),
+        ("filename,Label,Class", ["Niva,a", "Oka,b", "Niva,a"], "Label", "Class"),
+        ("filename,label,label", ["Niva,Niva", "Oka,Oka", "Niva,Niva"], "label", "label"),
+        ("filename,label,model", ["Niva,4", "Oka,5", "Niva,4.0"], "label", "model"),
+        # What says that there is no label says the same in any word.
+        ("filename,category,model", ["0,Niva", "1,Oka", "?,nan"], "category", "model"),
+    ],
+)
+def test_two_columns_for_the_same_classes_are_one_label_and_that_is_said(
+    open_both: Callable[..., Lot], header: str, rows: list[str], label: str, other: str
+) -> None:
+    data = table(header, *(f"{number}.jpg,{row}" for number, row in enumerate(rows)))
+    lot = open_both({"cars.csv": data, **photos("images", count=3)})
+    assert lot.train.labels == tuple(dict.fromkeys(row.split(",")[0] for row in rows[:2]))
+    note = f"column {label} of cars.csv is the label; {other} tells the same classes apart"
+    assert lot.reading.notes == (note,)
+    assert load_language("ru").reword(note) is not None
+
+
+def test_an_empty_column_is_no_second_label(open_both: Callable[..., Lot]) -> None:
+    data = table("filename,label,model", "0.jpg,Niva,", "1.jpg,Oka,nan", "2.jpg,Niva,?")
+    lot = open_both({"cars.csv": data, **photos("images", count=3)})
+    assert count(lot) == {"Niva": (2, 0), "Oka": (1, 0)}
+    assert lot.reading.notes == ()
 
 
 def test_words_for_no_label_are_counted(open_both: Callable[..., Lot]) -> None:
