@@ -10,6 +10,7 @@ from typing import NamedTuple
 from lotlens.errors import InputError
 from lotlens.photos.labels import LabelRules, count_spellings, find_no_labels, tidy_label
 from lotlens.photos.layout import PartName, find_part
+from lotlens.photos.matching import tidy_path
 from lotlens.photos.tables import (
     ID_COLUMNS,
     LABEL_COLUMNS,
@@ -70,14 +71,17 @@ def collect_rows(table: Table, rules: LabelRules) -> Rows:
 
     Raises:
         InputError: no column for the id or the label, several for the label that say different
-            things, a row without an id, or a column of parts that cannot be followed.
+            things, a row without an id, one id for several paths, or a column of parts that cannot
+            be followed.
     """
     id_at, label_at = require_columns(table, id=ID_COLUMNS, label=LABEL_COLUMNS)
     tidy = cache(tidy_label)  # a million rows, but few labels
     parts, notes = _read_parts(table)
     notes += _settle_label(table, rules)
     none = find_no_labels({tidy(cells[label_at]) for cells in table.rows}, rules)
-    make = _choose_cells(table, id_at, label_at)
+    path_at = table.find_column(PATH_COLUMNS)
+    path_at = None if path_at == id_at else path_at
+    make = _choose_cells(table, id_at, label_at, path_at)
     rows: dict[str, Row] = {}
     findings: list[Finding] = []
     no_labels: dict[str, int] = {}
@@ -95,6 +99,13 @@ def collect_rows(table: Table, rules: LabelRules) -> Rows:
             rows[id_] = make(id_, () if label in none else (label,), cells, part)
         elif part != rows[id_].part:
             raise InputError(f"{table.name} has {id_} in two parts: {rows[id_].part} and {part}")
+        elif path_at is not None and not _may_be_one(rows[id_].path, cells[path_at]):
+            listed = list_some([rows[id_].path, cells[path_at]])
+            raise InputError(
+                f"{table.name} has {table.columns[id_at]} {list_some([id_])} for several files"
+                f" ({listed}), so it names no photo: remove or rename that column, and"
+                f" {table.columns[path_at]} names them"
+            )
         elif label in rows[id_].labels or label in none:
             sentence = f"{table.name} has it more than once with one label; kept once."
             findings.append(Finding(id_, "duplicate-row", 1.0, (), sentence))
@@ -165,11 +176,19 @@ def _find_clash(labels: Sequence[str], others: Sequence[str]) -> tuple[int, int]
     return None
 
 
+def _may_be_one(path: str, other: str) -> bool:
+    """Whether two paths of one id may mean one file: one may be empty, or begin further up."""
+    one, another = tidy_path(path).casefold(), tidy_path(other).casefold()
+    if not one or not another:
+        return True
+    return f"/{one}".endswith(f"/{another}") or f"/{another}".endswith(f"/{one}")
+
+
 def _choose_cells(
-    table: Table, id_at: int, label_at: int
+    table: Table, id_at: int, label_at: int, path_at: int | None
 ) -> Callable[[str, tuple[str, ...], Sequence[str], PartName], Row]:
     """What makes a row of cells."""
-    path_at, listing_at = table.find_column(PATH_COLUMNS), table.find_column(LISTING_COLUMNS)
+    listing_at = table.find_column(LISTING_COLUMNS)
     extra_at = [
         (position, name)
         for position, name in enumerate(table.columns)
@@ -177,7 +196,7 @@ def _choose_cells(
     ]
 
     def make(id_: str, labels: tuple[str, ...], cells: Sequence[str], part: PartName) -> Row:
-        path = "" if path_at is None or path_at == id_at else cells[path_at]
+        path = "" if path_at is None else cells[path_at]
         listing = "" if listing_at is None else cells[listing_at].strip()
         extra = {name: cells[position] for position, name in extra_at} or NO_EXTRA
         return Row(id_, labels, path, listing or None, extra, part)

@@ -22,6 +22,7 @@ from lotlens.photos.joining import make_ids
 from lotlens.photos.places import File
 from lotlens.photos.sources import check_trainable, open_lot, open_photos
 from lotlens.records import CarClass, Catalog, Locator, Lot, Photo, Sample
+from lotlens.report.language import load_language
 
 Files = dict[str, bytes]
 
@@ -255,6 +256,33 @@ def test_paths_listings_and_further_columns(tmp_path: Path) -> None:
     assert checks(lot) == [("no-file", "c")]
     assert [photo.listing for photo in lot.train.photos] == ["L1", None, "L2", "L2"]
     assert lot.train.photos[0].extra == {"Path": r"photos\1.jpg", "Цена": "100"}
+
+
+@pytest.mark.parametrize("column", ["id", "filename"])
+def test_an_id_of_several_files_is_not_chosen_for(tmp_path: Path, column: str) -> None:
+    rows = "1.jpg,a/1.jpg,0 1.jpg,b/1.jpg,0 2.jpg,a/2.jpg,1"
+    lay(tmp_path, {"cars.csv": table(rows, f"{column},path,label")})
+    lay(tmp_path, {"a/1.jpg": b"a1", "b/1.jpg": b"b1", "a/2.jpg": b"a2"})
+    words = refuse(lambda: open_lot(tmp_path / "cars.csv"))
+    assert f"has {column} 1.jpg for several files (a/1.jpg, b/1.jpg)" in words
+    assert words.endswith("remove or rename that column, and path names them")
+    assert load_language("ru").reword(words) is not None
+    # As it says: without that column the path is the id.
+    lay(tmp_path, {"cars.csv": table(rows, "mark,path,label")})
+    lot = open_lot(tmp_path / "cars.csv")
+    assert lot.train.ids == ("a/1.jpg", "b/1.jpg", "a/2.jpg")
+    assert lot.findings == ()
+
+
+@pytest.mark.parametrize(
+    "path", ["a/1.jpg", r"a\1.jpg", "./a/1.jpg", "/data/a/1.jpg", "A/1.JPG", ""]
+)
+def test_one_file_written_in_two_ways_is_one(tmp_path: Path, path: str) -> None:
+    lay(tmp_path, {"cars.csv": table(f"x;a/1.jpg;0 x;{path};0 y;a/2.jpg;1", "id;path;label")})
+    lay(tmp_path, {"a/1.jpg": b"a1", "a/2.jpg": b"a2"})
+    lot = open_lot(tmp_path / "cars.csv")
+    assert lot.train.ids == ("x", "y")
+    assert checks(lot) == [("duplicate-row", "x")]
 
 
 def test_folders_of_a_path_must_fit(tmp_path: Path) -> None:
