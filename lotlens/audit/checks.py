@@ -64,7 +64,7 @@ CHECKS: Mapping[str, Check] = {
             LABEL_CONFLICT,
             "error",
             ("drop", "group"),
-            "look like one picture, labels differ",
+            "one photo or lookalikes, labels differ",
         ),
         Check("leak", "error", ("keep", "drop"), "a photo of train looks like one of test"),
         Check("learnt-before", "error", ("keep",), "learnt by the run that training started from"),

@@ -54,7 +54,7 @@ class Audit:
         actions: check -> what training does with the photos found.
         groups: id of a training photo -> name of its cluster, for photos that have copies or are
             made of the same picture as others.
-        dropped: ids of training photos that training leaves out.
+        dropped: ids of the lot's training photos that training leaves out.
         num_photos: part ("train", "test") -> photos looked at.
         class_counts: class label -> photos in train that can be read.
         sizes: (width, height) in pixels -> photos of that size, of all that can be read.
@@ -84,6 +84,21 @@ class Audit:
         """Findings of severity "error"."""
         return sum(CHECKS[finding.check].severity == "error" for finding in self.findings)
 
+    @property
+    def num_left_out(self) -> int:
+        """Photos that training does without: those in `dropped`, and those that were named for
+        training and are no part of the lot, since a table, their folder or a decision says so.
+        """
+        ids, files = set(self.dropped), set()
+        for finding in self.findings:
+            if finding.part != "train" or CHECKS[finding.check].actions[0] != "drop":
+                continue
+            if finding.check == "no-row":  # which may have the name that a row gives to another
+                files.add(finding.photo_id)
+            elif finding.check != "no-file" and finding.photo_id not in self.signs:
+                ids.add(finding.photo_id)  # photos without a file are part of the lot
+        return len(ids) + len(files)
+
     def count(self) -> dict[str, int]:
         """Findings per check, of the checks that found something, the worst first."""
         counts = Counter(finding.check for finding in self.findings)
@@ -97,6 +112,7 @@ class Audit:
             "counts": self.count(),
             "actions": dict(self.actions),
             "dropped": sorted(self.dropped),
+            "left_out": self.num_left_out,
             "groups": dict(self.groups),
             "classes": dict(self.class_counts),
             "sizes": [

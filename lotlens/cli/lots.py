@@ -196,9 +196,9 @@ def _print_audit(found: Any) -> None:
     OUT.print()
     OUT.print(table)
     errors = "1 error" if found.num_errors == 1 else f"{found.num_errors} errors"
+    photos = "1 photo" if found.num_left_out == 1 else f"{found.num_left_out} photos"
     OUT.print(
-        f"\n{errors}; training leaves out {len(found.dropped)} photos and keeps"
-        f" {len(found.groups)} copies together",
+        f"\n{errors}; training leaves out {photos} and keeps {len(found.groups)} copies together",
         soft_wrap=True,
     )
 

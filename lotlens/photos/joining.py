@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lotlens.errors import InputError, UnreadablePhoto
 from lotlens.photos.classes import ClassNames, make_classes
@@ -187,13 +187,14 @@ def _find_fault(
 ) -> Finding | None:
     """Why a row's photo must be left out, if it must."""
     row, files = one.row, one.files
+    part: Literal["train", "test"] = "test" if one.part == "test" else "train"
     if len(row.labels) > 1:
         sentence = f"{table} gives it different labels ({', '.join(row.labels)}); left out."
-        return Finding(row.id, "label-conflict", 1.0, (), sentence)
+        return Finding(row.id, "label-conflict", 1.0, (), sentence, part)
     if len(files) > 1 and not _are_equal(files, survey):
         listed = tuple(file.name for file in files)
         sentence = f"Several files fit, and they differ ({list_some(listed)}); left out."
-        return Finding(row.id, AMBIGUOUS, 1.0, listed, sentence)
+        return Finding(row.id, AMBIGUOUS, 1.0, listed, sentence, part)
     rows = rivals.get(files[0].locator, ()) if files else ()
     others = tuple(rival.row.id for rival in rows if rival is not one)
     labels = sorted({label for rival in rows for label in rival.row.labels})
@@ -202,10 +203,10 @@ def _find_fault(
             f"{table} has the same file as {list_some(others)}, under different labels"
             f" ({', '.join(labels)}); left out."
         )
-        return Finding(row.id, "label-conflict", 1.0, others, sentence)
+        return Finding(row.id, "label-conflict", 1.0, others, sentence, part)
     if rows and rows[0] is not one:
         sentence = f"{table} has the same file as {rows[0].row.id}; kept once."
-        return Finding(row.id, "duplicate-row", 1.0, (rows[0].row.id,), sentence)
+        return Finding(row.id, "duplicate-row", 1.0, (rows[0].row.id,), sentence, part)
     return None
 
 

@@ -761,6 +761,53 @@ def test_rows_that_contradict_each_other_are_a_conflict(tmp_path, pictures):
     assert finding.photo_id == "3.png"
     assert "different labels (1, 0)" in finding.sentence
     assert audit.num_photos["train"] == 3
+    assert audit.dropped == frozenset()
+    assert audit.num_left_out == audit.to_dict()["left_out"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "num", "checks"),
+    [
+        ("", 0, set()),
+        ("4.png,0 4.png,1 5.png,0", 1, {"label-conflict"}),
+        ("4.png,0 4.png,1 4.png,2 5.png,0", 1, {"label-conflict"}),
+        ("4.png,0 train/4.png,1 5.png,0", 2, {"label-conflict"}),  # two rows of one file
+        ("4.png, 5.png,nan", 2, {"no-label"}),
+        ("4.png, 4.png,? 5.png,0", 1, {"no-label"}),
+        ("4.png,0 4.png, 5.png,0", 0, {"no-label"}),  # it has a label in another row
+        ("4.png,0", 1, {"no-row"}),
+        ("4.png,0 5.png,1 9.png,0", 1, {"no-file"}),
+        ("4.png,0 4.png,0 5.png,1", 0, {"duplicate-row"}),
+    ],
+)
+def test_what_is_left_out_is_counted_wherever_it_is_told(tmp_path, pictures, rows, num, checks):
+    table = ["Id,Category", *(f"{n}.png,{n % 2}" for n in range(4)), *rows.split()]
+    # Without further rows there are no further files either.
+    files = {f"train/{n}.png": pictures[n] for n in range(6 if rows else 4)}
+    lot = open_lot(lay(tmp_path, {"train.csv": "\n".join(table).encode()} | files))
+    audit = audit_lot(lot)
+    loud = [f for f in audit.findings if f.check in ("rare-class", "imbalance")]
+    assert {f.check for f in audit.findings if f not in loud} == checks
+    assert audit.num_left_out == num
+
+
+def test_a_conflict_of_a_table_is_left_out_whatever_copies_come_to(tmp_path, pictures):
+    rows = b"Id,Category\n0.png,0\n1.png,1\n2.png,0\n3.png,1\n3.png,0\n4.png,1\n"
+    files = {"train.csv": rows} | {f"train/{n}.png": pictures[min(n, 3)] for n in range(3)}
+    files |= {"train/3.png": pictures[3], "train/4.png": pictures[0]}
+    lot = open_lot(lay(tmp_path, files))
+    assert audit_lot(lot).num_left_out == 3
+    kept = audit_lot(lot, Settings(label_conflict="group"))
+    assert kept.dropped == frozenset()
+    assert kept.num_left_out == 1
+
+
+def test_rows_of_the_test_part_are_not_told_among_those_of_training(tmp_path, pictures):
+    rows = b"id,label,split\n0.png,0,train\n1.png,1,train\n2.png,0,test\n2.png,1,test\n"
+    files = {"cars.csv": rows} | {f"photos/{n}.png": pictures[n] for n in range(3)}
+    audit = audit_lot(open_lot(lay(tmp_path, files)))
+    assert ("test", "2.png", "label-conflict") in list_found(audit)
+    assert audit.num_left_out == 0
 
 
 def mark_encrypted(data):

@@ -5,6 +5,10 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from lotlens.cli.lots import _print_demonstration
 from lotlens.cli.screen import VOICE
 from lotlens.records import Metric
@@ -67,6 +71,36 @@ def test_audit_in_words_and_json(spoilt_lot, tmp_path):
     assert values["counts"]["unreadable"] == 2
     assert values["dropped"] == ["1003.jpg"]
     assert {finding["photo_id"] for finding in values["findings"]} >= {"1003.jpg", "20000.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("lang", "words", "meaning"),
+    [
+        (
+            "en",
+            "1 error; training leaves out 1 photo and keeps 0 copies together",
+            "one photo or lookalikes, labels differ",
+        ),
+        (
+            "ru",
+            "Одна ошибка. В обучение не идёт одно фото; копий, которые держим вместе: 0",
+            "одно фото или похожие снимки, а модели указаны разные",
+        ),
+    ],
+)
+def test_a_photo_named_twice_is_counted_among_those_left_out(tmp_path, lang, words, meaning):
+    rows = "filename,label\n0.png,niva\n0.png,oka\n1.png,niva\n2.png,oka\n"
+    (tmp_path / "cars.csv").write_text(rows)
+    (tmp_path / "cars").mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (64, 96, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "cars" / f"{number}.png")
+    done = run("audit", tmp_path / "cars.csv", "--out", tmp_path / "audit", "--lang", lang)
+    assert words in done.stdout
+    assert meaning in " ".join(done.stdout.split())
+    page = (tmp_path / "audit" / "findings.html").read_text("utf-8")
+    told = "left out of training" if lang == "en" else "не используется"
+    assert f"<dt>{told}</dt><dd>1</dd>" in page
 
 
 def test_the_language_of_pages_may_be_set_once_for_all(spoilt_lot, tmp_path, monkeypatch):
