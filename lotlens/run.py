@@ -368,7 +368,7 @@ class RunFolder:
         except OSError as error:
             raise BundleError(f"cannot read {path}: {error.strerror}") from error
         if not is_there:
-            raise BundleError(f"no run folder at {path}")
+            raise BundleError(_tell_absent(path))
         if not is_whole:
             raise BundleError(
                 f"{path} holds no finished model (card.json and model.safetensors):"
@@ -468,11 +468,14 @@ class RunFolder:
         """The model card.
 
         Raises:
-            BundleError: card.json is missing, damaged, or of a newer format.
+            BundleError: there is no folder; card.json is missing, damaged, or of a newer format.
         """
+        with suppress(OSError):  # which is told below
+            if not self.path.exists():
+                raise BundleError(_tell_absent(self.path))
         values = self._read_json(self.card_path)
         version = values.get("format_version")
-        if not isinstance(version, int) or isinstance(version, bool) or version > FORMAT_VERSION:
+        if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT_VERSION:
             raise BundleError(
                 f"{self.card_path} is of format {quote(version)}, this lotlens reads up to"
                 f" {FORMAT_VERSION}: install a newer lotlens"
@@ -722,6 +725,23 @@ class RunFolder:
 
     def _write_json(self, path: Path, values: Mapping[str, Any]) -> None:
         write_json_atomically(path, values)
+
+
+def _tell_absent(path: Path) -> str:
+    """That there is no run folder, and why where an address was given, which a Path writes with
+    one slash, and which may have been made absolute.
+    """
+    written = path
+    with suppress(OSError, ValueError):
+        written = path.relative_to(Path.cwd())
+    first, *rest = written.parts or ("",)
+    if rest and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", first):
+        address = shorten(f"{first}//{'/'.join(rest)}", 200)
+        return (
+            f"{address} looks like an address, and a run is read from this machine: copy its folder"
+            " here, and name that"
+        )
+    return f"no run folder at {path}"
 
 
 _OWN_NAMES = frozenset(

@@ -5,12 +5,14 @@ import os
 import threading
 from dataclasses import asdict, replace
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from lotlens.errors import BundleError, InputError, OutputError
 from lotlens.files import atomic_path, name_unfinished
 from lotlens.records import MOST_CLASSES, CarClass, Gate, ImageSpec, Metric, ModelCard, Refusal
+from lotlens.report.language import load_language
 from lotlens.run import FORMAT_VERSION, MOST_MODEL_BYTES, RunFolder
 
 SHARE = Metric("share", 0.5, 0.4, 0.6, 10)
@@ -187,6 +189,59 @@ def test_damaged_cards_are_bundle_errors(finished, change):
     with pytest.raises(BundleError, match=r"card\.json") as caught:
         finished.read_card()
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 999])
+def test_a_card_of_a_newer_format_says_what_to_install(finished, version):
+    values = json.loads(finished.card_path.read_text("utf-8"))
+    finished.card_path.write_text(json.dumps(values | {"format_version": version}))
+    with pytest.raises(BundleError, match="up to 1: install a newer lotlens") as caught:
+        finished.read_card()
+    assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [{}, {"format_version": None}, *({"format_version": v} for v in ("2", True, 0, -1, 2.5))],
+)
+def test_a_card_of_no_format_is_damaged_and_not_newer(finished, card):
+    finished.card_path.write_text(json.dumps(card))
+    with pytest.raises(BundleError, match=r"card\.json is damaged: ") as caught:
+        finished.read_card()
+    assert "newer" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("http://x/run", "http://x/run"),
+        ("https:/x/run", "https://x/run"),
+        ("s3://bucket/runs/cars-1", "s3://bucket/runs/cars-1"),
+    ],
+)
+def test_a_run_at_an_address_is_told_where_runs_lie(tmp_path, monkeypatch, path, address):
+    monkeypatch.chdir(tmp_path)
+    for given in (Path(path), Path(path).absolute()):
+        for read in (RunFolder.open, lambda one: RunFolder(one).read_card()):
+            with pytest.raises(BundleError) as caught:
+                read(given)
+            assert str(caught.value).startswith(f"{address} looks like an address, and a run is")
+            assert load_language("ru").reword(str(caught.value)) is not None
+
+
+@pytest.mark.parametrize("path", ["none", "C:/runs/x", "runs/http:/x", "http:"])
+def test_what_is_no_address_is_no_run(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    for read in (RunFolder.open, lambda one: RunFolder(one).read_card()):
+        with pytest.raises(BundleError, match=f"^no run folder at {path}$"):
+            read(Path(path))
+
+
+def test_a_folder_may_be_called_as_an_address_begins(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http:").mkdir()
+    finished.path.rename(tmp_path / "http:" / "run")
+    assert RunFolder(Path("http:/run")).read_card() is not None
 
 
 @pytest.mark.parametrize("key", ["format_version", "classes", "image", "backbone", "fingerprint"])

@@ -21,6 +21,8 @@ from lotlens.errors import InputError, MissingExtra, UnreadablePhoto, shorten
 from lotlens.extras import import_extra
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""The beginning of an address as a Path has it, or as it is mistyped; of more than a drive."""
 _SECRET = re.compile(r"://.*:.*@")
 _HERE = frozenset(["file", "local"])
 _STORES = frozenset(
@@ -58,6 +60,32 @@ def to_source(place: Path | str) -> Path | str:
     return Path(plain if os.path.exists(plain) and not os.path.exists(rest) else rest)
 
 
+def tell_address(path: Path, *, is_read: bool) -> str:
+    """What to say of a path that is not there, where it looks like an address; else nothing.
+
+    Args:
+        path: which has one slash, as typed or since a Path keeps but one of two.
+        is_read: whether an address could be given in its place.
+    """
+    found = _AS_PATH.match(str(path))
+    if found is None:
+        return ""
+    protocol, rest = found[1].lower(), str(path)[found.end() :]
+    if protocol in _HERE:
+        return f"{path} does not exist; name what lies on this machine by its path alone: /{rest}"
+    address = f"{protocol}://{rest}"
+    try:
+        _check(address)
+    except InputError as error:
+        return str(error)
+    if is_read:
+        return f"{path} does not exist; an address is text with two slashes: {address}"
+    return (
+        f"{address} looks like an address: photos at one, written with //, are answered by"
+        " predict and scan --photos alone; copy other data to this machine, or mount them"
+    )
+
+
 def is_folder(address: str) -> bool:
     """Whether a folder (of a bucket: the beginning of names) is there, and no file.
 
@@ -68,6 +96,15 @@ def is_folder(address: str) -> bool:
             another kind, or with a password in it.
         MissingExtra: fsspec is not installed.
     """
+    _check(address)
+    with _told(address):
+        system, path = _find(address)
+        system.invalidate_cache()
+        return bool(system.info(path)["type"] == "directory")
+
+
+def _check(address: str) -> None:
+    """Refuses an address of another kind, or with a password in it."""
     protocol = address.partition("://")[0]
     if _SECRET.search(address):
         raise InputError(
@@ -83,10 +120,6 @@ def is_folder(address: str) -> bool:
         raise InputError(
             f"{shorten(address, 200)} is not read: with :: it leads from one store into another"
         )
-    with _told(address):
-        system, path = _find(address)
-        system.invalidate_cache()
-        return bool(system.info(path)["type"] == "directory")
 
 
 def list_files(address: str) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from lotlens.errors import InputError
-from lotlens.photos.addresses import is_folder, list_files
+from lotlens.photos.addresses import is_folder, list_files, tell_address
 from lotlens.photos.archives import PhotoReader, is_hidden
 from lotlens.photos.decisions import DECISIONS_SUFFIX
 from lotlens.photos.formats import NUM_TELLING, name_stranger, recognise
@@ -30,7 +30,6 @@ PHOTO_SUFFIXES = frozenset(
 """Endings of photos: such a file is one, if perhaps a broken one. Of others the content decides."""
 
 _TABLE_SUFFIXES = (".csv", ".tsv")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as a Path has it
 _OTHER_ARCHIVES = frozenset([".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"])
 
 
@@ -302,8 +301,12 @@ def is_archive(path: PurePath, shown: str = "") -> bool:
     return zipfile.is_zipfile(path)
 
 
-def require_path(path: Path) -> None:
+def require_path(path: Path, *, is_address_read: bool = False) -> None:
     """Makes sure that there is something at a path.
+
+    Args:
+        path: as a person wrote it.
+        is_address_read: whether an address could have been given in its place.
 
     Raises:
         InputError: there is not; tells what is nearby.
@@ -311,12 +314,8 @@ def require_path(path: Path) -> None:
     try:
         if path.exists():
             return
-        if _ADDRESS.match(str(path)):
-            written = str(path).replace(":/", "://", 1)
-            raise InputError(
-                f"{written} looks like an address: photos at one, written with //, are answered by"
-                " predict and scan --photos alone; copy other data to this machine, or mount them"
-            )
+        if told := tell_address(path, is_read=is_address_read):
+            raise InputError(told)
         parent = path.absolute().parent
         while not parent.is_dir():
             parent = parent.parent

@@ -134,6 +134,9 @@ def open_unlabelled(paths: Sequence[Path | str]) -> Lot:
         raise InputError("no photos given: name a folder, a zip or photo files")
     files: dict[Locator, File] = {}
     sources = [to_source(path) for path in paths]
+    for source in sources:
+        if isinstance(source, Path):
+            require_path(source, is_address_read=True)
     with PhotoReader() as reader:
         survey = Survey(reader)
         for path in sources:

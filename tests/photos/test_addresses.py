@@ -16,6 +16,7 @@ from lotlens.photos.places import name_below
 from lotlens.photos.sources import open_lot, open_photos, open_unlabelled
 from lotlens.photos.tables import read_place, write_place
 from lotlens.records import Locator
+from lotlens.report.language import load_language
 from tests.conftest import draw_photo, encode
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed: see lotlens[cluster]")
@@ -126,6 +127,54 @@ def test_addresses_that_lead_nowhere(address, said):
     for hidden in ("secret", "sec/", "se/", "KEY"):
         assert hidden not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("http:/127.0.0.1/a.jpg", "http://127.0.0.1/a.jpg is not read: photos may lie in a store"),
+        ("HTTPS:/x/a.zip", "https:// is none: copy them"),
+        ("s3:/bucket/photos", "is text with two slashes: s3://bucket/photos"),
+        ("sftp:/host/a.jpg", "sftp:/host/a.jpg does not exist; an address is text with two"),
+        ("file:/none/a.jpg", "name what lies on this machine by its path alone: /none/a.jpg"),
+        ("ftp:/me:secret@host/photos", "password"),
+        ("c:/none.jpg", "c:/none.jpg does not exist; "),
+    ],
+)
+def test_an_address_with_one_slash_is_told_how_it_is_written(tmp_path, monkeypatch, typed, said):
+    monkeypatch.chdir(tmp_path)
+    Path("here.jpg").touch()
+    for given in (typed, Path(typed), ["here.jpg", typed]):
+        with pytest.raises(InputError) as caught:
+            open_photos(given)
+        words = str(caught.value)
+        assert said in words
+        assert "alone; copy other data" not in words  # it is predict that asks
+        assert "secret" not in words
+        assert load_language("ru").reword(words) is not None
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("s3://bucket/lot", "s3://bucket/lot looks like an address: photos at one"),
+        ("http://x/lot.zip", "http://x/lot.zip is not read: photos may lie in a store"),
+        ("file:///none/lot", "by its path alone: /none/lot"),
+    ],
+)
+def test_a_lot_lies_on_this_machine(tmp_path, monkeypatch, typed, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        open_lot(typed)
+    assert said in str(caught.value)
+    assert load_language("ru").reword(str(caught.value)) is not None
+
+
+def test_a_folder_may_be_called_as_an_address_begins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("s3:").mkdir()
+    Path("s3:/1.jpg").write_bytes(PHOTOS["kalina/2.jpg"])
+    assert open_photos("s3:/1.jpg").ids == ("1.jpg",)
 
 
 def test_file_addresses_are_paths(tmp_path):
