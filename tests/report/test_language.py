@@ -1,9 +1,13 @@
 """A language is complete, holds nothing superfluous, and writes numbers its own way."""
 
 import ast
+import errno
+import json
+import os
 import re
 import string
 import time
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -15,14 +19,17 @@ import lotlens
 import lotlens.report
 import lotlens.web
 from lotlens.audit.checks import CHECKS
-from lotlens.errors import InputError
+from lotlens.errors import BundleError, InputError
+from lotlens.files import explain
 from lotlens.improve.doubts import REASONS
 from lotlens.market.listings import read_listings
 from lotlens.photos.formats import _BEGINNINGS, _BRANDS, _WORDS, name_stranger
 from lotlens.photos.quality import Quality, find_flaw
+from lotlens.records import _CARD_READERS, ImageSpec
 from lotlens.refusal.verdicts import OTHER_CAR, PARTS
 from lotlens.report.language import ENGLISH, LANGUAGES, THIN, load_language
 from lotlens.report.templates import build_environment
+from lotlens.run import RunFolder
 
 ROOMS = [Path(room.__file__).parent for room in (lotlens.report, lotlens.web)]
 OTHERS = [code for code in LANGUAGES if code != "en"]
@@ -232,6 +239,109 @@ def test_what_other_rooms_say_is_said_in_russian_too():
         flaw = find_flaw(Quality(size, tones, sharpness))
         assert russian.reword(f"The photo is too poor to tell: {flaw}.").count(",") > 0
     assert all(ENGLISH.reword(text) == text for text in said)
+
+
+IMAGE = asdict(ImageSpec(192, 288))
+CARD = {
+    "format_version": 1,
+    "lotlens_version": "0.1.0",
+    "image": IMAGE,
+    "backbone": "lite0",
+    "classes": [{"label": "0", "name": "a"}],
+    "recipe": {},
+    "fingerprint": "abc",
+}
+
+
+def find_refused(name, *kinds):
+    """What a module raises as such errors, with 7 for each of the values."""
+    path = Path(lotlens.__file__).parent / f"{name}.py"
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in kinds and node.args:
+            text = fill(node.args[0])
+            if text:
+                yield text
+
+
+UNTOLD = {  # of parts that differ -> as it is said
+    "7 7 not what 7 describes (the SHA-256 differs): damaged or replaced; export the run again": (
+        "a.onnx is not what card.json describes (the SHA-256 differs): damaged or replaced; export"
+        " the run again"
+    ),
+    "must be a finite number7, not 7": "must be a finite number from 0 to 1, not 7",
+    "must be a list of 7, not of 7": "x: must be a list of 1 to 9, not of 12",
+    "7 7 missing": "classes, image are missing",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds", "least"),
+    [
+        ("run", ("BundleError", "OutputError"), 12),
+        ("audit/parts", ("BundleError",), 6),
+        ("vision/bundle", ("BundleError",), 2),
+    ],
+)
+def test_errors_of_damaged_runs_are_said_in_russian(module, kinds, least):
+    russian = load_language("ru")
+    said = set(find_refused(module, *kinds))
+    assert len(said) >= least
+    assert {text for text in said if russian.reword(UNTOLD.get(text, text)) is None} == set()
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "{}",
+        "[]",
+        "{",
+        '{"a": 1, "a": 2}',
+        "1e999",
+        "[" * 100_000,
+        '{"format_version": 99}',
+        '{"format_version": "1"}',
+        '{"format_version": 1, "engine": "quantum"}',
+        json.dumps(CARD | {"image": 5}),
+        json.dumps(CARD | {"fingerprint": "x"}),
+        json.dumps(CARD | {"fingerprint": "x", "image": IMAGE | {"height": 0}}),
+        json.dumps(CARD | {"image": IMAGE | {"fit": "squeeze"}}),
+        json.dumps(CARD | {"image": IMAGE | {"mean": 0.5}}),
+        json.dumps(CARD | {"image": IMAGE | {"mean": [0.5]}}),
+        json.dumps(CARD | {"image": IMAGE | {"mean": [0.5, 0.5, 9.0]}}),
+        json.dumps(CARD | {"backbone": ""}),
+        json.dumps(CARD | {"backbone": 5}),
+        json.dumps(CARD | {"classes": []}),
+        json.dumps(CARD | {"synthetic": 1}),
+    ],
+)
+def test_what_is_wrong_with_a_card_is_said_in_russian(tmp_path, card):
+    path = tmp_path / "card.json"
+    path.write_text(card)
+    with pytest.raises(BundleError) as caught:
+        RunFolder(tmp_path).read_card()
+    own = load_language("ru").reword(str(caught.value))
+    assert own is not None
+    words = re.sub(r"'.*?'", "", own.replace(str(path), "").replace("SHA-256", ""))
+    # Names of keys, and values, stay as they are.
+    known = "|".join(("lotlens|JSON|None|True|False|dict of|list of", *_CARD_READERS, *IMAGE))
+    rest = re.sub(rf"\b({known}|stretch|crop|pad)\b", "", words)
+    assert not set(string.ascii_letters) & set(rest), own
+
+
+def test_what_the_system_says_of_files_is_said_in_russian():
+    russian = load_language("ru")
+    for number in (
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+        *(errno.ENAMETOOLONG, errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO),
+        *(errno.ELOOP, errno.EMFILE, errno.EBUSY, errno.ESTALE, errno.ECONNREFUSED),
+        *(errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.ETIMEDOUT),
+    ):
+        reason = os.strerror(number)
+        for sentence in ("cannot read a: %s", "cannot write a: %s", "a cannot be read: %s"):
+            own = russian.reword(sentence % reason)
+            assert not set(string.ascii_letters) & set(own.replace("a", "", 1)), own
+        own = russian.reword(f"cannot write a: {explain(OSError(number, reason))}")
+        assert not set(string.ascii_letters) & set(own.replace("a", "", 1)), own
 
 
 @pytest.mark.parametrize(
