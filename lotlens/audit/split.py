@@ -72,7 +72,7 @@ def draw_split(
     locked, rest = _lock_away(_gather_usable(catalog, groups, dropped), lock)
     held_out, kept = _take_share(_order(rest, seed), validation, seed, num_left=1)
     if not held_out:
-        raise InputError(_NOTHING_TO_VALIDATE)
+        raise InputError(_tell_unvalidated((*locked, *rest)))
     return _make_split(catalog, seed, {TRAIN: kept, VALIDATION: held_out, LOCKED: locked})
 
 
@@ -119,7 +119,7 @@ def draw_folds(
             " listing and copies count as one): ask for fewer folds, or add photos"
         )
     if max(_count_clusters(rest).values()) < 2:
-        raise InputError(_NOTHING_TO_VALIDATE)
+        raise InputError(_tell_unvalidated((*locked, *rest)))
     folds = _deal_clusters(_order(rest, seed), num_folds)
     parts = {f"{FOLD}{number}": fold for number, fold in enumerate(folds, start=1)}
     return _make_split(catalog, seed, {**parts, LOCKED: locked})
@@ -242,13 +242,6 @@ def check_split(split: Split, catalog: Catalog, groups: Mapping[str, str] | None
         )
 
 
-_NOTHING_TO_VALIDATE = (
-    "no class can be both trained on and validated, since the photos of each are of one listing, or"
-    " copies, or in one listing with the only photos of another class: add photos of other cars, or"
-    " mend labels that contradict each other within a listing"
-)
-
-
 @dataclass(frozen=True)
 class _Cluster:
     """Photos that belong together.
@@ -260,6 +253,30 @@ class _Cluster:
 
     ids: tuple[str, ...]
     counts: Mapping[str, int]
+
+
+def _tell_unvalidated(clusters: Sequence[_Cluster]) -> str:
+    """Why no class can be validated, and what to do; most often each has but one photo."""
+    counts: Counter[str] = Counter()
+    for cluster in clusters:
+        counts.update(cluster.counts)
+    num_lone = sum(count == 1 for count in counts.values())
+    if num_lone == len(counts):
+        return (
+            "each class has only one photo that can be used, and two of different cars are needed,"
+            " to train on and to validate: add photos of other cars"
+        )
+    first = ""
+    if num_lone:
+        verb = "has" if num_lone == 1 else "have"
+        first = (
+            f"{num_lone:,} of {len(counts):,} classes {verb} only one photo that can be used, and "
+        )
+    return (
+        f"{first}no class can be both trained on and validated, since the photos of each are of one"
+        " listing, or copies, or in one listing with the only photos of another class: add photos"
+        " of other cars, or mend labels that contradict each other within a listing"
+    )
 
 
 def _gather_usable(

@@ -14,6 +14,7 @@ from lotlens.audit.split import check_split, draw_folds, draw_split, list_rare_c
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.fingerprint import fingerprint
 from lotlens.records import CarClass, Catalog, Finding, Photo, Split
+from lotlens.report.language import load_language
 
 
 def make_catalog(labels, listings=None, classes=None):
@@ -476,7 +477,7 @@ def test_other_seeds_draw_other_folds():
         ("aab", 1, "2 or more, not 1"),
         ("aab", 0, "2 or more, not 0"),
         ("aab", 4, "4 folds need as many cars, and the photos show 3"),
-        ("abc", 3, "no class can be both"),
+        ("abc", 3, "each class has only one photo"),
     ],
 )
 def test_folds_that_cannot_be_filled_are_refused(labels, num_folds, words):
@@ -541,7 +542,7 @@ def test_classes_tied_together_leave_what_must_be_trained_on():
 
 def test_a_class_tied_to_others_that_must_be_trained_on_cannot_be_validated():
     catalog = make_catalog(["a", "b", "a", "c"], ["L", "L", "M", "M"])
-    with pytest.raises(InputError, match="no class can be both trained on and validated"):
+    with pytest.raises(InputError, match=r"^2 of 3 classes have .* no class can be both"):
         draw_split(catalog, seed=0)
     assert [len(ids) for ids in draw_folds(catalog, num_folds=2, seed=0).parts.values()] == [2, 2]
 
@@ -551,8 +552,21 @@ def test_a_class_tied_to_others_that_must_be_trained_on_cannot_be_validated():
     [
         (["a", "a"], None, ["a", "b"], r"no photo can be used of class b \(Car b\): .* the class"),
         (["a", "a", "c"], None, ["a", "b", "c"], r"of class b \(Car b\), class c .* the classes"),
-        (["a", "b", "c"], None, ["a", "b"], "no class can be both trained on and validated"),
-        (["a", "a", "b"], ["L", "L", "M"], None, "no class can be both trained on and validated"),
+        (["a", "b", "c"], None, ["a", "b"], "^each class has only one photo that can be used, and"),
+        (["a", "b", "c", "a"], None, ["a", "b"], "^each class has only one photo that can be used"),
+        (["a", "b"], ["L", "M"], None, "^each class has only one photo that can be used"),
+        (
+            *(["a", "a", "b"], ["L", "L", "M"], None),
+            "^1 of 2 classes has only one photo that can be used, and no class can be both",
+        ),
+        (
+            *(["a", "a", "b", "d"], ["L", "L", "M", "N"], None),
+            "^2 of 3 classes have only one photo that can be used, and no class can be both",
+        ),
+        (
+            *(["a", "a", "b", "b"], ["L", "L", "M", "M"], None),
+            "^no class can be both trained on and validated",
+        ),
         ([None, None], None, ["a"], "no photo has a label"),
         ([], None, ["a"], "no photo has a label"),
     ],
@@ -562,7 +576,19 @@ def test_what_nothing_can_be_made_of_is_refused(labels, listings, classes, words
     catalog = make_catalog(labels, listings, classes)
     draw = draw_folds if "num_folds" in options else draw_split
     with pytest.raises(InputError, match=words):
-        draw(catalog, seed=0, dropped=["2.jpg"] if "c" in labels else (), **options)
+        draw(catalog, seed=0, dropped=["2.jpg", "3.jpg"] if "c" in labels else (), **options)
+
+
+def test_why_nothing_can_be_validated_is_said_in_russian():
+    for labels, listings, words in (
+        ("ab", "LM", "у каждой модели только одно"),
+        ("aab", "LLM", "только одно годное фото у 1 из 2 моделей, и "),
+        ("aabc", "LLMN", "только одно годное фото у 2 из 3 моделей, и "),
+        ("aabb", "LLMM", "ни одной модели"),
+    ):
+        with pytest.raises(InputError) as caught:
+            draw_split(make_catalog(list(labels), list(listings)), seed=0)
+        assert (load_language("ru").reword(str(caught.value)) or "").startswith(words)
 
 
 # --- the stored split ----------------------------------------------------------------------------
