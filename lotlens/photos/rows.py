@@ -154,11 +154,11 @@ def _settle_label(table: Table, rules: LabelRules) -> list[str]:
 
 
 def _read_labels(table: Table, position: int, rules: LabelRules) -> list[str]:
-    """The tidy labels of a column, empty where there is none."""
+    """The tidy labels of a column, in one case, empty where there is none."""
     tidy = cache(tidy_label)
     labels = [tidy(cells[position]) for cells in table.rows]
     none = find_no_labels(set(labels), rules)
-    return ["" if label in none else label for label in labels]
+    return ["" if label in none else label.casefold() for label in labels]
 
 
 def _quote_row(table: Table, row: int, positions: Sequence[int]) -> str:

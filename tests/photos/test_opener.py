@@ -336,6 +336,7 @@ def test_two_labels_that_differ_are_not_chosen_between(
     ("header", "rows", "label", "other"),
     [
         ("filename,category,model", ["0,Niva", "1,Oka", "0, Niva "], "category", "model"),
+        ("filename,category,model", ["0,Niva", "1,Oka", "0,niva"], "category", "model"),
         ("filename,Label,Class", ["Niva,a", "Oka,b", "Niva,a"], "Label", "Class"),
         ("filename,label,label", ["Niva,Niva", "Oka,Oka", "Niva,Niva"], "label", "label"),
         ("filename,label,model", ["Niva,4", "Oka,5", "Niva,4.0"], "label", "model"),
