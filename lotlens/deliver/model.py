@@ -248,8 +248,9 @@ class Model:
             second_probability, box (where the car was found, if it is looked for), and what is to
             be made of it: verdict ("model", "unsure", "unknown", "not a car", "poor photo" or "no
             answer"), reason (a sentence) and candidates (names of models, one of which it is with
-            the card's coverage, if it is one of the known). A photo that is "unknown" or "not a
-            car" has no probability.
+            the card's coverage at least, if it is one of the known; of an "unsure" photo those
+            that its reason names are always among them). Only "model" and "unsure" have a
+            probability.
 
         Raises:
             InputError: a path does not exist or holds no photo.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lotlens.deliver.model import ANSWER_COLUMNS
+from lotlens.refusal.verdicts import NAMING
 
 TABLE_COLUMNS = {
     "id": "id",
@@ -19,8 +20,6 @@ TABLE_COLUMNS = {
     "status": "status",
 }
 """Column of a table for people -> that of ANSWER_COLUMNS."""
-
-_NAMING = ("model", "unsure")  # verdicts that name a car; the network's guess is none for others
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Table:
     def list_cells(self, row: Mapping[str, Any]) -> list[object]:
         if not self.is_for_people:
             return [row[column] for column in self.columns.values()]
-        if row["verdict"] not in _NAMING:
+        if row["verdict"] not in NAMING:  # the network's guess is none
             row = {**row, "label": None, "name": None}
         # Further digits differ with how many photos are answered at a time, and say nothing.
         cells = (row[column] for column in self.columns.values())

@@ -30,6 +30,8 @@ Kind = Literal["model", "unsure", "unknown", "not a car", "poor photo", "no answ
 
 KINDS: tuple[Kind, ...] = ("model", "unsure", "unknown", "not a car", "poor photo", "no answer")
 """What can be said of a photo."""
+NAMING: tuple[Kind, ...] = ("model", "unsure")
+"""Those that name a class, and alone have a probability."""
 VERDICT_COLUMNS = ("verdict", "reason", "candidates")
 """What `add_verdicts` adds."""
 
@@ -42,6 +44,13 @@ PARTS: Mapping[str, str] = {
 """What is said where one of SHOWN fills a photo that no gate lets pass."""
 
 LIKE_YOURS = "It looks like your photos in"
+NOT_LEARNT = "a car that was not learnt"
+"""What a photo may show beside the classes, in a sentence."""
+
+FAR_LIKELIER = 3.0
+"""So many times as likely as the other of two is "probably", if it is likelier than not."""
+MOST = 0.9
+"""From here on two hold so much between them that it is one or the other."""
 
 _NO_CHANCES = {"probability": float("nan"), "second_probability": float("nan")}
 
@@ -52,10 +61,11 @@ class Verdict:
 
     Attributes:
         kind: one of KINDS.
-        named: the model, or the two between which it is unsure; else nothing. Where it is unsure
+        named: the model, or the likeliest two where it is unsure; else nothing. Where it is unsure
             and names one, the other is a car that was never taught.
         probability: of the likeliest class, if classes are named; else None.
-        candidates: the classes of its set (see `conformal`), the likeliest first.
+        candidates: the classes of its set (see `conformal`), the likeliest first; of an unsure one
+            those that are named in any case.
         sentence: one plain sentence for people.
         known: how likely it shows any of the classes; 1 where nothing is known of other cars.
     """
@@ -164,9 +174,10 @@ def add_verdicts(
 ) -> list[dict[str, Any]]:
     """Rows of `answering.answers.to_rows` with what is said of each photo.
 
-    A photo that a gate refused keeps the likeliest class, for a submission must name one, but no
-    probability: that is one among the classes, and says nothing where it may be none of them. Where
-    other cars are known of, probabilities are those of the class and of no other car.
+    A photo that gets no name keeps the likeliest class, for a submission must name one, but no
+    probability: that is one among the classes, and says nothing where it may be none of them, or
+    where the photo is too poor. Where other cars are known of, probabilities are those of the class
+    and of no other car.
 
     Returns:
         the rows with verdict, reason, and candidates: names, with semicolons between.
@@ -184,7 +195,7 @@ def add_verdicts(
 
 
 def _list_chances(row: Mapping[str, Any], verdict: Verdict) -> Mapping[str, float]:
-    if verdict.kind in ("unknown", "not a car"):
+    if verdict.kind not in NAMING:
         return _NO_CHANCES
     return {name: verdict.known * row[name] for name in _NO_CHANCES}
 
@@ -261,16 +272,40 @@ def _name(
         sentence = f"It is {first.name}, with a probability of {_show(chance)}."
         return Verdict("model", (first,), chance, candidates, sentence)
     if not others or other_chance > others[0][1]:
-        sentence = (
-            f"It may be {first.name} ({_show(chance)}) or a car that was not learnt"
-            f" ({_show(other_chance)})."
-        )
-        return Verdict("unsure", (first,), chance, candidates, sentence)
-    second, next_chance = others[0]
-    sentence = f"It may be {first.name} ({_show(chance)}) or {second.name} ({_show(next_chance)})."
-    return Verdict("unsure", (first, second), chance, candidates, sentence)
+        named: tuple[CarClass, ...] = (first,)
+        sentence = _tell_two(first.name, chance, NOT_LEARNT, other_chance)
+    else:
+        second, next_chance = others[0]
+        named = (first, second)
+        sentence = _tell_two(first.name, chance, second.name, next_chance)
+    # Candidates are the likeliest classes, and so are those named: the longer list has both.
+    return Verdict("unsure", named, chance, max(candidates, named, key=len), sentence)
+
+
+def _tell_two(one: str, chance: float, other: str, other_chance: float) -> str:
+    """What is said of two where neither is sure: "probably", one or the other, or "not sure".
+
+    It is the one rule of tables, pages and REST: all of them show this sentence or its translation.
+    """
+    first, last = _show_share(chance), _show_share(other_chance)
+    if chance > 0.5 and chance >= FAR_LIKELIER * other_chance:
+        sentence = f"Probably {one} ({first} %), perhaps {other} ({last} %)."
+    elif other_chance > 0.5 and other_chance >= FAR_LIKELIER * chance:
+        sentence = f"Probably {other} ({last} %), perhaps {one} ({first} %)."
+    elif chance + other_chance >= MOST:
+        sentence = f"{one} ({first} %) or {other} ({last} %): it is hard to tell which."
+    else:
+        sentence = f"Not sure: perhaps {one} ({first} %) or {other} ({last} %)."
+    return sentence
 
 
 def _show(chance: float) -> str:
     """Two digits, and never a certainty that nobody has."""
     return "more than 0.99" if chance > 0.99 else f"{chance:.2f}"
+
+
+def _show_share(chance: float) -> str:
+    """Whole per cent, likewise."""
+    if chance > 0.995:
+        return ">99"
+    return "<1" if chance < 0.005 else f"{100 * chance:.0f}"

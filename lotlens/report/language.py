@@ -216,11 +216,11 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _compile(english: str) -> re.Pattern[str]:
-    """What fits a template: %(name)s stands for any text, %(n_name)s for a number."""
+    """What fits a template: %(name)s stands for any text, %(n_name)s for a number, with < or >."""
     parts = re.split(r"%\((\w+)\)s", english)
     texts = [re.escape(part.replace("%%", "%")) for part in parts[::2]]
     fields = [
-        rf"(?P<{name}>-?\d[\d,]*(?:\.\d+)?)" if name.startswith("n_") else rf"(?P<{name}>.+?)"
+        rf"(?P<{name}>[<>]?-?\d[\d,]*(?:\.\d+)?)" if name.startswith("n_") else rf"(?P<{name}>.+?)"
         for name in parts[1::2]
     ]
     return re.compile("".join(a + b for a, b in zip(texts, [*fields, ""], strict=True)), re.DOTALL)

@@ -30,8 +30,10 @@ from lotlens.refusal.gates import (
 )
 from lotlens.refusal.verdicts import (
     KINDS,
+    NAMING,
     OTHER_CAR,
     PARTS,
+    Verdict,
     add_verdicts,
     decide,
     find_known,
@@ -258,7 +260,37 @@ def test_a_model_is_named_if_the_gain_is_worth_the_risk():
         verdict = decide(found, Refusal(candidate=0.2, sure=sure), 1.0)[0]
         assert verdict.kind == kind
     assert verdict.named == CLASSES[:2]
-    assert verdict.sentence == "It may be Волна (0.80) or Heron (0.15)."
+    assert verdict.sentence == "Probably Волна (80 %), perhaps Heron (15 %)."
+
+
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        ((0.921, 0.079, 0.0), "Probably Волна (92 %), perhaps Heron (8 %)."),
+        ((0.57, 0.13, 0.3), "Not sure: perhaps Волна (57 %) or Clover (30 %)."),
+        ((0.57, 0.13, 0.12), "Probably Волна (57 %), perhaps Heron (13 %)."),
+        ((0.74, 0.26, 0.0), "Волна (74 %) or Heron (26 %): it is hard to tell which."),
+        ((0.75, 0.24, 0.01), "Probably Волна (75 %), perhaps Heron (24 %)."),
+        ((0.46, 0.45, 0.09), "Волна (46 %) or Heron (45 %): it is hard to tell which."),
+        ((0.45, 0.43, 0.12), "Not sure: perhaps Волна (45 %) or Heron (43 %)."),
+        ((0.36, 0.1, 0.1), "Not sure: perhaps Волна (36 %) or Heron (10 %)."),
+        ((0.998, 0.002, 0.0), "Probably Волна (>99 %), perhaps Heron (<1 %)."),
+    ],
+)
+def test_one_rule_says_how_far_two_are_apart_and_both_are_candidates(shares, sentence):
+    """What is missing of a whole is spread over classes that are not named."""
+    rest = max(0.0, 1 - sum(shares))
+    classes = (*CLASSES, *(CarClass(f"x{k}", f"X{k}") for k in range(10)))
+    chances = np.array([*shares, *[rest / 10] * 10]) + 1e-9
+    found = Predictions(("a",), np.log(chances)[None].astype(np.float32), None, (OK,), classes)
+    for candidate in (0.0, 0.2, 0.6, 1.0):
+        (verdict,) = decide(found, Refusal(candidate=candidate, sure=0.9999), 1.0)
+        assert (verdict.kind, verdict.sentence) == ("unsure", sentence)
+        assert verdict.candidates[:2] == verdict.named
+        own = [car for car, chance in zip(classes, chances, strict=True) if chance >= candidate]
+        assert len(verdict.candidates) == max(2, len(own))
+        (row,) = add_verdicts(to_rows(found), (verdict,))
+        assert all(car.name in row["candidates"] for car in verdict.named)
 
 
 def test_each_kind_of_verdict_in_its_turn():
@@ -381,6 +413,11 @@ def test_rows_keep_a_label_but_no_probability_for_strangers():
     named, refused = add_verdicts(to_rows(found), decide(found, refusal, 1.0))
     assert [named["verdict"], refused["verdict"]] == ["unsure", "not a car"]
     assert [named["label"], refused["label"]] == ["0", "0"]
+    for kind in KINDS:
+        verdict = Verdict(kind, (), None, (), "")
+        row = add_verdicts(to_rows(found), (verdict, verdict))[0]
+        is_blank = np.isnan([row["probability"], row["second_probability"]])
+        assert is_blank.tolist() == [kind not in NAMING] * 2, kind
     assert named["candidates"] == "Волна; Heron; Clover"
     assert named["probability"] == pytest.approx(0.987, abs=1e-3)
     assert np.isnan([refused["probability"], refused["second_probability"]]).all()
@@ -425,8 +462,10 @@ def test_a_car_that_may_be_another_one_is_not_named_alone():
     named, unsure, other = decide(answers, refusal, 1.0)
     assert (named.kind, [car.name for car in named.named]) == ("model", ["Волна"])
     assert (unsure.kind, [car.name for car in unsure.named]) == ("unsure", ["Волна"])
-    assert unsure.sentence == "It may be Волна (0.50) or a car that was not learnt (0.50)."
+    told = "Волна (50 %) or a car that was not learnt (50 %): it is hard to tell which."
+    assert unsure.sentence == told
     assert (other.kind, other.named) == ("unsure", unsure.named)
+    assert other.sentence.startswith("Probably a car that was not learnt (9")
     rows = add_verdicts(to_rows(answers), (named, unsure, other))
     chances = [row["probability"] for row in rows]
     assert chances[0] > 0.98 > chances[1] > 0.45 > chances[2]
