@@ -31,6 +31,9 @@ SURE = 0.9
 """The least probability by which a photo, or several, contradict what is said of a car."""
 EXCLUDED = 0.02
 """The most probability of a class by which they exclude it."""
+ALMOST_NOTHING = 0.1
+"""A photo that gives a car less than this share of what it gives its own likeliest one gives it
+almost nothing; docs/LOG.md has how often that is so of a right photo, and of one of another car."""
 FEWEST_ADVERTS = 30
 """With several photos each; from fewer no dependence is fitted."""
 _STEPS = 101
@@ -136,6 +139,30 @@ def part_photos(
         )
     )
     return tuple(rows), odd
+
+
+def list_strays(
+    predictions: Predictions, classes: Sequence[int], temperature: float
+) -> tuple[int, ...]:
+    """Photos that give almost nothing to what all photos together say (`ALMOST_NOTHING`).
+
+    They need not be sure of anything, so that nothing says that they are wrong: they count, and
+    somebody should look at them.
+
+    Args:
+        predictions: answers to photos of one car.
+        classes: one or more, of which all photos together say that it is one.
+        temperature: by which single answers are calibrated.
+
+    Returns:
+        rows; none of a photo alone.
+    """
+    rows = np.flatnonzero(predictions.answered)
+    if len(rows) < 2:
+        return ()
+    chances = probabilities(predictions, temperature)[rows]
+    own = chances[:, list(classes)].max(axis=1)
+    return tuple(rows[own < ALMOST_NOTHING * chances.max(axis=1)].tolist())
 
 
 def fit_dependence(

@@ -8,16 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lotlens.answering.answers import probabilities, take_rows
-from lotlens.answering.fusing import DEPENDENCE, EXCLUDED, SURE, fuse, part_photos
+from lotlens.answering.fusing import (
+    DEPENDENCE,
+    EXCLUDED,
+    SURE,
+    fuse,
+    list_strays,
+    part_photos,
+)
 from lotlens.records import OK, CarClass, Predictions, Refusal
-from lotlens.refusal.verdicts import Verdict, decide, doubt
+from lotlens.refusal.verdicts import NAMING, Verdict, decide, doubt
 
 Claimed = Literal["confirmed", "contradicted", "open"]
 
 CONFIRMED = 0.8
 """The least probability of the claimed class by which photos confirm it: with the claim there are
 two witnesses, so it may be less than a name needs alone."""
-_NAMING = ("model", "unsure")
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class CarVerdict:
             the verdict does not rest on them (see `answering.fusing.part_photos`).
         chances: probability of each class and of no other car, in their order; empty where no car
             is named.
+        strays: positions of the photos that count, but give almost nothing to any car that the
+            verdict names (see `answering.fusing.list_strays`).
     """
 
     verdict: Verdict
@@ -39,11 +47,17 @@ class CarVerdict:
     used: tuple[int, ...]
     odd: tuple[int, ...]
     chances: tuple[float, ...]
+    strays: tuple[int, ...] = ()
+
+    @property
+    def doubtful(self) -> tuple[int, ...]:
+        """Positions of the photos that may show another car, so that somebody should look."""
+        return tuple(sorted({*self.odd, *self.strays}))
 
     @property
     def num_named(self) -> int:
         """Photos that show a class, or one of two."""
-        return sum(photo.kind in _NAMING for photo in self.photos)
+        return sum(photo.kind in NAMING for photo in self.photos)
 
     @property
     def num_unknown(self) -> int:
@@ -74,7 +88,7 @@ def decide_car(
         dependence: see `answering.fusing`.
     """
     photos = decide(predictions, refusal, temperature)
-    named = [row for row, verdict in enumerate(photos) if verdict.kind in _NAMING]
+    named = [row for row, verdict in enumerate(photos) if verdict.kind in NAMING]
     unknown = [row for row, verdict in enumerate(photos) if verdict.kind == "unknown"]
     if len(unknown) > len(named):
         return CarVerdict(photos[unknown[0]], photos, tuple(unknown), (), ())
@@ -94,7 +108,16 @@ def decide_car(
     if len(unknown) == len(named) and verdict.kind == "model":
         verdict = doubt(verdict)
     chances = _list_chances(fused, temperature, verdict.known)
-    return CarVerdict(verdict, photos, used, tuple(named[row] for row in odd), chances)
+    classes = [predictions.classes.index(one) for one in verdict.named]
+    strays = list_strays(take_rows(predictions, used), classes, temperature)
+    return CarVerdict(
+        verdict,
+        photos,
+        used,
+        tuple(named[row] for row in odd),
+        chances,
+        tuple(used[row] for row in strays),
+    )
 
 
 def judge_claim(car: CarClass | None, verdict: CarVerdict, classes: Sequence[CarClass]) -> Claimed:

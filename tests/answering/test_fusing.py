@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotlens.answering.answers import probabilities
-from lotlens.answering.fusing import FEWEST_ADVERTS, fit_dependence, fuse, part_photos
+from lotlens.answering.fusing import (
+    FEWEST_ADVERTS,
+    fit_dependence,
+    fuse,
+    list_strays,
+    part_photos,
+)
 from lotlens.answering.logits import log_softmax
 from lotlens.answering.temperature import fit_temperature, measure_losses
 from lotlens.records import FAMILIARITIES, SHOWN, CarClass, Predictions
@@ -122,6 +128,24 @@ def test_the_odd_photo_is_found_and_no_other():
     assert part_photos(broken, 1.0) == ((0, 1), ())
     likely = [2, 0, 0, 0]  # is sure of nothing, so it may be any car
     assert part_photos(predict([likely, other, other]), 1.0) == ((0, 1, 2), ())
+
+
+def test_a_photo_that_gives_the_car_almost_nothing_is_a_stray_whether_it_is_sure_or_not():
+    chances = np.array(
+        [
+            [0.97, 0.01, 0.01, 0.01],
+            [0.051, 0.57, 0.2, 0.179],  # under a tenth of what it gives its own likeliest
+            [0.058, 0.57, 0.2, 0.172],
+            [0.6, 0.2, 0.1, 0.1],
+        ]
+    )
+    found = predict(np.log(chances))
+    assert list_strays(found, [0], 1.0) == (1,)
+    assert list_strays(found, [0, 2], 1.0) == ()  # it is one of these, as far as that photo tells
+    assert list_strays(found, [1], 1.0) == (0,)
+    assert list_strays(predict(np.log(chances[1:2])), [0], 1.0) == ()  # nothing beside it
+    unread = predict([chances[0], chances[1], [np.nan] * 4], ("ok", "ok", "no file"))
+    assert 2 not in list_strays(unread, [0], 1.0)
 
 
 def test_how_familiar_a_car_looks_is_the_mean_of_its_photos():

@@ -120,6 +120,20 @@ def test_the_odd_photo_of_three_does_not_count_and_of_two_both_do(refusal):
     assert both.verdict.kind == "unsure"
 
 
+def test_a_photo_that_is_sure_of_nothing_but_not_of_this_car_is_to_be_looked_at(refusal):
+    seat = (OTHER, "", "not a car")
+    stray = (1.5, 1.4, -3)  # gives the Kalina nothing, and is sure of no other car
+    car = ask(replace(refusal, candidate=0.01), seat, (0, 0, 12), stray)
+    assert car.verdict.named == (CLASSES[2],)
+    assert (car.used, car.odd, car.strays, car.doubtful) == ((1, 2), (), (2,), (2,))
+    # Two that are named may be what a photo of each speaks for.
+    pair = ask(refusal, (2, 0, -2), (-0.5, 2.5, -2))
+    assert (pair.verdict.kind, pair.doubtful) == ("unsure", ())
+    assert ask(refusal, KALINA, (0, 0.5, 2.5)).doubtful == ()
+    many = ask(refusal, KALINA, (60, 0, 0), *[KALINA] * 4, (0.5, 0.4, -5))
+    assert (many.odd, many.strays, many.doubtful) == ((1,), (6,), (1, 6))
+
+
 def test_a_claim_is_contradicted_by_a_sure_answer_alone(refusal):
     kalina, other = CLASSES[2], CLASSES[0]
 
