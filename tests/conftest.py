@@ -426,6 +426,21 @@ def plain_training():
         yield
 
 
+def list_cut_choices(page):
+    """Choices of a page's lists that are cut; not names of cars, which may be of any length."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("select:not(#car, #label)")].flatMap((list) => {
+            const style = getComputedStyle(list);
+            const pen = document.createElement("canvas").getContext("2d");
+            pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+            const edges = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+            const room = list.clientWidth - edges - 24;  // of the arrow
+            const texts = [...list.options].map((one) => one.text);
+            return texts.filter((text) => pen.measureText(text).width > room);
+        })"""
+    )
+
+
 @pytest.fixture(scope="session")
 def photo_drawer():
     """The function that draws one photo of a class, for tests that need photos of their own."""

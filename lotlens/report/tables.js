@@ -22,6 +22,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 function read(cell) {
+  if (cell.dataset.text !== undefined) return cell.dataset.text || null;
   const value = cell.dataset.value;
   if (value === undefined) return cell.textContent.trim();
   return value === "" ? null : Number(value);

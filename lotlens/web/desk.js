@@ -38,7 +38,7 @@ function addToCar(files) {
   const fit = files.filter((file) => file.size > 0 && file.size <= mostBytes);
   const taken = fit.slice(0, mostPhotos - chosen.length);
   if (taken.length) forget();
-  if (fit.length < files.length) tell(say("A photo is too large and was left out."));
+  if (fit.length < files.length) tell(say("A photo is empty or too large and was left out."));
   else if (taken.length < fit.length) tell(say("%(num)s photos of one car at most.", { num: mostPhotos }));
   else tell("");
   for (const file of taken) chosen.push({ file, url: URL.createObjectURL(file) });

@@ -28,7 +28,7 @@ from lotlens.web.rest import FORM_ERRORS, Desk, Meters, build_routes
 from lotlens.web.server import make_json
 from lotlens.web.store import NONE_OF_THESE, Check, Store
 from lotlens.web.uploads import FormBounds
-from lotlens.web.wording import tell_claim, tell_verdict
+from lotlens.web.wording import tell_car, tell_claim
 
 _KINDS = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _STATIC = {
@@ -209,7 +209,7 @@ def _describe(check: Check, language: Language) -> Mapping[str, Any]:
     answer = check.answer
     cars = tuple(CarClass(car["label"], car["name"]) for car in answer["cars"])
     verdict = Verdict(answer["verdict"], cars, answer["probability"], (), answer["said"])
-    pair_chance = sum(car["probability"] or 0.0 for car in answer["cars"])
+    doubtful = [at for at, photo in enumerate(answer.get("photos") or ()) if photo["odd"]]
     claim = answer["claim"]
     if claim is not None:
         label = claim["label"]
@@ -217,7 +217,7 @@ def _describe(check: Check, language: Language) -> Mapping[str, Any]:
         claim = tell_claim(claim["text"], claimed, claim["result"], verdict, language)
     return {
         "at": tell_time(check.at, language),
-        "sentence": tell_verdict(verdict, language, pair_chance=pair_chance),
+        "sentence": tell_car(verdict, doubtful, language),
         "chance": format_chance(answer["probability"], language) if verdict.kind == "model" else "",
         "verdict": verdict.kind,
         "claim": claim,

@@ -140,8 +140,7 @@ def describe_row(number: int, row: Mapping[str, Any], language: Language) -> Job
 def _tell(row: Mapping[str, Any], language: Language) -> str:
     cars = tuple(CarClass(*car) for car in row["named"])
     verdict = Verdict(row["verdict"], cars, row["probability"], (), row["reason"])
-    pair_chance = (row["probability"] or 0.0) + (row["second_probability"] or 0.0)
-    return tell_verdict(verdict, language, pair_chance=pair_chance)
+    return tell_verdict(verdict, language)
 
 
 def build_job_routes(
@@ -370,13 +369,12 @@ def add_job_pages(
 def _show(row: Mapping[str, Any], job: Job, language: Language) -> Mapping[str, Any]:
     """A row as the page shows it."""
     names, chance = [name for _, name in row["named"]], row["probability"]
-    # One name of an unsure answer is not all of it: the other is a car that was not learnt.
-    is_told = len(names) == (1 if row["verdict"] == "model" else 2)
     return {
         "id": show(row["id"], in_one_line=True),
         "kind": row["verdict"],
         "word": language.translate(KINDS_IN_WORDS[row["verdict"]]),
-        "said": " / ".join(names) if is_told else _tell(row, language),
+        "said": names[0] if row["verdict"] == "model" else _tell(row, language),
+        "name": " / ".join(names),  # by which rows are sorted, whatever is said of them
         "chance": format_chance(chance, language) if names else "",
         "number": round(chance, 6) if names else "",
         "has_photo": job.has_photos and row["status"] == OK,

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from lotlens.errors import InputError
 from lotlens.naming import find_class
+from lotlens.photos.formats import name_stranger
 from lotlens.records import OK, Box, CarClass
 from lotlens.refusal.cars import decide_car, judge_claim
 from lotlens.refusal.verdicts import Verdict
@@ -36,7 +37,7 @@ from lotlens.web.shapes import (
 )
 from lotlens.web.store import NONE_OF_THESE, Store
 from lotlens.web.uploads import PHOTOS, Form, FormBounds, read_form, stream_body, tell_length, weigh
-from lotlens.web.wording import tell_advice, tell_claim, tell_verdict
+from lotlens.web.wording import tell_advice, tell_car, tell_claim, tell_verdict
 
 ANSWER_PATIENCE_S = 60.0
 """For an answer once its request is accepted."""
@@ -153,8 +154,10 @@ class Desk:
     async def _read(self, request: Request, known: set[str]) -> Form:
         kind = request.headers.get("content-type", "")
         form = await read_form(kind, stream_body(request), frozenset(known), self.bounds)
-        if not form.photos or not any(form.photos):
+        if not form.photos:
             raise Problem("no_photo")
+        if not any(form.photos):
+            raise Problem("unreadable", reason=name_stranger(b""))
         return form
 
     def _describe(
@@ -189,11 +192,7 @@ class Desk:
             check_id=None,
             listing=form.fields.get("listing") or None,
             verdict=car.verdict.kind,
-            sentence=tell_verdict(
-                car.verdict,
-                language,
-                pair_chance=sum(by_label.get(one.label, 0.0) for one in car.verdict.named),
-            ),
+            sentence=tell_car(car.verdict, car.doubtful, language),
             advice=tell_advice(car, language),
             probability=car.verdict.probability,
             cars=[show(one) for one in car.verdict.named],
@@ -203,7 +202,7 @@ class Desk:
                     verdict=verdict.kind,
                     sentence=tell_verdict(verdict, language),
                     used=row in car.used,
-                    odd=row in car.odd,
+                    odd=row in car.doubtful,
                     box=show_box(predictions.get_box(row)),
                 )
                 for row, verdict in enumerate(car.photos)
@@ -295,7 +294,7 @@ def build_routes(desk: Desk) -> APIRouter:
         summary="Say what a car is in fact",
         response_model=Corrected,
         responses=list_errors(
-            *(*FORM_ERRORS, "bad_request", "gone", "unknown_class", "other_photos"),
+            *(*FORM_ERRORS, "bad_request", "gone", "unreadable", "unknown_class", "other_photos"),
             *("too_busy", "ending"),
         ),
         openapi_extra=_describe_form(

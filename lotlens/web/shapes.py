@@ -40,7 +40,10 @@ class PhotoAnswer(Shape):
     verdict: str = Field(examples=["model"])
     sentence: str = Field(examples=["This is Lada Kalina."])
     used: bool = Field(description="Whether the answer rests on it.")
-    odd: bool = Field(description="Whether it shows another car than the others.")
+    odd: bool = Field(
+        description="Whether it may show another car than the others and is to be looked at; the"
+        " answer may rest on it all the same."
+    )
     box: CarBox | None = Field(
         description="Where the car was found; null if it was not, or if the model looks at whole"
         " photos."
@@ -66,7 +69,9 @@ class CarAnswer(Shape):
     verdict: Literal["model", "unsure", "unknown", "not a car", "poor photo", "no answer"]
     sentence: str = Field(examples=["This is Lada Kalina."])
     advice: str = Field(description="What to do next; empty if nothing.")
-    probability: float | None = Field(description="Of the first car that is named.")
+    probability: float | None = Field(
+        description="Of the first car that is named; null where none is."
+    )
     cars: list[Car] = Field(description="Named: one, or those that it may be.")
     candidates: list[Car] = Field(
         description="The likeliest classes with their probabilities, at most five; none where no"

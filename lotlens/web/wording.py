@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lotlens.records import CarClass
 from lotlens.refusal.cars import CarVerdict, Claimed
 from lotlens.refusal.verdicts import Verdict
@@ -16,42 +18,38 @@ _ADVICE = {
     "no answer": mark("Send another photo, in a format that phones make."),
 }
 """Kind of verdict -> what the person with the phone can do."""
-_SURE_OF_PAIR = 0.9
-"""From here on a pair is an answer of its own."""
-_ONE_FROM_ANOTHER = mark("A photo shows another car than the others. Are all of one car?")
-_TWO_DIFFER = mark("The two photos show different cars. Are both of one car?")
+_ONE_CAR = mark("Are all photos of one car? Take away what is not.")
 
 
-def tell_verdict(verdict: Verdict, language: Language, *, pair_chance: float = 0.0) -> str:
-    """One sentence without numbers.
-
-    Args:
-        verdict: what was decided.
-        language: of the sentence.
-        pair_chance: of two cars that are named, the probability that it is one of them.
-    """
+def tell_verdict(verdict: Verdict, language: Language) -> str:
+    """One sentence; where it is not sure of a car, that of tables and pages of answers."""
     if verdict.kind == "model":
         return language.say("This is %(car)s.", car=verdict.named[0].name)
-    if verdict.kind == "unsure" and len(verdict.named) == 2:
-        first, second = (car.name for car in verdict.named)
-        if pair_chance >= _SURE_OF_PAIR:
-            return language.say(
-                "%(first)s or %(second)s: which of the two cannot be told here.",
-                first=first,
-                second=second,
-            )
-        return language.say(
-            "Not sure: perhaps %(first)s or %(second)s.", first=first, second=second
-        )
     return language.reword(verdict.sentence) or verdict.sentence
+
+
+def tell_car(verdict: Verdict, doubtful: Sequence[int], language: Language) -> str:
+    """What is said of a car by all its photos, and which of these somebody should look at.
+
+    Args:
+        verdict: of all photos.
+        doubtful: positions of those that may show another car.
+        language: of the words.
+    """
+    sentence = tell_verdict(verdict, language)
+    if not doubtful:
+        return sentence
+    told = language.translate_many(
+        "Look at photo %(numbers)s: it may show another car.",
+        "Look at photos %(numbers)s: they may show another car.",
+        len(doubtful),
+    )
+    return f"{sentence} {told % {'numbers': ', '.join(str(at + 1) for at in doubtful)}}"
 
 
 def tell_advice(car: CarVerdict, language: Language) -> str:
     """What to do next; "" if nothing is to be done."""
-    if car.odd:
-        are_two = car.used == car.odd and len(car.odd) == 2
-        return language.translate(_TWO_DIFFER if are_two else _ONE_FROM_ANOTHER)
-    advice = _ADVICE[car.verdict.kind]
+    advice = _ONE_CAR if car.doubtful else _ADVICE[car.verdict.kind]
     return language.translate(advice) if advice else ""
 
 

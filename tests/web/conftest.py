@@ -38,6 +38,7 @@ from lotlens.records import (
     Refusal,
 )
 from lotlens.run import RunFolder
+from tests.conftest import list_cut_choices
 
 NUM_DOUBTS = 10
 
@@ -370,10 +371,11 @@ def _check_own(request, address, said):
 
 
 def check_looks(page):
-    """Nothing is wider than the screen, and axe finds nothing serious."""
+    """Nothing is wider than the screen or cut, and axe finds nothing serious."""
     from axe_playwright_python.sync_playwright import Axe
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert list_cut_choices(page) == []
     found = Axe().run(page).response["violations"]
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 

@@ -31,7 +31,7 @@ from lotlens.web.problems import PROBLEMS
 from lotlens.web.server import Guests, _Impatient
 from lotlens.web.store import Store, save_corrections, strip
 from lotlens.web.uploads import FormBounds
-from tests.web.conftest import CLASSES, draw, serving
+from tests.web.conftest import CLASSES, COLOURS, draw, serving
 
 ORIGIN = "http://127.0.0.1:8000"
 
@@ -107,12 +107,12 @@ def test_one_photo_has_a_sentence_and_a_number(client):
 @pytest.mark.parametrize(
     ("colours", "verdict", "sentence"),
     [
-        (["yellow"], "unsure", "ВАЗ 2109 or ВАЗ 21099: which of the two cannot be told here."),
+        (["yellow"], "unsure", "ВАЗ 2109 (52 %) or ВАЗ 21099 (47 %): it is hard to tell which."),
         (["white"], "unknown", "It looks like none of the models that were learnt"),
         (["black"], "not a car", "It does not look like the cars that were learnt"),
         (["yellow", "red"], "model", "This is ВАЗ 2109."),
         (["black", "green"], "model", "This is ВАЗ 21099."),
-        (["red", "blue"], "unsure", "Not sure: perhaps"),
+        (["red", "blue"], "unsure", "ВАЗ 2109 (50 %) or Lada Kalina (50 %): it is hard"),
     ],
 )
 def test_each_verdict_has_its_sentence_and_what_to_do(
@@ -121,8 +121,6 @@ def test_each_verdict_has_its_sentence_and_what_to_do(
     colour_model.card = replace(colour_model.card, dependence=0.5)
     with connect(build()) as client:
         found = send(client, *colours).json()
-    if colours == ["red", "blue"]:  # a tie of two that are as sure
-        sentence = "ВАЗ 2109 or Lada Kalina: which"
     assert found["verdict"] == verdict
     assert found["sentence"].startswith(sentence)
     assert bool(found["advice"]) == (verdict != "model")
@@ -135,7 +133,33 @@ def test_the_odd_photo_is_pointed_out(client):
     found = send(client, "blue", "red", "blue", "black").json()
     assert [photo["odd"] for photo in found["photos"]] == [False, True, False, False]
     assert [photo["used"] for photo in found["photos"]] == [True, False, True, False]
-    assert found["advice"].startswith("A photo shows another car")
+    assert found["advice"].startswith("Are all photos of one car?")
+    looked = "This is Lada Kalina. Look at photo 2: it may show another car."
+    assert found["sentence"] == looked
+    send(client, "blue", "red", "blue", "black", remember="1")
+    assert looked in client.get("/history").text
+    told = "Проверьте фото 1, 2: там может быть другая машина."
+    russian = send(client, "red", "blue", headers={"Accept-Language": "ru"}).json()
+    assert russian["sentence"].endswith(told)
+
+
+def test_a_photo_that_is_sure_of_nothing_is_pointed_out_and_counts(
+    build, colour_model, monkeypatch
+):
+    """One car of the classes and one of none, whose photo gives the first one nothing."""
+    refusal = replace(colour_model.card.refusal, candidate=0.1)
+    colour_model.card = replace(colour_model.card, refusal=refusal)
+    monkeypatch.setitem(COLOURS, "purple", ((2.0, 1.5, -0.9), 1.0))
+    with connect(build()) as client:
+        found = send(client, "blue", "purple").json()
+        plain = send(client, "blue", "blue").json()
+    assert [photo["odd"] for photo in found["photos"]] == [False, True]
+    assert [photo["used"] for photo in found["photos"]] == [True, True]
+    assert found["sentence"].endswith(" Look at photo 2: it may show another car.")
+    assert found["cars"][0]["name"] == "Lada Kalina"
+    assert found["advice"].startswith("Are all photos of one car?")
+    assert [photo["odd"] for photo in plain["photos"]] == [False, False]
+    assert (plain["sentence"], plain["advice"]) == ("This is Lada Kalina.", "")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +307,7 @@ def test_a_correction_can_be_none_of_these_and_be_changed(client):
         (["blue"], {}, "bad_request"),
         (["red"], {"label": "1"}, "other_photos"),
         (["blue", "blue"], {"label": "1"}, "other_photos"),
-        ([b""], {"label": "1"}, "no_photo"),
+        ([b""], {"label": "1"}, "unreadable"),
     ],
 )
 def test_what_cannot_be_corrected_says_why(client, colours, fields, code):
@@ -299,6 +323,13 @@ def test_a_check_that_is_not_to_be_remembered_leaves_nothing(client):
     assert "Nothing was checked yet." in client.get("/history").text
 
 
+def test_every_page_says_whose_name_stands_at_its_end(client):
+    for path in ("/", "/history", "/jobs", "/jobs/none"):
+        for code, word in (("en", "Model"), ("ru", "Программа")):
+            page = client.get(f"{path}?lang={code}").text
+            assert re.search(rf"<footer[^>]*>{word}: \S", page), path
+
+
 def test_the_history_is_in_the_readers_language(client):
     send(client, "blue", remember="1", claim="0", headers={"Accept-Language": "ru"})
     send(client, "yellow", remember="1", headers={"Accept-Language": "ru"})
@@ -307,11 +338,12 @@ def test_the_history_is_in_the_readers_language(client):
     for text in (
         "This is Lada Kalina.</b> &gt;",
         "Claimed: ВАЗ 2109. The photos show another car, Lada Kalina.",
-        "ВАЗ 2109 or ВАЗ 21099: which",
+        "ВАЗ 2109 (52 %) or ВАЗ 21099 (47 %): it is hard to tell which.",
         "It looks like none of the models",
     ):
         assert text in english
-    for text in ("Это Lada Kalina.", "На фото другая машина", "Не похоже ни на одну из известных"):
+    pair = "ВАЗ 2109 (52\u202f%) или ВАЗ 21099 (47\u202f%): какая из двух, по фото не понять."
+    for text in (pair, "Это Lada Kalina.", "На фото другая машина", "Не похоже ни на одну из"):
         assert text in russian
 
 
@@ -529,7 +561,7 @@ END = b"--b--\r\n"
         (PHOTO + write_part("path", b"/etc/passwd") + END, FORM, "unknown_field"),
         (PHOTO + 2 * write_part("claim", b"x") + END, FORM, "unknown_field"),
         (write_part("claim", b"x") + END, FORM, "no_photo"),
-        (write_part("photos", b"") + END, FORM, "no_photo"),
+        (write_part("photos", b"") + END, FORM, "unreadable"),
         (13 * PHOTO + END, FORM, "too_many_photos"),
         (1000 * write_part("photos", b"x") + END, FORM, "too_many_photos"),
         (1000 * write_part("claim", b"x") + END, FORM, "unknown_field"),
