@@ -106,7 +106,7 @@ def predict(
 
 _TOLD = {
     "model": "named",
-    "unsure": "one of two",
+    "unsure": "not sure",
     "unknown": "a car not learnt",
     "not a car": "not a car",
     "poor photo": "poor photo",
@@ -132,13 +132,18 @@ def _print_written(written: Any, *, has_details: bool) -> None:
     if len(silent) > 10:
         OUT.say(f"  and {len(silent) - 10} more")
     if written.num_filled:
+        rows = "row" if written.num_rows == 1 else "rows"
+        they_have = "it has" if written.num_filled == 1 else "they have"
         OUT.say(
-            f"{written.num_filled} of {written.num_rows} rows filled with {written.filler.shown}:"
-            " they have no answer of the model"
+            f"{written.num_filled} of {written.num_rows} {rows} filled with"
+            f" {written.filler.shown}: {they_have} no answer of the model"
         )
     num_open = total - written.verdicts.get("model", 0)
     if written.form == "table" and num_open:
-        print_next(f"look by hand at the {num_open:,} that have no single name")
+        alone = "look by hand at the one photo that has no single name"
+        print_next(
+            alone if num_open == 1 else f"look by hand at the {num_open:,} that have no single name"
+        )
     elif written.form == "submission":
         print_next("hand the file in")
 

@@ -81,7 +81,7 @@
     chosen = rows.filter((row) =>
       (!kind || (kind === "check" ? row[CHECK] : row[KIND] === kind)) &&
       (name === null || (row[HEAD] === name && row[CHANCE])) &&
-      (!words || (row[ID] + "\n" + row[HEAD] + "\n" + row[RUNNER]).toLowerCase().includes(words)));
+      (!words || (row[ID] + "\n" + row[HEAD] + "\n" + row[RUNNER] + "\n" + row[REASON]).toLowerCase().includes(words)));
     const order = orders[sort.value];
     if (order) chosen.sort(order);
     num = 0;

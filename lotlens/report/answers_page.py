@@ -44,7 +44,7 @@ _SURE = 0.5
 """An answer of less is to be checked, whatever its verdict."""
 
 KINDS_IN_WORDS = {
-    "unsure": mark("one of two"),
+    "unsure": mark("not sure"),
     "unknown": mark("a car not learnt"),
     "poor photo": mark("poor photo"),
     "no answer": mark("no answer"),
@@ -156,22 +156,25 @@ def _read_chance(row: Mapping[str, Any]) -> float:
 def _describe(row: Mapping[str, Any], picture: bytes | None, language: Language) -> list[Any]:
     """A row for the script: id, head, kind, word, chance in words and as a number, runner-up,
     what is said of it, whether to check it, and its picture.
+
+    Of an answer that is not sure its own sentence says how likely the two are: no other words must
+    say it beside that, in another way.
     """
     kind, chance = row["verdict"], _read_chance(row)
     is_named = _is_named(row)
     head = row["name"] if is_named else language.say(KINDS_IN_WORDS.get(kind, kind))
     word = next(told for least, told in _WORDS if chance >= least)
     runner, reason = "", ""
-    if is_named and row["second_name"] and row["second_probability"] >= _LEAST_RUNNER:
+    if kind != "model":
+        reason = language.reword(row["reason"]) or row["reason"]
+    elif row["second_name"] and row["second_probability"] >= _LEAST_RUNNER:
         second = format_chance(row["second_probability"], language)
         runner = f"{row['second_name']} ({second})"
-    if not is_named:
-        reason = language.reword(row["reason"]) or row["reason"]
     return [
         fit(row["id"]),
         fit(head),
         kind,
-        language.say(word) if is_named else "",
+        language.say(word) if kind == "model" else "",
         format_chance(chance, language) if is_named else "",
         round(chance, 4) if is_named else 0,
         fit(runner),

@@ -2,9 +2,12 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from lotlens.cli.answering import _print_written
+from lotlens.report.language import load_language
 from tests.cli.conftest import run
 from tests.conftest import draw_photo
 
@@ -98,3 +101,34 @@ def test_a_full_disk_is_one_line(run_path, small_lot):
     said = [line for line in done.stderr.splitlines() if not line.startswith("predicting")]
     assert len(said) == 1
     assert said[0].startswith("error: cannot write /dev/full")
+
+
+@pytest.mark.parametrize(
+    ("num_open", "num_filled", "num_rows", "last"),
+    [
+        (1, 0, 0, "next          look by hand at the one photo that has no single name"),
+        (2, 0, 0, "next          look by hand at the 2 that have no single name"),
+        (3, 1, 9, "1 of 9 rows filled with 7 Нива: it has no answer of the model"),
+        (3, 1, 1, "1 of 1 row filled with 7 Нива: it has no answer of the model"),
+        (3, 2, 9, "2 of 9 rows filled with 7 Нива: they have no answer of the model"),
+    ],
+)
+def test_one_is_told_as_one(capsys, num_open, num_filled, num_rows, last):
+    form = "submission" if num_rows else "table"
+    written = SimpleNamespace(
+        silent=(),
+        num_photos=9,
+        path="a.csv",
+        verdicts={"model": 9 - num_open, "unsure": num_open},
+        form=form,
+        num_filled=num_filled,
+        num_rows=num_rows,
+        filler=SimpleNamespace(shown="7 Нива"),
+    )
+    _print_written(written, has_details=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"verdicts: named {9 - num_open}, not sure {num_open}")
+    assert last in lines
+    russian = load_language("ru")
+    told = last.removeprefix("next").strip()
+    assert russian.reword(told) is not None

@@ -16,6 +16,7 @@ from lotlens.records import OK, Catalog, Locator, Photo
 from lotlens.report import answers_page
 from lotlens.report.answers_page import MOST_PICTURE_BYTES, write_answers_page
 from lotlens.report.language import load_language
+from tests.conftest import list_cut_choices
 
 HOSTILE = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>&amp;\u202e\udcff\n"
 NAN = float("nan")
@@ -51,7 +52,10 @@ def make_row(id_, name="Нива", chance=0.9, verdict="model", reason="", statu
 ROWS = [
     make_row("sure.jpg", chance=0.999),
     make_row("low.jpg", chance=0.41),
-    make_row("two.jpg", "Heron 4", 0.6, "unsure"),
+    make_row(
+        *("two.jpg", "Heron 4", 0.68, "unsure"),
+        "Heron 4 (68 %) or Волна (26 %): it is hard to tell which.",
+    ),
     make_row("less.jpg", "Heron 4", 0.45, "unsure"),
     make_row(
         *("far.jpg", "Heron 4", NAN, "unknown"),
@@ -97,7 +101,10 @@ def test_what_to_check_comes_first_and_no_car_is_named_where_the_verdict_names_n
         0.999,
         "",
     ]
-    assert by_id["two.jpg"][6] == "Волна (32\u202f%)"
+    # What is not sure has one sentence, and no other words beside it.
+    sentence = "Heron 4 (68 %) or Волна (26 %): it is hard to tell which."
+    assert by_id["two.jpg"][1:8] == ["Heron 4", "unsure", "", "68\u202f%", 0.68, "", sentence]
+    assert by_id["low.jpg"][6] == "Волна (47\u202f%)"
     assert by_id["far.jpg"][1] == "a car not learnt"
     assert by_id["far.jpg"][3:7] == ["", "", 0, ""]
     assert by_id["bad.jpg"][7] == "There is no answer: truncated JPEG."
@@ -135,6 +142,8 @@ def test_the_page_speaks_russian(tmp_path, photo_path):
     source, data, _ = write(tmp_path, ROWS, catalog, language=load_language("ru"), synthetic=True)
     texts = {text for row in data["rows"] for text in (row[1], row[3], row[7])}
     assert "незнакомая машина" in texts
+    assert "Heron 4 (68\u202f%) или Волна (26\u202f%): какая из двух, по фото не понять." in texts
+    assert "<dt>под вопросом</dt><dd>2</dd>" in source
     assert "Ответа нет: обрезанный JPEG (скачан не до конца?)." in texts
     seen = re.sub("<style>.*?</style>|<script.*?</script>", "", source, flags=re.DOTALL)
     attributes = " ".join(re.findall(r'(?:aria-label|data-\w+|placeholder)="([^"]*)"', seen))
@@ -244,6 +253,14 @@ def open_page(chromium, pages):
 def list_chances(page):
     texts = page.locator("#list .sure b").all_inner_texts()
     return [int(re.sub(r"\D", "", text)) for text in texts]
+
+
+@pytest.mark.parametrize("width", [360, 390, 660, 768, 1024, 1280])
+@pytest.mark.parametrize("code", ["en", "ru"])
+def test_the_choices_of_its_lists_can_be_read(open_page, code, width):
+    page = open_page(code, width)
+    assert list_cut_choices(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from lotlens.report.deals_page import draw_offers, write_deals_page
 from lotlens.report.language import load_language
+from tests.conftest import list_cut_choices
 from tests.market.offers import build_scanned
 
 LOOKS = [(code, width) for code in ("en", "ru") for width in (390, 1280)]
@@ -64,6 +65,7 @@ def test_it_fits_and_all_can_use_it(pages, open_page, code, width):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     found = Axe().run(page).response["violations"]
     assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    assert list_cut_choices(page) == []
     if width < 640:
         for control in page.locator("#tools select, #tools input, summary, .call-link").all():
             assert control.bounding_box()["height"] >= 44
