@@ -167,7 +167,11 @@ def print_ways(results: Path) -> None:
             )
         print("\n| pair | gained, lost | points (95 % interval) | p (Holm) |\n|---|---|---|---|")
         for pair in compare_all(answers):
-            one, other = answers[pair.first].is_right, answers[pair.second].is_right
+            both = {*answers[pair.first].seeds} & {*answers[pair.second].seeds}
+            one, other = (
+                answers[name].is_right[[seed in both for seed in answers[name].seeds]]
+                for name in (pair.first, pair.second)
+            )
             gained, lost = int((one & ~other).sum()), int((~one & other).sum())
             print(
                 f"| {pair.first} less {pair.second} | {gained}, {lost} of {one.size}"
