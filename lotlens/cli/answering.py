@@ -132,11 +132,9 @@ def _print_written(written: Any, *, has_details: bool) -> None:
     if len(silent) > 10:
         OUT.say(f"  and {len(silent) - 10} more")
     if written.num_filled:
-        rows = "row" if written.num_rows == 1 else "rows"
-        they_have = "it has" if written.num_filled == 1 else "they have"
         OUT.say(
-            f"{written.num_filled} of {written.num_rows} {rows} filled with"
-            f" {written.filler.shown}: {they_have} no answer of the model"
+            f"{written.num_filled} of {written.num_rows} rows filled with {written.filler.shown},"
+            " where the model has no answer"
         )
     num_open = total - written.verdicts.get("model", 0)
     if written.form == "table" and num_open:

@@ -74,7 +74,7 @@ def test_the_last_line_says_how_many_rows_are_no_answers(run_path, photos, tmp_p
     assert done.returncode == 0, done.stderr
     *_, last, hint = done.stdout.splitlines()
     assert hint.startswith("next ")
-    assert last == "2 of 4 rows filled with 0 Волна: they have no answer of the model"
+    assert last == "2 of 4 rows filled with 0 Волна, where the model has no answer"
     told = json.loads(run(*command, "--fill", "--json").stdout)
     assert (told["rows"], told["filled"], told["filled_with"]) == (4, 2, "0")
 
@@ -108,9 +108,8 @@ def test_a_full_disk_is_one_line(run_path, small_lot):
     [
         (1, 0, 0, "next          look by hand at the one photo that has no single name"),
         (2, 0, 0, "next          look by hand at the 2 that have no single name"),
-        (3, 1, 9, "1 of 9 rows filled with 7 Нива: it has no answer of the model"),
-        (3, 1, 1, "1 of 1 row filled with 7 Нива: it has no answer of the model"),
-        (3, 2, 9, "2 of 9 rows filled with 7 Нива: they have no answer of the model"),
+        (3, 1, 9, "1 of 9 rows filled with 7 Нива, where the model has no answer"),
+        (3, 2, 9, "2 of 9 rows filled with 7 Нива, where the model has no answer"),
     ],
 )
 def test_one_is_told_as_one(capsys, num_open, num_filled, num_rows, last):
