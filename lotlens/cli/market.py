@@ -55,11 +55,10 @@ def scan(
     from lotlens.market.ranking import Terms
     from lotlens.verbs.scan import scan as scan_adverts
 
-    if not 0 <= haggle < 1:
-        raise InputError(f"--haggle is a share from 0 to below 1, not {haggle:g}")
-    if not 0 <= costs < math.inf:
-        raise InputError(f"--costs are 0 or more, not {costs:g}")
-    terms = Terms(haggle=haggle, costs=costs)
+    try:
+        terms = Terms(haggle=haggle, costs=costs)
+    except ValueError as error:
+        raise InputError(f"--{error}") from error  # it begins with the option's name
     mapping = _read_columns(columns)
     with show_progress(quiet=as_json, again="the same command") as watch:
         found = scan_adverts(

@@ -45,10 +45,13 @@ class Terms:
     widest: float = 2.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.haggle < 1 or not 0 <= self.too_cheap < 1:
-            raise ValueError("haggle and too_cheap are shares from 0 to below 1")
+        for name in ("haggle", "too_cheap"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} is a share from 0 to below 1, not {getattr(self, name):g}"
+                )
         if not 0 <= self.costs < math.inf:
-            raise ValueError("costs are 0 or more")
+            raise ValueError(f"costs are 0 or more, not {self.costs:g}")
 
 
 @dataclass(frozen=True)

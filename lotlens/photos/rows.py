@@ -129,6 +129,8 @@ def _settle_label(table: Table, rules: LabelRules) -> list[str]:
         InputError: they tell different photos apart, so nobody knows which of them is meant.
     """
     first, *others = table.find_columns(LABEL_COLUMNS)
+    if not others:
+        return []
     own = _read_labels(table, first, rules)
     alike = []
     for other in others:

@@ -51,12 +51,11 @@ class Table:
 
     def find_column(self, names: Sequence[str]) -> int | None:
         """The position of the first of these lower-case names that is a column."""
-        known = [column.lower() for column in self.columns]
-        return next((known.index(name) for name in names if name in known), None)
+        return next(iter(self.find_columns(names)), None)
 
     def find_columns(self, names: Sequence[str]) -> list[int]:
-        """The positions of all columns that have one of these lower-case names, as `find_column`
-        prefers them.
+        """The positions of all columns that have one of these lower-case names, in the order of the
+        names.
         """
         known = [column.lower() for column in self.columns]
         found = [position for position, column in enumerate(known) if column in names]

@@ -56,7 +56,7 @@ class CarVerdict:
 
     @property
     def num_named(self) -> int:
-        """Photos that show a class, or one of two."""
+        """Photos that are named, surely or not."""
         return sum(photo.kind in NAMING for photo in self.photos)
 
     @property

@@ -284,7 +284,6 @@ def try_probe(
     clusters: Mapping[str, int] | None = None,
     locate: CarLocator | None = None,
     scratch_path: Path | None = None,
-    watch: Watcher | None = None,
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """What a probe on a recipe's frozen features answers to validation, whatever its stages.
 
@@ -295,16 +294,10 @@ def try_probe(
     """
     stage = next((one for one in recipe.stages if isinstance(one, Probe)), Probe(kind="probe"))
     alone = recipe.model_copy(update={"stages": (stage,), "head": Head()})
-    classifier, spec, photos = _open_training(alone, train, scratch_path, watch, locate=locate)
-    held_out = decode_photos(
-        validation,
-        spec,
-        locate=locate,
-        scratch_path=scratch_path,
-        progress=watch_part(watch, "reading validation"),
-    )
+    classifier, spec, photos = _open_training(alone, train, scratch_path, None, locate=locate)
+    held_out = decode_photos(validation, spec, locate=locate, scratch_path=scratch_path)
     _check_readable(validation, held_out, "validation", every_class=False)
-    fit_probe(classifier, stage, photos, clusters=clusters, seed=recipe.seed, watch=watch)
+    fit_probe(classifier, stage, photos, clusters=clusters, seed=recipe.seed)
     return _answer(classifier, held_out), held_out.targets
 
 
