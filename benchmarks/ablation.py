@@ -121,6 +121,8 @@ def lay_lot(data: Path, name_of: dict[str, str], folder: Path) -> tuple[Path, Ca
 def build_recipe(recipe: str, changes: dict[str, Any]) -> Any:
     """The recipe with a lever moved."""
     left_out = [int(key.split(".")[1]) for key, value in changes.items() if value is None]
+    # Levers are compared on whole photos, where a recipe would see for itself.
+    changes = {"image.locate": "none", **changes}
     found = load_recipe(recipe, {key: v for key, v in changes.items() if v is not None})
     if not left_out:
         return found

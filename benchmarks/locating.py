@@ -132,10 +132,12 @@ def score_probes(name: str, data: Path, recipe: str, results: Path) -> None:
         if way == "auto" or (name, told, way) in done:
             continue
         begun_s = time.perf_counter()
-        known = replace(test, classes=train.classes)
+        asked = tuple(replace(one, id=f"test/{one.id}") for one in test.photos)
+        both = replace(train, photos=(*train.photos, *asked))
+        sides = [(train.ids, [one.id for one in asked])]
         own = load_recipe(recipe, changes)
-        locate = open_for(own, len(train))
-        logits, targets = try_probe(own, train, known, locate=locate)
+        locate = open_for(own, len(both))
+        logits, targets = try_probe(own, both, sides, locate=locate)
         took_s = time.perf_counter() - begun_s
         if len(targets) < len(test):
             raise SystemExit(f"{name}: {len(test) - len(targets)} test photos cannot be read")

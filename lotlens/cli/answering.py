@@ -102,6 +102,8 @@ def predict(
         _print_written(written, has_details=details is not None)
         if page is not None:
             OUT.say(f"page          {page}")
+    if len(written.silent) == written.num_photos:
+        raise typer.Exit(1)
 
 
 _TOLD = {
@@ -137,7 +139,9 @@ def _print_written(written: Any, *, has_details: bool) -> None:
             " where the model has no answer"
         )
     num_open = total - written.verdicts.get("model", 0)
-    if written.form == "table" and num_open:
+    if len(silent) == total:
+        print_next("look why the photos cannot be read: none of them has an answer")
+    elif written.form == "table" and num_open:
         alone = "look by hand at the one photo that has no single name"
         print_next(
             alone if num_open == 1 else f"look by hand at the {num_open:,} that have no single name"

@@ -79,8 +79,8 @@ class Image(_Part):
         interpolation: the resampling filter.
         locate: "map" finds the car first, and shows the network that part of the photo, whatever
             the fit; a photo without a car is fitted whole, as with "none". "detector" does so by a
-            network that the user has added. "auto" has validation choose among them, by a probe on
-            frozen features, before a training begins.
+            network that the user has added. "auto" chooses among them before a training begins, by
+            probes on frozen features and photos that they have not learnt.
         box_fit: "keep" shows the car in its own aspect, with so much more of the photo as fills the
             frame; "stretch" shows the car alone, out of its aspect. None stretches it where whole
             photos are stretched.

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lotlens.answering.answers import save_predictions
-from lotlens.answering.engines import count_streams
-from lotlens.answering.locating import open_locator
 from lotlens.answering.views import WHOLE
 from lotlens.audit.findings import Audit
 from lotlens.audit.parts import hash_split, list_held_out, list_learnt, pair_sides
@@ -30,7 +28,13 @@ from lotlens.records import CarLocator, Catalog, Locate, Lot, ModelCard, Photo, 
 from lotlens.run import FORMAT_VERSION, NOTE_SUFFIX, RunFolder
 from lotlens.training.data import find_commonest_label
 from lotlens.training.jobs import Helpers
-from lotlens.training.locating import choose_located, hash_network, keep_network
+from lotlens.training.locating import (
+    Boxes,
+    choose_located,
+    hash_network,
+    keep_network,
+    open_kept,
+)
 from lotlens.training.others import Others
 from lotlens.training.settle import answer_views, settle, teach_refusal
 from lotlens.training.started import name_backbone
@@ -75,6 +79,7 @@ class Training:
         others: photos of other cars, learnt as none of the classes.
         schedules: learning-rate schedules of one's own (see `verbs.train.train`).
         num_workers: processes that augment photos while fine-tuning.
+        boxes: of the cars that were found in photos; each is looked at once.
     """
 
     run: RunFolder
@@ -88,6 +93,7 @@ class Training:
     schedules: Mapping[str, Callable[[float], float]] | None = None
     num_workers: int = 0
     located: Locate = "none"
+    boxes: Boxes = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def applied(self) -> Recipe:
@@ -106,10 +112,11 @@ class Training:
 
     def choose_located(self, watch: Watcher | None) -> Training:
         """The same, with the choice whether the car is found first made or read from the run."""
-        kept, held_out = self.sides[0]
+        photos = self.usable.select([id_ for side in self.sides[0] for id_ in side])
         located = choose_located(
-            *(self.run, self.recipe, self.usable.select(kept), self.usable.select(held_out)),
-            clusters=cluster_photos(self.usable, self.found.groups),
+            *(self.run, self.recipe, photos),
+            groups=self.found.groups,
+            boxes=self.boxes,
             watch=watch,
         )
         return replace(self, located=located)
@@ -128,8 +135,8 @@ class Training:
         """The same, opened."""
         if self.network is None:
             return None
-        streams = count_streams(len(self.usable))
-        return open_locator(self.network, self.applied.image.spec().locate, num_streams=streams)
+        way = self.applied.image.spec().locate
+        return open_kept(self.network, way, len(self.usable), self.boxes)
 
 
 def train_models(

@@ -9,31 +9,77 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
-from typing import Literal
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lotlens.answering.engines import count_streams
 from lotlens.answering.locating import open_locator
 from lotlens.answering.temperature import calibrated_losses
+from lotlens.audit.parts import pair_sides
+from lotlens.audit.split import cluster_photos, draw_folds
 from lotlens.deliver.detector import has_added, read_added
+from lotlens.deliver.own_data import Sides
 from lotlens.deliver.quantise import halve
 from lotlens.errors import InputError
 from lotlens.extras import import_vision
 from lotlens.judge.gain import DOUBT, Gain, measure_gain
 from lotlens.recipes.schema import Recipe
-from lotlens.records import CarLocator, Catalog, Locate, Photo, Watcher, watch_whole
+from lotlens.records import Box, CarLocator, Catalog, Locate, Photo, Watcher, watch_whole
 from lotlens.run import RunFolder
 
-_MOST_LEARNT, _MOST_JUDGED = 400, 300
+_MOST_TRIED = 1000
 """Photos by which "auto" is settled: so many are enough to choose by, whatever the lot's size."""
 _FEWEST_OF_CLASS = 5
+_NUM_FOLDS = 5
+Boxes: TypeAlias = dict[Locate, dict[bytes, Box | None]]
+"""Way of finding cars -> hash of a photo -> its box."""
 _TRIED: Mapping[Locate, str] = {
     "none": "trying whole photos",
     "map": "trying photos cropped to the car",
     "detector": "trying photos cropped by the detector",
 }
+
+
+class KeptLocator:
+    """Finds cars, each photo's once: a training reads its photos several times.
+
+    Args:
+        locate: finds them.
+        boxes: what was found, by a hash of the photo.
+    """
+
+    def __init__(self, locate: CarLocator, boxes: dict[bytes, Box | None]) -> None:
+        self._locate, self._boxes = locate, boxes
+
+    def __call__(self, photo: NDArray[np.uint8]) -> Box | None:
+        """Where an upright photo [H, W, 3] uint8 shows its car; None if it shows none."""
+        shape = np.array(photo.shape, np.int64).tobytes()
+        name = hashlib.blake2b(np.ascontiguousarray(photo).data, key=shape, digest_size=16).digest()
+        if name not in self._boxes:
+            self._boxes[name] = self._locate(photo)
+        return self._boxes[name]
+
+
+def open_kept(network: bytes, locate: Locate, num_photos: int, boxes: Boxes) -> KeptLocator:
+    """What finds cars in the photos of a training, of an ONNX file's bytes.
+
+    Args:
+        network: the bytes.
+        locate: how it does so, "map" or "detector".
+        num_photos: about how many photos it will be asked for.
+        boxes: where those that are found are kept.
+
+    Raises:
+        BundleError: it is no such network.
+    """
+    opened = open_locator(network, locate, num_streams=count_streams(num_photos))
+    return KeptLocator(opened, boxes.setdefault(locate, {}))
 
 
 def make_network(locate: Locate = "map") -> bytes:
@@ -89,7 +135,7 @@ def count_tried(recipe: Recipe, num_train: int, num_validation: int) -> tuple[in
     """About how many photos are read whole, and how many located, before "auto" is settled."""
     if recipe.image.locate != "auto":
         return 0, 0
-    num_photos = min(num_train, _MOST_LEARNT) + min(num_validation, _MOST_JUDGED)
+    num_photos = min(num_train + num_validation, _MOST_TRIED)
     return num_photos, num_photos * len(_list_ways())
 
 
@@ -112,27 +158,28 @@ def keep_network(run: RunFolder, recipe: Recipe) -> bytes | None:
 def choose_located(
     run: RunFolder,
     recipe: Recipe,
-    train: Catalog,
-    validation: Catalog,
+    photos: Catalog,
     *,
-    clusters: Mapping[str, int] | None = None,
+    groups: Mapping[str, str] | None = None,
+    boxes: Boxes | None = None,
     watch: Watcher | None = None,
 ) -> Locate:
-    """How a run finds cars: as its recipe says, and for "auto" as validation chooses, once.
+    """How a run finds cars: as its recipe says, and for "auto" as its photos say, once.
 
     Probes on frozen features are fitted to whole photos and to photos cropped to the car, by the
-    map and, where the user has added one, by the detector, and judged on validation; of large lots
-    photos from all over them are enough. Whole ones are taken unless others are better. The rule is
-    that for views: accuracy does not fall, and the calibrated log loss does, by 0.001 nats a photo
-    or more and with p < 0.1, or 0.05 where both are tried (see `judge.gain`). Of two that are
-    better it is that of the lower loss.
+    map and, where the user has added one, by the detector; each photo is answered by a probe that
+    has not learnt it (cross-validation), so that a few hundred photos have their say where the
+    held-out ones alone would be too few. Of large lots photos from all over them are enough. Whole
+    ones are taken unless others are better. The rule is that for views: accuracy does not fall, and
+    the calibrated log loss does, by 0.001 nats a photo or more and with p < 0.1, or 0.05 where both
+    are tried (see `judge.gain`). Of two that are better it is that of the lower loss.
 
     Args:
         run: its folder, where the choice is kept for a training that goes on.
         recipe: what was asked for.
-        train: photos to learn; of several models the first one's.
-        validation: photos held out of it.
-        clusters: as for `run_stages`.
+        photos: labelled ones, to learn and held out; a locked part is not among them.
+        groups: photo id -> group name, as the audit has them.
+        boxes: where the boxes that are found are kept.
         watch: told of the work as it goes on.
 
     Raises:
@@ -147,7 +194,8 @@ def choose_located(
     if kept is not None:
         found: Locate = kept["locate"]
         return found
-    choose = partial(_choose, run, recipe, train, validation, clusters=clusters, watch=watch)
+    kept_boxes = {} if boxes is None else boxes
+    choose = partial(_choose, run, recipe, photos, groups=groups, boxes=kept_boxes, watch=watch)
     chosen: Locate = on_first(choose)
     return chosen
 
@@ -155,36 +203,38 @@ def choose_located(
 def _choose(
     run: RunFolder,
     recipe: Recipe,
-    train: Catalog,
-    validation: Catalog,
+    photos: Catalog,
     *,
-    clusters: Mapping[str, int] | None,
+    groups: Mapping[str, str] | None,
+    boxes: Boxes,
     watch: Watcher | None,
 ) -> Locate:
     try_probe = import_vision("stages").try_probe
     losses, rights = {}, {}
-    train, validation = _draw(train, _MOST_LEARNT), _draw(validation, _MOST_JUDGED)
+    photos = _draw(photos, _MOST_TRIED)
+    clusters = cluster_photos(photos, groups)
+    num_folds = min(_NUM_FOLDS, len(set(clusters.values())))
+    sides: Sides = ()
+    with suppress(InputError):  # too few cars to part: whole photos
+        sides = pair_sides(draw_folds(photos, num_folds=num_folds, seed=recipe.seed, groups=groups))
     ways = _list_ways()
     for way in ("none", *ways):
-        own = recipe.located(way)
         locate = None
         if way != "none":
             _write_network(run, way)
-            network = run.locator_path(way).read_bytes()
-            locate = open_locator(network, way, num_streams=count_streams(len(train)))
+            locate = open_kept(run.locator_path(way).read_bytes(), way, len(photos), boxes)
         with watch_whole(watch, _TRIED[way]):
             logits, targets = try_probe(
-                own,
-                train,
-                validation,
+                *(recipe.located(way), photos, sides),
                 clusters=clusters,
                 locate=locate,
                 scratch_path=run.path,
             )
-        losses[way] = calibrated_losses(logits, targets)
-        rights[way] = logits.argmax(axis=1) == targets
+        if len(targets):
+            losses[way] = calibrated_losses(logits, targets)
+            rights[way] = logits.argmax(axis=1) == targets
     gains: dict[Locate, Gain] = {}
-    if len(losses["none"]) > 1:
+    if len(losses.get("none", ())) > 1:
         gains = {
             way: measure_gain(losses["none"], losses[way], rights["none"], rights[way])
             for way in ways
@@ -197,6 +247,7 @@ def _choose(
     for way in ways:
         if way != found:
             run.locator_path(way).unlink()  # of no use to it
+            boxes.pop(way, None)
     return found
 
 

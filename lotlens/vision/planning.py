@@ -89,7 +89,9 @@ def plan_stages(
     plans = []
     before_s = sum(num_tried) * per_photo_s
     if locate is not None:
-        before_s += (num_train + num_validation + num_tried[1]) * _time_locating(locate)
+        # Boxes are kept: of the photos that were tried, those of one way are not looked for again.
+        again = num_tried[1] - num_tried[0]
+        before_s += (num_train + num_validation + again) * _time_locating(locate)
     for stage in recipe.stages:
         if isinstance(stage, Probe):
             num_answers = num_train * (2 if stage.mirror else 1) + num_validation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,12 @@ from lotlens.vision.batches import DecodedPhotos
 from lotlens.vision.classifier import Classifier
 from lotlens.vision.engine import build_engine
 from lotlens.vision.pooling import NUM_FOR_DIRECTIONS
-from lotlens.vision.regression import add_others, choose_penalty, fit_regression
+from lotlens.vision.regression import (
+    add_others,
+    choose_penalty,
+    fit_regression,
+    fit_regressions,
+)
 
 
 def fit_probe(
@@ -36,8 +41,7 @@ def fit_probe(
     own = photos.targets < classifier.num_classes
     fit_pooling(classifier, photos)
     features, targets = compute_features(classifier, photos, mirror=stage.mirror, watch=watch)
-    numbers = clusters or {}
-    groups = np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])
+    groups = _list_clusters(photos, clusters)
     weights = None
     if photo_weights is not None:
         weights = np.tile(photo_weights / photo_weights.mean(), len(targets) // len(photos.ids))
@@ -56,9 +60,69 @@ def fit_probe(
     report_progress(watch, "fitting the probe", 1, 1)
 
 
-def fit_pooling(classifier: Classifier, photos: DecodedPhotos) -> None:
-    """Let some photos of the classes, from all over them, show the directions of covariances."""
-    known = np.flatnonzero(photos.targets < classifier.num_classes)
+def cross_probe(
+    classifier: Classifier,
+    stage: Probe,
+    photos: DecodedPhotos,
+    sides: Sequence[tuple[Collection[str], Collection[str]]],
+    *,
+    clusters: Mapping[str, int] | None = None,
+    seed: int,
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Answers of probes to photos that they have not learnt, as `stages.try_probe` gives them.
+
+    One penalty serves all of them: it is one number, by which no photo is known again. It and the
+    directions of covariances are chosen by what any of them learns.
+    """
+    row_of = {id_: row for row, id_ in enumerate(photos.ids)}
+    learnt, asked = [], []
+    for own, left in sides:
+        rows = np.array(sorted(row_of[id_] for id_ in own if id_ in row_of), np.int64)
+        known = np.unique(photos.targets[rows])
+        held = np.array(sorted(row_of[id_] for id_ in left if id_ in row_of), np.int64)
+        held = held[np.isin(photos.targets[held], known)]
+        if len(known) > 1 and len(held):
+            learnt.append(rows)
+            asked.append(held)
+    if not learnt:
+        return np.zeros((0, classifier.num_classes), np.float32), np.zeros(0, np.int64)
+    used = np.unique(np.concatenate(learnt))
+    fit_pooling(classifier, photos, used)
+    features, targets = compute_features(classifier, photos, mirror=stage.mirror)
+    views = range(len(targets) // len(row_of))
+
+    def repeat(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.concatenate([rows + view * len(row_of) for view in views])
+
+    penalty = choose_penalty(
+        *(features[repeat(used)], targets[repeat(used)], stage.penalties),
+        _list_clusters(photos, clusters)[used],
+        seed=seed,
+    )
+    fits = fit_regressions(
+        features, targets, classifier.num_classes, penalty, [repeat(rows) for rows in learnt]
+    )
+    answers = [
+        features[rows] @ fit.weight.T + fit.bias for rows, fit in zip(asked, fits, strict=True)
+    ]
+    return np.concatenate(answers, dtype=np.float32), targets[np.concatenate(asked)]
+
+
+def _list_clusters(photos: DecodedPhotos, clusters: Mapping[str, int] | None) -> NDArray[np.int64]:
+    """[N] the number of each photo's cluster, a negative one of its own where it has none."""
+    numbers = clusters or {}
+    return np.array([numbers.get(id_, -place) for place, id_ in enumerate(photos.ids, start=1)])
+
+
+def fit_pooling(
+    classifier: Classifier, photos: DecodedPhotos, rows: NDArray[np.int64] | None = None
+) -> None:
+    """Let some photos of the classes, from all over them, show the directions of covariances.
+
+    `rows` says which may be shown; None all of them.
+    """
+    known = np.arange(len(photos.ids)) if rows is None else rows
+    known = known[photos.targets[known] < classifier.num_classes]
     num_shown = min(len(known), NUM_FOR_DIRECTIONS)
     shown = known[np.arange(num_shown) * len(known) // num_shown]
     classifier.fit_pooling(photos.batches(32, rows=shown.tolist()))

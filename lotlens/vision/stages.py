@@ -6,7 +6,7 @@ It knows catalogs and recipes, not run folders or test photos.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from lotlens.vision.batches import DecodedPhotos, choose_border, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, is_first, on_first, share_weights
 from lotlens.vision.engine import build_engine, tune_process
-from lotlens.vision.probe import fit_pooling, fit_probe, report_progress
+from lotlens.vision.probe import cross_probe, fit_pooling, fit_probe, report_progress
 from lotlens.vision.sheet import NUM_PHOTOS, draw_sheet, write_sheet
 from lotlens.vision.state import Candidate, State
 
@@ -278,27 +278,35 @@ def _consider_tuned(
 
 def try_probe(
     recipe: Recipe,
-    train: Catalog,
-    validation: Catalog,
+    photos: Catalog,
+    sides: Sequence[tuple[Collection[str], Collection[str]]],
     *,
     clusters: Mapping[str, int] | None = None,
     locate: CarLocator | None = None,
     scratch_path: Path | None = None,
 ) -> tuple[FloatArray, NDArray[np.int64]]:
-    """What a probe on a recipe's frozen features answers to validation, whatever its stages.
+    """What probes on a recipe's frozen features answer to photos held out, whatever its stages.
 
-    Arguments and errors are those of `run_stages`.
+    Args:
+        recipe: whose features.
+        photos: labelled ones; their features are computed once.
+        sides: for each probe the ids that it learns, and those that it then answers.
+        clusters: as for `run_stages`.
+        locate: likewise.
+        scratch_path: likewise.
 
     Returns:
-        logits [N, K] of the readable validation photos, and their class indices [N].
+        logits [N, K] of the answered photos, side after side and in the order of `photos`, and
+        their class indices [N]. Left out are those that cannot be read, those of a class that
+        their probe has not learnt, and sides on which there are not two classes to learn.
+
+    Raises:
+        InputError: as `run_stages`.
     """
     stage = next((one for one in recipe.stages if isinstance(one, Probe)), Probe(kind="probe"))
     alone = recipe.model_copy(update={"stages": (stage,), "head": Head()})
-    classifier, spec, photos = _open_training(alone, train, scratch_path, None, locate=locate)
-    held_out = decode_photos(validation, spec, locate=locate, scratch_path=scratch_path)
-    _check_readable(validation, held_out, "validation", every_class=False)
-    fit_probe(classifier, stage, photos, clusters=clusters, seed=recipe.seed)
-    return _answer(classifier, held_out), held_out.targets
+    classifier, _, decoded = _open_training(alone, photos, scratch_path, None, locate=locate)
+    return cross_probe(classifier, stage, decoded, sides, clusters=clusters, seed=recipe.seed)
 
 
 def find_stage_rate(

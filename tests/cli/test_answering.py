@@ -103,6 +103,21 @@ def test_a_full_disk_is_one_line(run_path, small_lot):
     assert said[0].startswith("error: cannot write /dev/full")
 
 
+@pytest.mark.parametrize("is_json", [False, True])
+def test_not_a_single_answer_is_a_failure(run_path, tmp_path, is_json):
+    """A script goes on when a command ends with 0."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(b"no photo")
+    how = ["--out", tmp_path / "a.csv", *(["--json"] if is_json else [])]
+    done = run("predict", run_path, tmp_path / "photos", *how)
+    assert done.returncode == 1
+    assert "a.jpg" in (tmp_path / "a.csv").read_text()
+    if not is_json:
+        assert "none of them has an answer" in done.stdout
+    draw_photo(0, 800).save(tmp_path / "photos/b.jpg")
+    assert run("predict", run_path, tmp_path / "photos", *how).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("num_open", "num_filled", "num_rows", "last"),
     [

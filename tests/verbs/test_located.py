@@ -19,7 +19,7 @@ import lotlens
 from lotlens.answering import exported as runtime
 from lotlens.answering.answers import load_predictions
 from lotlens.answering.engines import Engine
-from lotlens.answering.locating import DetectorLocator, open_locator
+from lotlens.answering.locating import DetectorLocator, MapLocator, open_locator
 from lotlens.audit.traces import measure_traces
 from lotlens.deliver.parity import BOXES, Limits
 from lotlens.drawn.cars import draw_car_photo
@@ -237,9 +237,10 @@ def choose(recipe, car_lot, tmp_path, monkeypatch):
     tried = []
 
     def choose(is_better, out="auto", best="map"):
-        def try_probe(own, train, validation, **_):
+        def try_probe(own, photos, sides, **_):
             tried.append(own.image.locate)
-            targets = validation.targets()
+            asked = [id_ for _, held_out in sides for id_ in held_out]
+            targets = photos.select(asked).targets()
             knows = (own.image.locate == best) == is_better  # or it has no idea
             return 4 * knows * np.eye(2, dtype=np.float32)[targets], targets
 
@@ -273,23 +274,113 @@ def test_a_choice_is_made_once_for_a_run(choose, recipe, car_lot):
     run, tried = choose(True)
     catalog = open_lot(car_lot / "lot").train
     auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
-    assert locating.choose_located(run, auto, catalog, catalog) == "map"
+    assert locating.choose_located(run, auto, catalog) == "map"
     assert tried == ["none", "map"]
     run.locate_path.write_text('{"locate": "compass"}')
     with pytest.raises(BundleError, match=r"locate\.json"):
-        locating.choose_located(run, auto, catalog, catalog)
+        locating.choose_located(run, auto, catalog)
 
 
 def test_probes_of_both_ways_are_what_is_compared(recipe, car_lot):
     catalog = open_lot(car_lot / "lot").train
-    part = catalog.select(catalog.ids[::2]), catalog.select(catalog.ids[1::2])
+    sides = [(catalog.ids[::2], catalog.ids[1::2]), (catalog.ids[1::2], catalog.ids[::2])]
     locate = open_locator(locating.make_network())
     auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
-    whole, targets = stages.try_probe(auto.located("none"), *part, locate=locate)
-    boxed, again = stages.try_probe(auto.located("map"), *part, locate=locate)
-    assert whole.shape == boxed.shape == (len(part[1]), 2)
-    assert targets.tolist() == again.tolist() == part[1].targets().tolist()
+    whole, targets = stages.try_probe(auto.located("none"), catalog, sides, locate=locate)
+    boxed, again = stages.try_probe(auto.located("map"), catalog, sides, locate=locate)
+    assert whole.shape == boxed.shape == (len(catalog), 2)
+    asked = catalog.select([id_ for _, held_out in sides for id_ in held_out])
+    assert targets.tolist() == again.tolist() == asked.targets().tolist()
     assert np.abs(whole - boxed).max() > 0.01
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_photo_is_answered_by_a_probe_that_has_not_learnt_it(recipe, car_lot, mirror):
+    """Each side's answers are those of a probe to which the other photos do not exist."""
+    catalog = open_lot(car_lot / "lot").train
+    probe = recipe["stages"][0] | {"mirror": mirror, "penalties": [0.1]}
+    plain = parse_recipe(recipe | {"image": {"height": 48, "width": 64}, "stages": [probe]})
+    sides = [(catalog.ids[::2], catalog.ids[1::2]), (catalog.ids[1::2], catalog.ids[::2])]
+    both, _ = stages.try_probe(plain, catalog, sides)
+    first, _ = stages.try_probe(plain, catalog, sides[:1])
+    second, _ = stages.try_probe(plain, catalog, sides[1:])
+    np.testing.assert_allclose(both, np.concatenate([first, second]), rtol=1e-5, atol=1e-5)
+    labels = [car.label for car in catalog.classes]
+    swap = dict(zip(labels, reversed(labels), strict=True))
+    held_out = set(sides[0][1])
+    spoilt = replace(
+        catalog,
+        photos=tuple(
+            replace(one, label=swap[one.label]) if one.id in held_out else one
+            for one in catalog.photos
+        ),
+    )
+    found, _ = stages.try_probe(plain, spoilt, sides[:1])
+    np.testing.assert_allclose(found, first, rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_probe_cannot_learn_it_is_not_asked(recipe, car_lot):
+    catalog = open_lot(car_lot / "lot").train
+    plain = parse_recipe(recipe | {"image": {"height": 48, "width": 64}})
+    by_label = {}
+    for photo in catalog.photos:
+        by_label.setdefault(photo.label, []).append(photo.id)
+    one, other = by_label.values()
+    sides = [(one, other), (one[1:] + other[1:], one[:1] + other[:1])]
+    logits, targets = stages.try_probe(plain, catalog, sides)
+    assert logits.shape == (2, 2)
+    assert sorted(targets.tolist()) == [0, 1]
+    logits, targets = stages.try_probe(plain, catalog, sides[:1])
+    assert logits.shape == (0, 2)
+    assert not len(targets)
+
+
+def test_too_few_cars_to_part_are_taken_whole(recipe, car_lot, tmp_path):
+    catalog = open_lot(car_lot / "lot").train
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
+    one_car = dict.fromkeys(catalog.ids, "the same advert")
+    assert locating.choose_located(run, auto, catalog, groups=one_car) == "none"
+    assert run.read_located() == {"locate": "none", "gains": {}}
+
+
+def test_copies_are_never_on_both_sides_of_a_choice(choose, recipe, car_lot, tmp_path, monkeypatch):
+    catalog = open_lot(car_lot / "lot").train
+    adverts = {id_: f"advert {number // 4}" for number, id_ in enumerate(catalog.ids)}
+    seen = []
+
+    def try_probe(own, photos, sides, **_):
+        seen.extend(sides)
+        return np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+
+    monkeypatch.setattr(stages, "try_probe", try_probe)
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
+    locating.choose_located(run, auto, catalog, groups=adverts)
+    assert sorted(id_ for _, held_out in seen for id_ in held_out) == sorted(2 * catalog.ids)
+    for kept, held_out in seen:
+        assert not {adverts[id_] for id_ in kept} & {adverts[id_] for id_ in held_out}
+
+
+def test_a_training_looks_for_each_car_once(recipe, car_lot, tmp_path, monkeypatch):
+    """While it chooses, learns, judges and learns to refuse: the boxes are kept."""
+    looked = []
+    look = MapLocator.__call__
+
+    def count(self, photo):
+        looked.append(photo.tobytes())
+        return look(self, photo)
+
+    monkeypatch.setattr(MapLocator, "__call__", count)
+    auto = recipe | {
+        "image": recipe["image"] | {"locate": "auto"},
+        "stages": recipe["stages"][:1],
+    }
+    lotlens.train(car_lot / "lot", parse_recipe(auto), out=tmp_path / "run")
+    assert RunFolder(tmp_path / "run").read_located()["gains"]
+    assert len(looked) == len(set(looked)) > 0
 
 
 def test_a_plan_counts_the_time_to_find_cars(recipe):
@@ -308,11 +399,11 @@ def test_a_plan_counts_the_time_to_choose(recipe):
 
     parsed = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
     tried = locating.count_tried(parsed, 300, 100)
-    assert tried == (400, 400)
-    assert locating.count_tried(parsed, 300_000, 10_000) == (700, 700)  # whatever the lot's size
+    assert tried == (400, 400)  # all of them
+    assert locating.count_tried(parsed, 300_000, 10_000) == (1000, 1000)  # whatever the lot's size
     assert locating.count_tried(parsed.located("map"), 300, 100) == (0, 0)
-    plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow, num_tried=tried)
-    assert plans[0].seconds > 800 * 0.05 / cpu_count()
+    plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow, num_tried=(400, 800))
+    assert plans[0].seconds > 800 * 0.05 / cpu_count()  # by two ways, and each once
 
 
 def test_large_lots_choose_by_photos_from_all_over_them(choose, monkeypatch):
@@ -328,7 +419,7 @@ def test_large_lots_choose_by_photos_from_all_over_them(choose, monkeypatch):
     monkeypatch.setattr(locating, "_draw", see)
     choose(True)
     assert all(drawn == whole for whole, drawn in sizes)
-    assert len(sizes) == 2
+    assert len(sizes) == 1
     labels = ["common"] * 2000 + ["rare"] * 40 + ["rarest"] * 3
     photos = tuple(Photo(f"{k}", None, label) for k, label in enumerate(labels))
     classes = tuple(CarClass(label, label) for label in ("common", "rare", "rarest"))
