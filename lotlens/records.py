@@ -394,12 +394,15 @@ class Checked:
         meanings: check -> what it found, for people.
         num_decisions: decisions on labels that there are.
         num_applied: those that fit the data.
+        poor: check -> share of the photos to train on in which models cannot be told apart, where
+            that is so many that figures are of little worth.
     """
 
     errors: Mapping[str, int]
     meanings: Mapping[str, str]
     num_decisions: int
     num_applied: int
+    poor: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return describe("Checked", ", ".join(f"{n:,} {check}" for check, n in self.errors.items()))
@@ -409,6 +412,10 @@ class Checked:
             f"{'error':<14}{count:,} {check}: {self.meanings[check]}"
             for check, count in self.errors.items()
         ] or [f"{'audit':<14}no errors"]
+        lines += [
+            f"{'warning':<14}{100 * share:.0f} % of the photos {check}: {self.meanings[check]}"
+            for check, share in self.poor.items()
+        ]
         if self.num_decisions:
             lines.append(f"{'decisions':<14}{self.num_applied:,} of {self.num_decisions:,} applied")
         return "\n".join(lines)

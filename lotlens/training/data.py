@@ -21,6 +21,10 @@ from lotlens.recipes.schema import Audit as AuditSettings
 from lotlens.recipes.schema import Recipe
 from lotlens.records import Catalog, Checked, Lot, Tell, Watcher
 
+_POOR = ("tiny", "dark", "flat", "blurred")
+_MANY = 0.1
+"""Share of photos that are poor from which on people are told before a training."""
+
 
 class TrainingData:
     """A lot that can be trained on, for one training or many.
@@ -88,9 +92,15 @@ class TrainingData:
             for check, count in found.count().items()
             if CHECKS[check].severity == "error"
         }
-        meanings = {check: CHECKS[check].meaning for check in errors}
+        found_poor = Counter(
+            one.check for one in found.findings if one.part == "train" and one.check in _POOR
+        )
+        shares = {check: found_poor[check] / max(len(self.usable), 1) for check in _POOR}
+        poor = {check: share for check, share in shares.items() if share >= _MANY}
+        meanings = {check: CHECKS[check].meaning for check in (*errors, *poor)}
         num_stale = counts["stale-decision"]
-        return Checked(errors, meanings, len(self.decisions), len(self.decisions) - num_stale)
+        num_applied = len(self.decisions) - num_stale
+        return Checked(errors, meanings, len(self.decisions), num_applied, poor)
 
 
 def read_rules(recipe: Recipe) -> LabelRules:

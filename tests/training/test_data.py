@@ -71,9 +71,34 @@ def test_errors_and_decisions_are_told(tmp_path: Path) -> None:
     assert (checked.errors, checked.num_decisions, checked.num_applied) == ({"unreadable": 1}, 3, 2)
     assert str(checked).splitlines() == [
         "error         1 unreadable: cannot be decoded: empty, truncated or no photo",
+        "warning       80 % of the photos tiny: too small to tell models apart",
         "decisions     2 of 3 applied",
     ]
     assert str(Checked({}, {}, 0, 0)) == "audit         no errors"
+
+
+@pytest.mark.parametrize(
+    ("side", "colour", "named"),
+    [(1, None, {"tiny", "flat"}), (200, (3, 3, 3), {"dark"}), (200, None, set())],
+)
+def test_a_lot_of_poor_photos_is_told_before_it_is_learnt(
+    tmp_path: Path, side: int, colour: tuple[int, int, int] | None, named: set[str]
+) -> None:
+    """A model of such photos may be right in all of them, and be of no use."""
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        folder = tmp_path / "lot" / "AB"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = rng.integers(0, 256, (side, side, 3), np.uint8)
+        photo = Image.fromarray(drawn) if number > 17 or colour is None else None
+        (photo or Image.new("RGB", (side, side), colour)).save(folder / f"{number}.png")
+    photos = TrainingData(tmp_path / "lot", RECIPE)
+    checked = photos.check(photos.audit(RECIPE.audit))
+    assert set(checked.poor) == named
+    told = [line for line in str(checked).splitlines() if line.startswith("warning")]
+    assert len(told) == len(named)
+    if colour is not None:
+        assert "warning       90 % of the photos dark: nearly black" in told
 
 
 def test_commonest_label() -> None:
