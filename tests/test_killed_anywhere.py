@@ -61,7 +61,7 @@ from lotlens.cli.app import main
 from lotlens.verbs import predict as predicting
 import lotlens.answering.predict
 
-predicting._PIECE = lotlens.answering.predict._BATCH_SIZE = 4
+predicting._PIECE = lotlens.answering.predict._SMALL_BATCH = 4
 sys.addaudithook(watch)
 try:
     with without_charts(), without_lookalikes():

@@ -30,10 +30,11 @@ from lotlens.threads import map_ahead
 
 NO_NUMBER = "the model gave no number"
 
-_BATCH_SIZE = 32
-_STREAM_BATCH_SIZE = 8
-"""Where several threads answer, each with a batch of its own: small, so that none waits long for
-the others at the end, and a core's cache holds what a batch needs."""
+_SMALL_BATCH, _LARGE_BATCH = 8, 32
+_MANY = 1000
+"""Batches are small, for a core's cache to hold what they need; where several threads answer, none
+waits long for the others at the end. Large ones serve a GPU, and so many photos are answered by one
+stream where there is one, or a single core."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def predict(
         predictor: the model; its card says how photos are prepared.
         catalog: photos, labelled or not.
         views: names in `views.VIEWS`; None for those of the model's card.
-        batch_size: photos per call of the model; None for 32, or 8 where several threads call it.
+        batch_size: photos per call of the model; None for 8, or 32 for many photos and one thread.
         num_workers: threads that read photos for a predictor that is called by one thread; 0 to
             read in this one, None for one per core.
         keep_features: also keep the features of the first view.
@@ -191,7 +192,8 @@ def answer_pieces(
     Arguments and errors are those of `predict`; `views` are known ones.
     """
     num_streams = predictor.num_streams
-    default = _STREAM_BATCH_SIZE if num_streams > 1 else _BATCH_SIZE
+    is_large = num_streams == 1 and len(photos) >= _MANY
+    default = _LARGE_BATCH if is_large else _SMALL_BATCH
     size = batch_size or default
     ask = _Asking(predictor, tuple(views), keep_features)
     if num_streams > 1:

@@ -11,7 +11,7 @@ from lotlens.recipes.schema import Probe
 from lotlens.records import FloatArray, Watcher
 from lotlens.vision.batches import DecodedPhotos
 from lotlens.vision.classifier import Classifier
-from lotlens.vision.engine import build_engine
+from lotlens.vision.engine import build_engine, choose_batch_size
 from lotlens.vision.pooling import NUM_FOR_DIRECTIONS
 from lotlens.vision.regression import (
     add_others,
@@ -125,7 +125,8 @@ def fit_pooling(
     known = known[photos.targets[known] < classifier.num_classes]
     num_shown = min(len(known), NUM_FOR_DIRECTIONS)
     shown = known[np.arange(num_shown) * len(known) // num_shown]
-    classifier.fit_pooling(photos.batches(32, rows=shown.tolist()))
+    size = choose_batch_size(classifier)
+    classifier.fit_pooling(photos.batches(size, rows=shown.tolist()))
 
 
 def compute_features(
@@ -141,7 +142,8 @@ def compute_features(
     engine = build_engine(classifier, photos.spec.height, photos.spec.width, num_photos=total)
     found: list[FloatArray] = []
     done = 0
-    for _, values in engine.map(_list_views(photos, mirror=mirror)):
+    size = choose_batch_size(classifier)
+    for _, values in engine.map(_list_views(photos, size, mirror=mirror)):
         found.append(values)
         done += len(values)
         report_progress(watch, "computing features", done, total)
@@ -149,9 +151,9 @@ def compute_features(
     return np.concatenate(in_order, dtype=np.float64), np.tile(photos.targets, num_views)
 
 
-def _list_views(photos: DecodedPhotos, *, mirror: bool) -> Iterator[FloatArray]:
+def _list_views(photos: DecodedPhotos, size: int, *, mirror: bool) -> Iterator[FloatArray]:
     """Batches, each followed by its mirror image if that is wanted."""
-    for batch in photos.batches(32):
+    for batch in photos.batches(size):
         yield batch
         if mirror:
             yield np.ascontiguousarray(batch[..., ::-1])

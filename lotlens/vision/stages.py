@@ -37,7 +37,7 @@ from lotlens.vision.backbones import input_mean_std
 from lotlens.vision.batches import DecodedPhotos, choose_border, decode_photos
 from lotlens.vision.classifier import Classifier, Weights, build_classifier
 from lotlens.vision.distributed import check_shares, is_first, on_first, share_weights
-from lotlens.vision.engine import build_engine, tune_process
+from lotlens.vision.engine import build_engine, choose_batch_size, tune_process
 from lotlens.vision.probe import cross_probe, fit_pooling, fit_probe, report_progress
 from lotlens.vision.sheet import NUM_PHOTOS, draw_sheet, write_sheet
 from lotlens.vision.state import Candidate, State
@@ -511,7 +511,8 @@ def _answer(classifier: Classifier, photos: DecodedPhotos) -> FloatArray:
     engine: Engine = build_engine(
         classifier, photos.spec.height, photos.spec.width, num_photos=len(photos.ids)
     )
-    answers = [answer[0] for answer in engine.map(photos.batches(32))]
+    batches = photos.batches(choose_batch_size(classifier))
+    answers = [answer[0] for answer in engine.map(batches)]
     logits: FloatArray = np.concatenate(answers)[:, : classifier.num_classes]
     return logits
 

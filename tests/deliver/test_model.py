@@ -28,7 +28,7 @@ def run_path(tiny_run):
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(predicting, "_PIECE", 4)
-    monkeypatch.setattr("lotlens.answering.predict._BATCH_SIZE", 2)
+    monkeypatch.setattr("lotlens.answering.predict._SMALL_BATCH", 2)
 
 
 def read(path):
@@ -119,7 +119,7 @@ import os, signal, sys
 from lotlens.verbs import predict as verb
 verb._PIECE = 4
 from lotlens.answering import predict
-predict._BATCH_SIZE = 2
+predict._SMALL_BATCH = 2
 def watch(what, done, total):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
