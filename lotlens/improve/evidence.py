@@ -265,16 +265,9 @@ def _fit_probes(
         told(0, 1)
     views = (WHOLE, "mirror") if stage.mirror else (WHOLE,)
     shown, labels = (np.concatenate([features[v] for v in views]), np.tile(targets, len(views)))
-    repeated = [
-        np.concatenate([rows + number * len(targets) for number in range(len(views))])
-        for rows in (np.unique(np.concatenate(sides)), *sides)
-    ]
-    known = repeated[0][: len(repeated[0]) // len(views)]
-    penalty = regression.choose_penalty(
-        shown[repeated[0]], labels[repeated[0]], stage.penalties, groups[known], seed=recipe.seed
+    probes: list[Regression] = regression.fit_sides(
+        *(shown, labels, num_classes, stage.penalties, groups, sides), seed=recipe.seed
     )
-    fit = regression.fit_regressions
-    probes: list[Regression] = fit(shown, labels, num_classes, penalty, repeated[1:])
     if told is not None:
         told(1, 1)
     return probes

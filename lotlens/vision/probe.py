@@ -17,7 +17,7 @@ from lotlens.vision.regression import (
     add_others,
     choose_penalty,
     fit_regression,
-    fit_regressions,
+    fit_sides,
 )
 
 
@@ -71,8 +71,7 @@ def cross_probe(
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """Answers of probes to photos that they have not learnt, as `stages.try_probe` gives them.
 
-    One penalty serves all of them: it is one number, by which no photo is known again. It and the
-    directions of covariances are chosen by what any of them learns.
+    The directions of covariances are those of what any of them learns.
     """
     row_of = {id_: row for row, id_ in enumerate(photos.ids)}
     learnt, asked = [], []
@@ -86,21 +85,11 @@ def cross_probe(
             asked.append(held)
     if not learnt:
         return np.zeros((0, classifier.num_classes), np.float32), np.zeros(0, np.int64)
-    used = np.unique(np.concatenate(learnt))
-    fit_pooling(classifier, photos, used)
+    fit_pooling(classifier, photos, np.unique(np.concatenate(learnt)))
     features, targets = compute_features(classifier, photos, mirror=stage.mirror)
-    views = range(len(targets) // len(row_of))
-
-    def repeat(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.concatenate([rows + view * len(row_of) for view in views])
-
-    penalty = choose_penalty(
-        *(features[repeat(used)], targets[repeat(used)], stage.penalties),
-        _list_clusters(photos, clusters)[used],
-        seed=seed,
-    )
-    fits = fit_regressions(
-        features, targets, classifier.num_classes, penalty, [repeat(rows) for rows in learnt]
+    groups = _list_clusters(photos, clusters)
+    fits = fit_sides(
+        *(features, targets, classifier.num_classes, stage.penalties, groups, learnt), seed=seed
     )
     answers = [
         features[rows] @ fit.weight.T + fit.bias for rows, fit in zip(asked, fits, strict=True)

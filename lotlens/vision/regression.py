@@ -134,6 +134,39 @@ def fit_regressions(
     return list(fits)
 
 
+def fit_sides(
+    features: Matrix,
+    targets: NDArray[np.int64],
+    num_classes: int,
+    penalties: tuple[float, ...],
+    groups: NDArray[np.int64],
+    sides: Sequence[NDArray[np.int64]],
+    *,
+    seed: int,
+) -> list[Regression]:
+    """A regression for each choice of photos; one penalty serves all of them.
+
+    It is one number, by which no photo is known again, and is chosen by what any of them learns.
+
+    Args:
+        features: raw, [M * num_photos, F], as for `choose_penalty`.
+        targets: [M * num_photos].
+        num_classes: K.
+        penalties: candidates for C.
+        groups: [num_photos], as for `choose_penalty`.
+        sides: of each regression the photos, from 0; it learns all views of them.
+        seed: of the folds by which the penalty is chosen.
+    """
+    num_photos = len(groups)
+    used = np.unique(np.concatenate(sides))
+    every, *own = (
+        np.concatenate([rows + start for start in range(0, len(targets), num_photos)])
+        for rows in (used, *sides)
+    )
+    penalty = choose_penalty(features[every], targets[every], penalties, groups[used], seed=seed)
+    return fit_regressions(features, targets, num_classes, penalty, own)
+
+
 def choose_penalty(
     features: Matrix,
     targets: NDArray[np.int64],
