@@ -137,7 +137,7 @@ def score_probes(name: str, data: Path, recipe: str, results: Path) -> None:
         sides = [(train.ids, [one.id for one in asked])]
         own = load_recipe(recipe, changes)
         locate = open_for(own, len(both))
-        logits, targets = try_probe(own, both, sides, locate=locate)
+        _, logits, targets = try_probe(own, both, sides, locate=locate)
         took_s = time.perf_counter() - begun_s
         if len(targets) < len(test):
             raise SystemExit(f"{name}: {len(test) - len(targets)} test photos cannot be read")

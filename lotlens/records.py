@@ -1085,6 +1085,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def batch_size(self) -> int:
+        """Photos that it had best be asked about at once, however many there are."""
+        ...
+
+    @property
     def locate(self) -> CarLocator | None:
         """Finds the car in photos for it; asked for only where its card's image says so."""
         ...

@@ -137,7 +137,7 @@ class RunFolder:
 
     @property
     def locate_path(self) -> Path:
-        """Whether the car is found first, where validation chose that, and what it said."""
+        """Whether the car is found first, where that was tried, and what came of it."""
         return self.path / "locate.json"
 
     @property
@@ -617,7 +617,7 @@ class RunFolder:
         return values
 
     def write_located(self, values: Mapping[str, Any]) -> None:
-        """Write what validation chose, one of `Locate` as "locate", with the gain it rests on."""
+        """Write what a trial chose, one of `Locate` as "locate", with the gain it rests on."""
         self._write_json(self.locate_path, values)
 
     def read_findings(self) -> list[dict[str, str]]:

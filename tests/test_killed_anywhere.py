@@ -59,9 +59,9 @@ def watch(event, args):
 from tests.conftest import without_charts, without_lookalikes
 from lotlens.cli.app import main
 from lotlens.verbs import predict as predicting
-import lotlens.answering.predict
+from lotlens.answering.engines import EnginePredictor
 
-predicting._PIECE = lotlens.answering.predict._SMALL_BATCH = 4
+predicting._PIECE = EnginePredictor.batch_size = 4
 sys.addaudithook(watch)
 try:
     with without_charts(), without_lookalikes():

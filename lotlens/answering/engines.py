@@ -23,6 +23,9 @@ Answers = tuple[FloatArray, FloatArray]
 EngineName = Literal["onnx", "openvino"]
 INPUT, OUTPUTS = "photos", ("logits", "features")
 """What an exported network's input and outputs are called."""
+SMALL_BATCH = 8
+"""Photos that a CPU had best be asked about at once: as fast as 32, in a quarter of the memory
+(measured, docs/LOG.md); where several threads answer, none waits long for the others at the end."""
 _WORTH_STREAMS = 16
 """From so many photos several threads answer, each on a core; below, one call has all cores."""
 
@@ -37,11 +40,13 @@ class Engine:
             busy; 1 where a single call uses all cores.
         frame: (height, width) of the photos that it takes; None if it takes others too, or does
             not say.
+        batch_size: photos that it had best be asked about at once.
     """
 
     answer: Callable[[FloatArray], Answers]
     num_streams: int = 1
     frame: tuple[int, int] | None = None
+    batch_size: int = SMALL_BATCH
 
     def __call__(self, batch: FloatArray) -> Answers:
         return self.answer(batch)
@@ -79,6 +84,10 @@ class EnginePredictor:
     @property
     def num_streams(self) -> int:
         return self._engine.num_streams
+
+    @property
+    def batch_size(self) -> int:
+        return self._engine.batch_size
 
     @property
     def locate(self) -> CarLocator | None:

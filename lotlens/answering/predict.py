@@ -30,12 +30,6 @@ from lotlens.threads import map_ahead
 
 NO_NUMBER = "the model gave no number"
 
-_SMALL_BATCH, _LARGE_BATCH = 8, 32
-_MANY = 1000
-"""Batches are small, for a core's cache to hold what they need; where several threads answer, none
-waits long for the others at the end. Large ones serve a GPU, and so many photos are answered by one
-stream where there is one, or a single core."""
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -80,7 +74,7 @@ def predict(
         predictor: the model; its card says how photos are prepared.
         catalog: photos, labelled or not.
         views: names in `views.VIEWS`; None for those of the model's card.
-        batch_size: photos per call of the model; None for 8, or 32 for many photos and one thread.
+        batch_size: photos per call of the model; None for what suits it.
         num_workers: threads that read photos for a predictor that is called by one thread; 0 to
             read in this one, None for one per core.
         keep_features: also keep the features of the first view.
@@ -192,9 +186,9 @@ def answer_pieces(
     Arguments and errors are those of `predict`; `views` are known ones.
     """
     num_streams = predictor.num_streams
-    is_large = num_streams == 1 and len(photos) >= _MANY
-    default = _LARGE_BATCH if is_large else _SMALL_BATCH
-    size = batch_size or default
+    # Never by the number of photos: fewer are left where an answering goes on, and batches of
+    # another size may give other bits.
+    size = batch_size or predictor.batch_size
     ask = _Asking(predictor, tuple(views), keep_features)
     if num_streams > 1:
         yield from _answer_in_threads(ask, photos, size, num_streams)

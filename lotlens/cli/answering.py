@@ -140,7 +140,7 @@ def _print_written(written: Any, *, has_details: bool) -> None:
         )
     num_open = total - written.verdicts.get("model", 0)
     if len(silent) == total:
-        print_next("look why the photos cannot be read: none of them has an answer")
+        print_next("see the reasons above: no photo has an answer")
     elif written.form == "table" and num_open:
         alone = "look by hand at the one photo that has no single name"
         print_next(

@@ -287,7 +287,11 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> Non
     if as_json:
         photos = {"train": planned.num_train, "validation": planned.num_validation}
         models = {"models": planned.num_models, "device": planned.device, "stages": stages}
+        around = {"before": planned.timetable.before_s, "after": planned.timetable.after_s}
+        seconds = {part: round(value, 1) for part, value in around.items()}
+        seconds["all"] = round(planned.seconds, 1)
         values = {"recipe": planned.recipe.to_dict(), "photos": photos, **models}
+        values["seconds"] = seconds
         print_json({**values, **heard.to_dict()})
         return
     counts = f"about {planned.num_train} photos to train on, {planned.num_validation} to validate"
@@ -295,14 +299,22 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> Non
         counts = f"{planned.num_models} folds, in the first {counts}"
     OUT.say(f"recipe        {planned.recipe.name}: {counts}")
     OUT.say(f"device        {planned.device}")
+    told = {
+        "none": "looking at the photos",
+        "auto": "looking at the photos, and trying whether to find the car first",
+    }.get(planned.recipe.image.locate, "looking at the photos, and finding the car in each")
+    before, after = planned.timetable.before_s, planned.timetable.after_s
+    OUT.say(f"before        {translate(f'{before / 60:.1f} min')}  {translate(told)}")
     for number, stage in enumerate(stages):
         steps = f"{stage['epochs']} epochs, {stage['steps']:,} steps" if stage["steps"] else ""
         kind, time = translate_word(str(stage["kind"])), f"{stage['seconds'] / 60:.1f} min"
         told = f"{kind:<10}{translate(time):>9}  {translate(steps)}"
         OUT.say(f"stage {number}       {told}".rstrip())
     where = "by the CPU; a GPU takes less" if planned.device.startswith("GPU") else "here"
-    times = f"{planned.num_models} times that: " if planned.num_models > 1 else ""
-    OUT.say(f"in all        {times}about {format_time(planned.seconds)} {where}, and some to read")
+    times = f"for {planned.num_models} folds " if planned.num_models > 1 else ""
+    told = "choosing from when on a name is sure, and the report"
+    OUT.say(f"after         {translate(f'{after / 60:.1f} min')}  {translate(told)}")
+    OUT.say(f"in all        {times}about {format_time(planned.seconds)} {where}")
     if full or VOICE.is_verbose:
         _print_whole_plan(planned, stages)
     else:

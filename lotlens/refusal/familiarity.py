@@ -101,6 +101,10 @@ class FamiliarPredictor:
         return self._predictor.num_streams
 
     @property
+    def batch_size(self) -> int:
+        return self._predictor.batch_size
+
+    @property
     def locate(self) -> CarLocator | None:
         return self._predictor.locate
 

@@ -373,7 +373,7 @@ def _tell_located(card: ModelCard, language: Language) -> str:
         return language.say("yes, and crops the photo to it")
     asked = card.recipe.get("image")
     if isinstance(asked, Mapping) and asked.get("locate") == "auto":
-        return language.say("no: that was no better when tried")
+        return language.say("no: no gain was found")
     return ""
 
 

@@ -92,15 +92,26 @@ class TrainingData:
             for check, count in found.count().items()
             if CHECKS[check].severity == "error"
         }
-        found_poor = Counter(
-            one.check for one in found.findings if one.part == "train" and one.check in _POOR
-        )
-        shares = {check: found_poor[check] / max(len(self.usable), 1) for check in _POOR}
-        poor = {check: share for check, share in shares.items() if share >= _MANY}
+        learnt = {photo.id for photo in self.usable.photos} - found.dropped
+        poor = _find_poor(found, learnt)
         meanings = {check: CHECKS[check].meaning for check in (*errors, *poor)}
         num_stale = counts["stale-decision"]
         num_applied = len(self.decisions) - num_stale
         return Checked(errors, meanings, len(self.decisions), num_applied, poor)
+
+
+def _find_poor(found: Audit, ids: set[str]) -> dict[str, float]:
+    """Check -> share of these photos that it finds poor; none where few are, by all checks."""
+    by_check = {
+        check: {
+            one.photo_id for one in found.findings if one.part == "train" and one.check == check
+        }
+        & ids
+        for check in _POOR
+    }
+    if len(set.union(*by_check.values())) < _MANY * max(len(ids), 1):
+        return {}
+    return {check: len(own) / len(ids) for check, own in by_check.items() if own}
 
 
 def read_rules(recipe: Recipe) -> LabelRules:

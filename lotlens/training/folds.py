@@ -70,7 +70,7 @@ class Training:
         run: a folder that holds recipe, source and split; a training in it that was stopped goes
             on.
         recipe: the stages.
-        located: how the car is found where the recipe leaves that to validation (`choose_located`).
+        located: how the car is found where the recipe leaves that to a trial (`choose_located`).
         lot: the data.
         split: of its photos.
         found: the audit of them.
@@ -79,7 +79,7 @@ class Training:
         others: photos of other cars, learnt as none of the classes.
         schedules: learning-rate schedules of one's own (see `verbs.train.train`).
         num_workers: processes that augment photos while fine-tuning.
-        boxes: of the cars that were found in photos; each is looked at once.
+        boxes: of the cars that were found in photos; a process looks at each once.
     """
 
     run: RunFolder
@@ -113,9 +113,12 @@ class Training:
     def choose_located(self, watch: Watcher | None) -> Training:
         """The same, with the choice whether the car is found first made or read from the run."""
         photos = self.usable.select([id_ for side in self.sides[0] for id_ in side])
+        # The network of another run may have learnt those to learn, but none that is held out.
+        asked = () if self.recipe.source_run is None else self.sides[:1]
         located = choose_located(
             *(self.run, self.recipe, photos),
-            groups=self.found.groups,
+            clusters=cluster_photos(self.usable, self.found.groups),
+            sides=asked,
             boxes=self.boxes,
             watch=watch,
         )

@@ -30,7 +30,16 @@ from lotlens.errors import InputError
 from lotlens.extras import import_vision
 from lotlens.judge.gain import DOUBT, Gain, measure_gain
 from lotlens.recipes.schema import Recipe
-from lotlens.records import Box, CarLocator, Catalog, Locate, Photo, Watcher, watch_whole
+from lotlens.records import (
+    Box,
+    CarLocator,
+    Catalog,
+    FloatArray,
+    Locate,
+    Photo,
+    Watcher,
+    watch_whole,
+)
 from lotlens.run import RunFolder
 
 _MOST_TRIED = 1000
@@ -131,12 +140,13 @@ def open_for(recipe: Recipe, num_photos: int) -> CarLocator | None:
     return open_locator(make_network(locate), locate, num_streams=count_streams(num_photos))
 
 
-def count_tried(recipe: Recipe, num_train: int, num_validation: int) -> tuple[int, int]:
-    """About how many photos are read whole, and how many located, before "auto" is settled."""
+def count_tried(recipe: Recipe, num_photos: int) -> tuple[int, int, int]:
+    """How many of a training's photos settle "auto", about; in how many ways they are read; and
+    how many probes are fitted to each. All 0 where nothing is to be settled.
+    """
     if recipe.image.locate != "auto":
-        return 0, 0
-    num_photos = min(num_train + num_validation, _MOST_TRIED)
-    return num_photos, num_photos * len(_list_ways())
+        return 0, 0, 0
+    return min(num_photos, _MOST_TRIED), 1 + len(_list_ways()), _NUM_FOLDS
 
 
 def keep_network(run: RunFolder, recipe: Recipe) -> bytes | None:
@@ -160,7 +170,8 @@ def choose_located(
     recipe: Recipe,
     photos: Catalog,
     *,
-    groups: Mapping[str, str] | None = None,
+    clusters: Mapping[str, int] | None = None,
+    sides: Sides = (),
     boxes: Boxes | None = None,
     watch: Watcher | None = None,
 ) -> Locate:
@@ -178,7 +189,11 @@ def choose_located(
         run: its folder, where the choice is kept for a training that goes on.
         recipe: what was asked for.
         photos: labelled ones, to learn and held out; a locked part is not among them.
-        groups: photo id -> group name, as the audit has them.
+        clusters: photo id -> number, the same for photos that belong together, as
+            `audit.split.cluster_photos` has them of the whole lot: of the photos at hand alone, two
+            may no longer be seen to do so. None where each is of its own.
+        sides: ids that a probe learns, and such as it answers; folds of `photos` if there are none.
+            Where the network has learnt some of them by their labels, those must not be asked.
         boxes: where the boxes that are found are kept.
         watch: told of the work as it goes on.
 
@@ -195,7 +210,7 @@ def choose_located(
         found: Locate = kept["locate"]
         return found
     kept_boxes = {} if boxes is None else boxes
-    choose = partial(_choose, run, recipe, photos, groups=groups, boxes=kept_boxes, watch=watch)
+    choose = partial(_choose, run, recipe, photos, clusters, sides, boxes=kept_boxes, watch=watch)
     chosen: Locate = on_first(choose)
     return chosen
 
@@ -204,19 +219,22 @@ def _choose(
     run: RunFolder,
     recipe: Recipe,
     photos: Catalog,
+    clusters: Mapping[str, int] | None,
+    sides: Sides,
     *,
-    groups: Mapping[str, str] | None,
     boxes: Boxes,
     watch: Watcher | None,
 ) -> Locate:
     try_probe = import_vision("stages").try_probe
-    losses, rights = {}, {}
+    answers: dict[Locate, tuple[list[str], FloatArray, NDArray[np.int64]]] = {}
     photos = _draw(photos, _MOST_TRIED)
-    clusters = cluster_photos(photos, groups)
-    num_folds = min(_NUM_FOLDS, len(set(clusters.values())))
-    sides: Sides = ()
-    with suppress(InputError):  # too few cars to part: whole photos
-        sides = pair_sides(draw_folds(photos, num_folds=num_folds, seed=recipe.seed, groups=groups))
+    groups = {id_: str(number) for id_, number in (clusters or {}).items()}
+    own = cluster_photos(photos, groups)
+    num_folds = min(_NUM_FOLDS, len(set(own.values())))
+    if not sides:
+        with suppress(InputError):  # too few cars to part: whole photos
+            drawn = draw_folds(photos, num_folds=num_folds, seed=recipe.seed, groups=groups)
+            sides = pair_sides(drawn)
     ways = _list_ways()
     for way in ("none", *ways):
         locate = None
@@ -224,21 +242,13 @@ def _choose(
             _write_network(run, way)
             locate = open_kept(run.locator_path(way).read_bytes(), way, len(photos), boxes)
         with watch_whole(watch, _TRIED[way]):
-            logits, targets = try_probe(
+            answers[way] = try_probe(
                 *(recipe.located(way), photos, sides),
-                clusters=clusters,
+                clusters=own,
                 locate=locate,
                 scratch_path=run.path,
             )
-        if len(targets):
-            losses[way] = calibrated_losses(logits, targets)
-            rights[way] = logits.argmax(axis=1) == targets
-    gains: dict[Locate, Gain] = {}
-    if len(losses.get("none", ())) > 1:
-        gains = {
-            way: measure_gain(losses["none"], losses[way], rights["none"], rights[way])
-            for way in ways
-        }
+    gains = _compare(answers)
     better = [way for way, gain in gains.items() if gain.is_enough(DOUBT / len(ways))]
     found: Locate = min(better, key=lambda way: gains[way].loss, default="none")
     run.write_located(
@@ -251,23 +261,55 @@ def _choose(
     return found
 
 
+def _compare(
+    answers: Mapping[Locate, tuple[list[str], FloatArray, NDArray[np.int64]]],
+) -> dict[Locate, Gain]:
+    """What each way gains on whole photos, by those that were answered in all of them.
+
+    One may be read in one way and not in another: each reads the files anew.
+    """
+    common = set.intersection(*(set(ids) for ids, _, _ in answers.values()))
+    if len(common) < 2:
+        return {}
+    losses, rights = {}, {}
+    for way, (ids, logits, targets) in answers.items():
+        row_of = {id_: row for row, id_ in enumerate(ids)}
+        rows = [row_of[id_] for id_ in answers["none"][0] if id_ in common]
+        losses[way] = calibrated_losses(logits[rows], targets[rows])
+        rights[way] = logits[rows].argmax(axis=1) == targets[rows]
+    return {
+        way: measure_gain(losses["none"], losses[way], rights["none"], rights[way])
+        for way in answers
+        if way != "none"
+    }
+
+
 def _list_ways() -> tuple[Locate, ...]:
     return ("map", "detector") if has_added() else ("map",)
 
 
 def _draw(catalog: Catalog, most: int) -> Catalog:
-    """So many photos, in the classes' proportions, but some of each class; all if they are few."""
+    """So many photos, in the classes' proportions, but some of each class; all if they are few.
+
+    Of very many classes there are some: each needs a few photos to be told at all.
+    """
     if len(catalog) <= most:
         return catalog
     by_label: dict[str | None, list[Photo]] = defaultdict(list)
     for photo in catalog.photos:
         by_label[photo.label].append(photo)
-    share = most / len(catalog)
+    num_classes = most // _FEWEST_OF_CLASS
+    if len(by_label) > num_classes:
+        spread = np.linspace(0, len(by_label) - 1, num_classes).round().astype(int)
+        labels = list(by_label)
+        by_label = defaultdict(list, {labels[at]: by_label[labels[at]] for at in spread})
+    share = most / sum(map(len, by_label.values()))
     drawn = (
         Catalog(tuple(own), ()).spread(max(round(share * len(own)), _FEWEST_OF_CLASS)).photos
         for own in by_label.values()
     )
-    return Catalog(tuple(chain.from_iterable(drawn)), catalog.classes)
+    classes = tuple(one for one in catalog.classes if one.label in by_label)
+    return Catalog(tuple(chain.from_iterable(drawn)), classes)
 
 
 def hash_network(network: bytes | None) -> str:

@@ -342,7 +342,7 @@ def _plan(own: OwnData, lot: Lot, wishes: _Wishes, watch: Watcher | None) -> Rou
         relabelled,
         left_out,
         is_anew,
-        base if is_anew else continue_recipe(base),
+        base if is_anew else continue_recipe(base.located(model.card.image.locate)),
         base,
         judged_on or "validation",
         wishes.rule or ("others" if only_others else "better"),

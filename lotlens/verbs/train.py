@@ -36,7 +36,7 @@ from lotlens.training.others import Others, count_shown, read_others, take_other
 from lotlens.training.started import Started, look_back, open_source, refuse_learnt
 
 if TYPE_CHECKING:
-    from lotlens.vision.planning import StagePlan
+    from lotlens.vision.planning import StagePlan, Timetable
     from lotlens.vision.stages import Trained
 
 
@@ -48,7 +48,7 @@ class Plan:
         recipe: resolved.
         num_train: photos it would be trained on; with folds, in the first of them.
         num_validation: photos held out, likewise.
-        stages: one plan each, of one model.
+        timetable: the stages of one model, and what comes before and after.
         num_models: 1, or the number of folds.
         device: what it would be trained on, in words.
     """
@@ -56,14 +56,19 @@ class Plan:
     recipe: Recipe
     num_train: int
     num_validation: int
-    stages: tuple[StagePlan, ...]
+    timetable: Timetable
     num_models: int = 1
     device: str = ""
 
     @property
+    def stages(self) -> tuple[StagePlan, ...]:
+        """One plan each, of one model."""
+        return self.timetable.stages
+
+    @property
     def seconds(self) -> float:
         """About how long all of it would take here."""
-        return self.num_models * sum(stage.seconds for stage in self.stages)
+        return self.timetable.sum(self.num_models)
 
     def __repr__(self) -> str:
         told = f"{self.num_train:,} photos to train on, {self.num_validation:,} held out"
@@ -101,9 +106,10 @@ def plan(
 ) -> Plan:
     """What `train` would do with these photos, and about how long it would take on this machine.
 
-    Nothing is trained, and no photo is looked at: an audit may leave some out afterwards, and keep
-    others on one side. Arguments and errors are those of `train`, but for `plot`: a file (.png or
-    .svg) to draw the learning rate of the stages of fine-tuning into.
+    Nothing is trained, and no photos are looked at but some to see how long that takes: an audit
+    may leave some out afterwards, and keep others on one side. Arguments and errors are those of
+    `train`, but for `plot`: a file (.png or .svg) to draw the learning rate of the stages of
+    fine-tuning into.
     """
     planning = import_vision("planning")
     recipe = resolve_recipe(recipe, overrides)
@@ -116,15 +122,16 @@ def plan(
     num_train, num_validation = (len(ids) for ids in sides[0])
     num_train += 0 if others is None else count_shown(Path(others), num_train)
     with watch_whole(watch, "timing a few steps"):
-        stages: tuple[StagePlan, ...] = planning.plan_stages(
+        planned: Timetable = planning.plan_training(
             *(recipe, len(photos.lot.train.classes), num_train, num_validation),
             locate=open_for(recipe, num_train),
-            num_tried=count_tried(recipe, num_train, num_validation),
+            trial=count_tried(recipe, num_train + num_validation),
+            read_s=planning.time_reading(photos.usable, recipe),
         )
     if plot is not None:
-        planning.plot_rates(Path(plot), recipe, stages)
+        planning.plot_rates(Path(plot), recipe, planned.stages)
     device = planning.name_device()
-    return Plan(recipe, num_train, num_validation, stages, len(sides), device)
+    return Plan(recipe, num_train, num_validation, planned, len(sides), device)
 
 
 def find_better(model: Model, *, watch: Watcher | None = None) -> Better | None:
@@ -150,12 +157,13 @@ def find_better(model: Model, *, watch: Watcher | None = None) -> Better | None:
     num_held_out = round(num_photos * (1 / recipe.folds if recipe.folds else recipe.validation))
     num_train = num_photos - num_held_out
     with watch_whole(watch, f"timing the recipe {name}"):
-        stages: tuple[StagePlan, ...] = planning.plan_stages(
+        planned: Timetable = planning.plan_training(
             *(recipe, len(model.card.classes), num_train, num_held_out),
             roughly=True,
-            num_tried=count_tried(recipe, num_train, num_held_out),
+            locate=model.open_locator(num_train),
+            trial=count_tried(recipe, num_photos),
         )
-    return Better(name, max(recipe.folds, 1) * sum(stage.seconds for stage in stages))
+    return Better(name, planned.sum(max(recipe.folds, 1)))
 
 
 def train(

@@ -19,7 +19,7 @@ from joblib import cpu_count
 from timm.layers.conv2d_same import Conv2dSame, Conv2dSameExport
 from torch import Tensor, nn
 
-from lotlens.answering.engines import INPUT, OUTPUTS, Answers, Engine, open_onnx
+from lotlens.answering.engines import INPUT, OUTPUTS, SMALL_BATCH, Answers, Engine, open_onnx
 from lotlens.records import FloatArray
 from lotlens.vision.distributed import processes_here
 
@@ -86,7 +86,7 @@ def choose_batch_size(network: nn.Module) -> int:
     On a CPU few of them are answered as fast as many, in a quarter of the memory: 8 for 32 take
     0.93 of the time by ONNX Runtime and the same by torch, on two cores (measured, docs/LOG.md).
     """
-    return 8 if next(network.parameters()).device.type == "cpu" else 32
+    return SMALL_BATCH if next(network.parameters()).device.type == "cpu" else 32
 
 
 def build_torch_engine(network: nn.Module) -> Engine:
@@ -99,7 +99,7 @@ def build_torch_engine(network: nn.Module) -> Engine:
             logits, features = network(photos)
         return logits.float().cpu().numpy(), features.float().cpu().numpy()
 
-    return Engine(answer)
+    return Engine(answer, batch_size=choose_batch_size(network))
 
 
 def export_onnx(network: nn.Module, height: int, width: int, *, any_size: bool = False) -> bytes:

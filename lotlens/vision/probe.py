@@ -68,7 +68,7 @@ def cross_probe(
     *,
     clusters: Mapping[str, int] | None = None,
     seed: int,
-) -> tuple[FloatArray, NDArray[np.int64]]:
+) -> tuple[list[str], FloatArray, NDArray[np.int64]]:
     """Answers of probes to photos that they have not learnt, as `stages.try_probe` gives them.
 
     The directions of covariances are those of what any of them learns.
@@ -84,7 +84,7 @@ def cross_probe(
             learnt.append(rows)
             asked.append(held)
     if not learnt:
-        return np.zeros((0, classifier.num_classes), np.float32), np.zeros(0, np.int64)
+        return [], np.zeros((0, classifier.num_classes), np.float32), np.zeros(0, np.int64)
     fit_pooling(classifier, photos, np.unique(np.concatenate(learnt)))
     features, targets = compute_features(classifier, photos, mirror=stage.mirror)
     groups = _list_clusters(photos, clusters)
@@ -94,7 +94,9 @@ def cross_probe(
     answers = [
         features[rows] @ fit.weight.T + fit.bias for rows, fit in zip(asked, fits, strict=True)
     ]
-    return np.concatenate(answers, dtype=np.float32), targets[np.concatenate(asked)]
+    rows = np.concatenate(asked)
+    ids = [photos.ids[row] for row in rows]
+    return ids, np.concatenate(answers, dtype=np.float32), targets[rows]
 
 
 def _list_clusters(photos: DecodedPhotos, clusters: Mapping[str, int] | None) -> NDArray[np.int64]:

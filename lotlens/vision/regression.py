@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from lotlens.answering.logits import log_sum_exp
 
-_MOST_PHOTOS_FOR_PENALTY = 3000
-_NUM_PENALTY_FOLDS = 3
+MOST_PHOTOS_FOR_PENALTY = 3000
+NUM_PENALTY_FOLDS = 3
 _OTHERS_PENALTY = 0.01
 _UNKNOWN_BIAS = -1e3  # of a class that a regression has not seen: its probability is zero
 
@@ -192,10 +192,10 @@ def choose_penalty(
     truth = targets[:num_photos]
     middle = sorted(penalties)[len(penalties) // 2]
     rng = np.random.default_rng([seed, num_photos])
-    taken = np.sort(rng.permutation(num_photos)[:_MOST_PHOTOS_FOR_PENALTY])
+    taken = np.sort(rng.permutation(num_photos)[:MOST_PHOTOS_FOR_PENALTY])
     # A class of fewer groups than folds would be missing from a training side.
     spread = Counter(label for label, _ in set(zip(truth[taken], groups[taken], strict=True)))
-    common = [label for label, num_groups in spread.items() if num_groups >= _NUM_PENALTY_FOLDS]
+    common = [label for label, num_groups in spread.items() if num_groups >= NUM_PENALTY_FOLDS]
     taken = taken[np.isin(truth[taken], common)]
     if len(penalties) == 1 or len(common) < 2:
         return middle
@@ -203,7 +203,7 @@ def choose_penalty(
     rows = np.concatenate([taken + view * num_photos for view in range(num_views)])
     features = np.asarray(features, np.float64)
     centre, scale = _measure_scale(features)
-    folds = StratifiedGroupKFold(_NUM_PENALTY_FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedGroupKFold(NUM_PENALTY_FOLDS, shuffle=True, random_state=seed)
     sides = []
     for kept, left in folds.split(taken, truth[taken], groups[taken]):
         if len(np.unique(truth[taken[kept]])) < len(common):

@@ -284,7 +284,7 @@ def try_probe(
     clusters: Mapping[str, int] | None = None,
     locate: CarLocator | None = None,
     scratch_path: Path | None = None,
-) -> tuple[FloatArray, NDArray[np.int64]]:
+) -> tuple[list[str], FloatArray, NDArray[np.int64]]:
     """What probes on a recipe's frozen features answer to photos held out, whatever its stages.
 
     Args:
@@ -296,9 +296,10 @@ def try_probe(
         scratch_path: likewise.
 
     Returns:
-        logits [N, K] of the answered photos, side after side and in the order of `photos`, and
-        their class indices [N]. Left out are those that cannot be read, those of a class that
-        their probe has not learnt, and sides on which there are not two classes to learn.
+        ids of the answered photos, side after side and in the order of `photos`, their logits
+        [N, K], and their class indices [N]. Left out are those that cannot be read, those of a
+        class that their probe has not learnt, and sides on which there are not two classes to
+        learn.
 
     Raises:
         InputError: as `run_stages`.

@@ -167,6 +167,8 @@ def decode_one(data, locate):
 class Brightness:
     """Says whether a photo's crop is light; counts streams as it is told."""
 
+    batch_size = 8
+
     def __init__(self, locate, num_streams=1):
         self.card = ModelCard(1, "0", CLASSES, SPEC, "none", {}, "")
         self.locate, self.num_streams = locate, num_streams

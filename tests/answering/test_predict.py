@@ -56,9 +56,10 @@ def make_card(**changes):
 
 
 class ColourPredictor:
-    num_streams = 1
-
     """Says which of red, green and blue fills a part of the photo; its features are the means."""
+
+    num_streams = 1
+    batch_size = 8
 
     def __init__(self, columns=slice(None), **changes):
         self.card = make_card(**changes)
@@ -253,6 +254,18 @@ def test_photos_do_not_pile_up_before_a_slow_model(locators, monkeypatch):
 
 def count_blas_threads():
     return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("num_streams", [1, 2])
+def test_photos_are_asked_about_together_however_many_are_left(locators, num_streams):
+    """An answering that goes on has fewer; other batches may give other bits."""
+    asked = {}
+    for num_photos in (12, 1212):
+        predictor = ColourPredictor()
+        predictor.batch_size, predictor.num_streams = 6, num_streams
+        predict(predictor, make_catalog(locators, ["0"] * num_photos))
+        asked[num_photos] = predictor.batch_sizes
+    assert asked == {12: [6] * 2, 1212: [6] * 202}
 
 
 def test_a_thread_that_answers_has_one_whoever_set_a_limit_before():

@@ -113,7 +113,7 @@ def test_not_a_single_answer_is_a_failure(run_path, tmp_path, is_json):
     assert done.returncode == 1
     assert "a.jpg" in (tmp_path / "a.csv").read_text()
     if not is_json:
-        assert "none of them has an answer" in done.stdout
+        assert "no photo has an answer" in done.stdout
     draw_photo(0, 800).save(tmp_path / "photos/b.jpg")
     assert run("predict", run_path, tmp_path / "photos", *how).returncode == 0
 

@@ -66,8 +66,9 @@ def test_a_built_in_recipe_says_which_one_is_better_and_how_long_it_takes(
     card["recipe"]["name"] = "quick"
     (run_path / "card.json").write_text(json.dumps(card))
     planning = import_vision("planning")
-    planned = [planning.StagePlan("finetune", (), (), 1, 1, 600.0)]
-    monkeypatch.setattr(planning, "plan_stages", lambda *given, **named: planned)
+    stage = planning.StagePlan("finetune", (), (), 1, 1, 500.0)
+    planned = planning.Timetable(70.0, (stage,), 30.0)
+    monkeypatch.setattr(planning, "plan_training", lambda *given, **named: planned)
     monkeypatch.setattr(planning, "has_gpu", lambda: False)
     done = run("train", small_lot)
     line = f"better        lotlens train {small_lot} --recipe standard"
@@ -191,7 +192,8 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(small_lot, tiny_recipe, tmp
     done = run("train", small_lot, "--recipe", path, "--dry-run", "--set", "stages.1.lr=0.5")
     assert done.returncode == 0, done.stderr
     told = [line[:14].strip() for line in done.stdout.splitlines() if line[:14].strip()]
-    assert told[-6:] == ["recipe", "device", "stage 0", "stage 1", "in all", "more"]
+    parts = ["recipe", "device", "before", "stage 0", "stage 1", "after", "in all", "more"]
+    assert told[-8:] == parts
     assert "lr: 0.5" not in done.stdout
     for word in ("--full", "-v"):
         done = run(
@@ -201,12 +203,15 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(small_lot, tiny_recipe, tmp
         assert "\ntrained in 1  " in done.stdout
     assert "--dry-run: give both" in run("train", small_lot, "--full").stderr
     done = run("train", small_lot, "--recipe", path, "--dry-run", "--json")
-    stages = json.loads(done.stdout)["stages"]
-    assert [stage["kind"] for stage in stages] == ["probe", "finetune"]
+    planned = json.loads(done.stdout)
+    assert [stage["kind"] for stage in planned["stages"]] == ["probe", "finetune"]
+    seconds = planned["seconds"]
+    parts = [seconds["before"], *(stage["seconds"] for stage in planned["stages"])]
+    assert sum(parts) + seconds["after"] == pytest.approx(seconds["all"], abs=0.5)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_dry_run_looks_at_no_photo(small_lot, recipe_path, monkeypatch):
+def test_a_dry_run_audits_nothing(small_lot, recipe_path, monkeypatch):
     def fail(*given, **options):
         raise AssertionError("photos were looked at")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import lotlens
+from lotlens.answering.engines import EnginePredictor
 from lotlens.deliver.model import ANSWER_COLUMNS
 from lotlens.errors import BundleError, InputError
 from lotlens.photos.archives import PhotoReader
@@ -28,7 +29,7 @@ def run_path(tiny_run):
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(predicting, "_PIECE", 4)
-    monkeypatch.setattr("lotlens.answering.predict._SMALL_BATCH", 2)
+    monkeypatch.setattr(EnginePredictor, "batch_size", 2)
 
 
 def read(path):
@@ -118,8 +119,8 @@ KILLED = """
 import os, signal, sys
 from lotlens.verbs import predict as verb
 verb._PIECE = 4
-from lotlens.answering import predict
-predict._SMALL_BATCH = 2
+from lotlens.answering.engines import EnginePredictor
+EnginePredictor.batch_size = 2
 def watch(what, done, total):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -175,6 +175,7 @@ def test_too_few_photos_are_refused():
 
 class PartPredictor:
     num_streams = 1
+    batch_size = 8
 
     """Says how red, green and blue a part of the photo is, by a card of its own."""
 

@@ -21,6 +21,7 @@ class Grid:
 
     card = ModelCard(1, "0", CLASSES, ImageSpec(24, 32), "none", {}, "")
     num_streams = 1
+    batch_size = 8
 
     def __call__(self, batch):
         fields = batch.reshape(len(batch), 3, 4, 6, 4, 8).mean(axis=(3, 5))

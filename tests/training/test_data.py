@@ -11,7 +11,7 @@ from PIL import Image
 
 from lotlens.errors import InputError
 from lotlens.photos.decisions import Decision, decisions_path, write_decisions
-from lotlens.recipes.loading import load_recipe
+from lotlens.recipes.loading import load_recipe, parse_recipe
 from lotlens.records import CarClass, Catalog, Checked, Photo, Reading
 from lotlens.training.data import TrainingData, find_commonest_label, read_rules
 
@@ -71,34 +71,61 @@ def test_errors_and_decisions_are_told(tmp_path: Path) -> None:
     assert (checked.errors, checked.num_decisions, checked.num_applied) == ({"unreadable": 1}, 3, 2)
     assert str(checked).splitlines() == [
         "error         1 unreadable: cannot be decoded: empty, truncated or no photo",
-        "warning       80 % of the photos tiny: too small to tell models apart",
+        "warning       100 % of the photos tiny: too small to tell models apart",
         "decisions     2 of 3 applied",
     ]
     assert str(Checked({}, {}, 0, 0)) == "audit         no errors"
 
 
 @pytest.mark.parametrize(
-    ("side", "colour", "named"),
-    [(1, None, {"tiny", "flat"}), (200, (3, 3, 3), {"dark"}), (200, None, set())],
+    ("side", "brightest", "named"),
+    [(1, 256, {"tiny", "flat"}), (200, 8, {"dark"}), (200, 256, set())],
 )
 def test_a_lot_of_poor_photos_is_told_before_it_is_learnt(
-    tmp_path: Path, side: int, colour: tuple[int, int, int] | None, named: set[str]
+    tmp_path: Path, side: int, brightest: int, named: set[str]
 ) -> None:
     """A model of such photos may be right in all of them, and be of no use."""
     rng = np.random.default_rng(0)
     for number in range(20):
         folder = tmp_path / "lot" / "AB"[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = rng.integers(0, 256, (side, side, 3), np.uint8)
-        photo = Image.fromarray(drawn) if number > 17 or colour is None else None
-        (photo or Image.new("RGB", (side, side), colour)).save(folder / f"{number}.png")
+        drawn = rng.integers(0, 256 if number > 17 else brightest, (side, side, 3), np.uint8)
+        Image.fromarray(drawn).save(folder / f"{number}.png")
     photos = TrainingData(tmp_path / "lot", RECIPE)
     checked = photos.check(photos.audit(RECIPE.audit))
     assert set(checked.poor) == named
     told = [line for line in str(checked).splitlines() if line.startswith("warning")]
     assert len(told) == len(named)
-    if colour is not None:
+    if brightest == 8:
         assert "warning       90 % of the photos dark: nearly black" in told
+
+
+@pytest.mark.parametrize(
+    ("num_tiny", "num_dark", "settings", "told"),
+    [
+        (3, 3, {}, {"tiny": 3, "dark": 3}),  # neither is a tenth of forty, both together are
+        (1, 2, {}, {}),
+        (8, 0, {"tiny": "drop"}, {}),  # these are not learnt
+        (8, 4, {"tiny": "drop"}, {"dark": 4}),
+    ],
+)
+def test_poor_photos_count_once_and_only_where_they_are_learnt(
+    tmp_path: Path, num_tiny: int, num_dark: int, settings: dict[str, str], told: dict[str, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        folder = tmp_path / "lot" / "AB"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        side = 30 if number < num_tiny else 200
+        brightest = 8 if 0 <= number - num_tiny < num_dark else 256
+        drawn = rng.integers(0, brightest, (side, side, 3), np.uint8)
+        Image.fromarray(drawn).save(folder / f"{number}.png")
+    recipe = parse_recipe({"name": "mine", "stages": [{"kind": "probe"}], "audit": settings})
+    photos = TrainingData(tmp_path / "lot", recipe)
+    found = photos.audit(recipe.audit)
+    num_learnt = 40 - len(found.dropped)
+    shares = {check: count / num_learnt for check, count in told.items()}
+    assert photos.check(found).poor == pytest.approx(shares)
 
 
 def test_commonest_label() -> None:

@@ -229,6 +229,24 @@ def test_hard_examples_go_on_from_the_runs_weights(runs, tmp_path, name):
     assert anew.number == 2
 
 
+@pytest.mark.parametrize("found", ["none", "map"])
+def test_a_round_that_goes_on_looks_at_photos_as_the_runs_weights_do(
+    runs, tmp_path, monkeypatch, found
+):
+    """Whether the car is found first was settled when they were learnt, and not for new ones."""
+    shutil.copytree(runs / "plain", tmp_path / "run")
+    card_path = tmp_path / "run" / "card.json"
+    card = json.loads(card_path.read_text())
+    card["recipe"]["image"]["locate"] = "auto"
+    card["image"]["locate"] = found
+    card_path.write_text(json.dumps(card))
+    monkeypatch.setattr("lotlens.deliver.model.Model.open_locator", lambda *_: lambda _: None)
+    plan = plan_round(tmp_path / "run", hard=True)
+    assert plan.recipe.image.locate == found
+    assert plan.base.image.locate == "auto"
+    assert plan_round(tmp_path / "run", hard=True, anew=True).recipe.image.locate == "auto"
+
+
 def test_a_candidate_that_is_worse_is_rejected_and_the_run_stays(runs, tmp_path, monkeypatch):
     """Its answers are spoilt on their way to the gate."""
     finish = improving.complete_training

@@ -20,11 +20,13 @@ from lotlens.answering import exported as runtime
 from lotlens.answering.answers import load_predictions
 from lotlens.answering.engines import Engine
 from lotlens.answering.locating import DetectorLocator, MapLocator, open_locator
+from lotlens.audit.parts import read_split
 from lotlens.audit.traces import measure_traces
 from lotlens.deliver.parity import BOXES, Limits
 from lotlens.drawn.cars import draw_car_photo
 from lotlens.drawn.negatives import DRAWN
 from lotlens.errors import BundleError, InputError
+from lotlens.photos.archives import PhotoReader
 from lotlens.photos.sources import open_lot, open_photos
 from lotlens.recipes.loading import parse_recipe
 from lotlens.records import Box, CarClass, Catalog, ImageSpec, ModelCard, Photo
@@ -36,7 +38,7 @@ from lotlens.verbs.locator import locator
 from lotlens.verbs.lr_find import find_rate
 from lotlens.verbs.views import adopt_views
 from lotlens.vision import stages
-from lotlens.vision.planning import plan_stages
+from lotlens.vision.planning import plan_training
 from tests.conftest import make_tiny_recipe, write_detector
 
 pytestmark = pytest.mark.usefixtures("plain_charts", "plain_training")
@@ -242,7 +244,7 @@ def choose(recipe, car_lot, tmp_path, monkeypatch):
             asked = [id_ for _, held_out in sides for id_ in held_out]
             targets = photos.select(asked).targets()
             knows = (own.image.locate == best) == is_better  # or it has no idea
-            return 4 * knows * np.eye(2, dtype=np.float32)[targets], targets
+            return asked, 4 * knows * np.eye(2, dtype=np.float32)[targets], targets
 
         with monkeypatch.context() as patched:
             patched.setattr(stages, "try_probe", try_probe)
@@ -286,10 +288,11 @@ def test_probes_of_both_ways_are_what_is_compared(recipe, car_lot):
     sides = [(catalog.ids[::2], catalog.ids[1::2]), (catalog.ids[1::2], catalog.ids[::2])]
     locate = open_locator(locating.make_network())
     auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
-    whole, targets = stages.try_probe(auto.located("none"), catalog, sides, locate=locate)
-    boxed, again = stages.try_probe(auto.located("map"), catalog, sides, locate=locate)
+    ids, whole, targets = stages.try_probe(auto.located("none"), catalog, sides, locate=locate)
+    same, boxed, again = stages.try_probe(auto.located("map"), catalog, sides, locate=locate)
     assert whole.shape == boxed.shape == (len(catalog), 2)
     asked = catalog.select([id_ for _, held_out in sides for id_ in held_out])
+    assert ids == same == list(asked.ids)
     assert targets.tolist() == again.tolist() == asked.targets().tolist()
     assert np.abs(whole - boxed).max() > 0.01
 
@@ -301,9 +304,9 @@ def test_a_photo_is_answered_by_a_probe_that_has_not_learnt_it(recipe, car_lot, 
     probe = recipe["stages"][0] | {"mirror": mirror, "penalties": [0.1]}
     plain = parse_recipe(recipe | {"image": {"height": 48, "width": 64}, "stages": [probe]})
     sides = [(catalog.ids[::2], catalog.ids[1::2]), (catalog.ids[1::2], catalog.ids[::2])]
-    both, _ = stages.try_probe(plain, catalog, sides)
-    first, _ = stages.try_probe(plain, catalog, sides[:1])
-    second, _ = stages.try_probe(plain, catalog, sides[1:])
+    _, both, _ = stages.try_probe(plain, catalog, sides)
+    _, first, _ = stages.try_probe(plain, catalog, sides[:1])
+    _, second, _ = stages.try_probe(plain, catalog, sides[1:])
     np.testing.assert_allclose(both, np.concatenate([first, second]), rtol=1e-5, atol=1e-5)
     labels = [car.label for car in catalog.classes]
     swap = dict(zip(labels, reversed(labels), strict=True))
@@ -315,7 +318,7 @@ def test_a_photo_is_answered_by_a_probe_that_has_not_learnt_it(recipe, car_lot, 
             for one in catalog.photos
         ),
     )
-    found, _ = stages.try_probe(plain, spoilt, sides[:1])
+    _, found, _ = stages.try_probe(plain, spoilt, sides[:1])
     np.testing.assert_allclose(found, first, rtol=1e-5, atol=1e-5)
 
 
@@ -327,10 +330,12 @@ def test_what_a_probe_cannot_learn_it_is_not_asked(recipe, car_lot):
         by_label.setdefault(photo.label, []).append(photo.id)
     one, other = by_label.values()
     sides = [(one, other), (one[1:] + other[1:], one[:1] + other[:1])]
-    logits, targets = stages.try_probe(plain, catalog, sides)
+    ids, logits, targets = stages.try_probe(plain, catalog, sides)
+    assert ids == [one[0], other[0]]
     assert logits.shape == (2, 2)
     assert sorted(targets.tolist()) == [0, 1]
-    logits, targets = stages.try_probe(plain, catalog, sides[:1])
+    ids, logits, targets = stages.try_probe(plain, catalog, sides[:1])
+    assert ids == []
     assert logits.shape == (0, 2)
     assert not len(targets)
 
@@ -340,28 +345,119 @@ def test_too_few_cars_to_part_are_taken_whole(recipe, car_lot, tmp_path):
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
-    one_car = dict.fromkeys(catalog.ids, "the same advert")
-    assert locating.choose_located(run, auto, catalog, groups=one_car) == "none"
+    one_car = dict.fromkeys(catalog.ids, 0)
+    assert locating.choose_located(run, auto, catalog, clusters=one_car) == "none"
     assert run.read_located() == {"locate": "none", "gains": {}}
 
 
 def test_copies_are_never_on_both_sides_of_a_choice(choose, recipe, car_lot, tmp_path, monkeypatch):
     catalog = open_lot(car_lot / "lot").train
-    adverts = {id_: f"advert {number // 4}" for number, id_ in enumerate(catalog.ids)}
+    adverts = {id_: number // 4 for number, id_ in enumerate(catalog.ids)}
     seen = []
 
     def try_probe(own, photos, sides, **_):
         seen.extend(sides)
-        return np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+        return [], np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
 
     monkeypatch.setattr(stages, "try_probe", try_probe)
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     auto = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
-    locating.choose_located(run, auto, catalog, groups=adverts)
+    locating.choose_located(run, auto, catalog, clusters=adverts)
     assert sorted(id_ for _, held_out in seen for id_ in held_out) == sorted(2 * catalog.ids)
     for kept, held_out in seen:
         assert not {adverts[id_] for id_ in kept} & {adverts[id_] for id_ in held_out}
+
+
+@pytest.fixture
+def see_sides(recipe, car_lot, tmp_path, monkeypatch):
+    """Trains with `auto` and settings: (its run, what the trial's probes learn and answer)."""
+    seen = []
+
+    def try_probe(own, photos, sides, **_):
+        seen.append(sides)
+        return [], np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+
+    def see(data, out, split=None, **settings):
+        with monkeypatch.context() as patched:
+            patched.setattr(stages, "try_probe", try_probe)
+            auto = {"image": recipe["image"] | {"locate": "auto"}, "stages": recipe["stages"][:1]}
+            parsed = parse_recipe(recipe | auto | settings)
+            lotlens.train(data, parsed, out=tmp_path / out, split_path=split)
+        return RunFolder(tmp_path / out), seen[-2]
+
+    return see
+
+
+def test_photos_that_hang_together_by_one_left_out_stay_together(see_sides, car_lot, tmp_path):
+    """Two adverts with a copy of one photo in both are one car, if that copy is left out or not."""
+    catalog = open_lot(car_lot / "lot").train
+    own = [photo for photo in catalog.photos if photo.label == catalog.photos[0].label]
+    data = tmp_path / "adverts"
+    data.mkdir()
+    rows = ["id,label,listing"]
+    for number, photo in enumerate(catalog.photos):
+        if photo in own[:4]:
+            continue
+        (data / f"{number}.jpg").write_bytes(PhotoReader().read(photo.locator))
+        rows.append(f"{number}.jpg,{photo.label},{number}")
+    for name, photo, advert in zip("abcd", (*own[:2], own[1], own[2]), "ppqq", strict=True):
+        (data / f"{name}.jpg").write_bytes(PhotoReader().read(photo.locator))
+        rows.append(f"{name}.jpg,{photo.label},{advert}")
+    (data / "photos.csv").write_text("\n".join(rows))
+    kept = open_lot(data).train
+    assert {"a.jpg", "b.jpg", "c.jpg", "d.jpg"} <= set(kept.ids)
+    for seed in range(4):
+        _, sides = see_sides(data, f"seed-{seed}", seed=seed, audit={"duplicate": "drop"})
+        placed = [
+            number
+            for number, (_, held_out) in enumerate(sides)
+            for id_ in held_out
+            if id_ in ("a.jpg", "d.jpg")
+        ]
+        assert len(set(placed)) <= 1
+
+
+def test_what_another_runs_network_has_learnt_is_not_asked(see_sides, car_lot, tmp_path):
+    """Its features know those photos' labels; only held-out ones may say whether to crop."""
+    first, sides = see_sides(car_lot / "lot", "first")
+    asked = {id_ for _, held_out in sides for id_ in held_out}
+    parts = read_split(first.split_path).parts
+    assert asked == {*parts["train"], *parts["validation"]}
+    data = car_lot / "lot"
+    _, sides = see_sides(data, "second", first.split_path, backbone=f"run:{first.path}")
+    (told,) = sides
+    assert tuple(map(sorted, told)) == (sorted(parts["train"]), sorted(parts["validation"]))
+
+
+def test_ways_are_compared_by_the_photos_that_all_of_them_could_read():
+    targets = np.array([0, 1, 0, 1, 0, 1])
+    logits = 4 * np.eye(2, dtype=np.float32)[targets]
+    ids = list("abcdef")
+    order = [5, 3, 1, 0]  # read in another order, without two
+    gains = locating._compare(
+        {
+            "none": (ids, logits[:, ::-1], targets),
+            "map": ([ids[at] for at in order], logits[order], targets[order]),
+        }
+    )
+    assert gains["map"].value > 0.5
+    alike = {"none": (ids, logits, targets), "map": (ids[::-1], logits[::-1], targets[::-1])}
+    assert locating._compare(alike)["map"].value == pytest.approx(0)
+    apart = {"none": (ids[:3], logits[:3], targets[:3]), "map": (ids[3:], logits[3:], targets[3:])}
+    assert locating._compare(apart) == {}
+
+
+@pytest.mark.parametrize(("num_classes", "num_each"), [(2, 900), (150, 12), (700, 3), (2000, 2)])
+def test_a_trial_takes_some_photos_however_many_classes_there_are(num_classes, num_each):
+    labels = [f"{number:04}" for number in range(num_classes)]
+    photos = [Photo(f"{label}/{k}", None, label) for label in labels for k in range(num_each)]
+    classes = tuple(CarClass(label, label) for label in labels)
+    drawn = locating._draw(Catalog(tuple(photos), classes), 1000)
+    assert 0 < len(drawn) <= 1100
+    assert set(drawn.labels) == {photo.label for photo in drawn.photos}
+    counts = Counter(photo.label for photo in drawn.photos)
+    assert min(counts.values()) >= min(num_each, 5)
 
 
 def test_a_training_looks_for_each_car_once(recipe, car_lot, tmp_path, monkeypatch):
@@ -388,9 +484,9 @@ def test_a_plan_counts_the_time_to_find_cars(recipe):
         time.sleep(0.05)
 
     parsed = parse_recipe(recipe)
-    plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow)
-    assert plans[0].seconds > 400 * 0.05 / cpu_count()
-    assert [plan.kind for plan in plans] == ["probe", "finetune"]
+    planned = plan_training(parsed, 2, 300, 100, roughly=True, locate=be_slow)
+    assert planned.before_s > 400 * 0.05 / cpu_count()
+    assert [stage.kind for stage in planned.stages] == ["probe", "finetune"]
 
 
 def test_a_plan_counts_the_time_to_choose(recipe):
@@ -398,12 +494,14 @@ def test_a_plan_counts_the_time_to_choose(recipe):
         time.sleep(0.05)
 
     parsed = parse_recipe(recipe | {"image": recipe["image"] | {"locate": "auto"}})
-    tried = locating.count_tried(parsed, 300, 100)
-    assert tried == (400, 400)  # all of them
-    assert locating.count_tried(parsed, 300_000, 10_000) == (1000, 1000)  # whatever the lot's size
-    assert locating.count_tried(parsed.located("map"), 300, 100) == (0, 0)
-    plans = plan_stages(parsed, 2, 300, 100, roughly=True, locate=be_slow, num_tried=(400, 800))
-    assert plans[0].seconds > 800 * 0.05 / cpu_count()  # by two ways, and each once
+    tried = locating.count_tried(parsed, 400)
+    assert tried == (400, 2, 5)  # all of them
+    assert locating.count_tried(parsed, 310_000)[0] == 1000  # whatever the lot's size
+    assert locating.count_tried(parsed.located("map"), 400) == (0, 0, 0)
+    by_map = plan_training(parsed, 2, 300, 100, roughly=True, locate=be_slow, trial=tried)
+    assert by_map.before_s > 400 * 0.05 / cpu_count()  # each once
+    by_both = plan_training(parsed, 2, 300, 100, roughly=True, locate=be_slow, trial=(400, 3, 5))
+    assert by_both.before_s > 800 * 0.05 / cpu_count()
 
 
 def test_large_lots_choose_by_photos_from_all_over_them(choose, monkeypatch):
