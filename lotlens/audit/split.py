@@ -287,11 +287,14 @@ def _gather_usable(
         raise InputError("no photo has a label, so there is nothing to train or validate on")
     clusters = _gather_clusters(catalog, groups, dropped)
     present = _count_clusters(clusters)
-    empty = [_show_class(car) for car in catalog.classes if car.label not in present]
+    empty = [car for car in catalog.classes if car.label not in present]
+    if empty and not present:
+        raise InputError("no photo of any class can be used: lotlens audit DATA says why")
     if empty:
+        listed = list_some((_show_class(car).removeprefix("class ") for car in empty), 10)
+        classes = "class" if len(empty) == 1 else "classes"
         raise InputError(
-            f"no photo can be used of {list_some(empty, 10)}: add photos, or leave the"
-            f" {'class' if len(empty) == 1 else 'classes'} out"
+            f"no photo can be used of {classes} {listed}: add photos, or leave the {classes} out"
         )
     return clusters
 

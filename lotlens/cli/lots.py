@@ -126,6 +126,8 @@ def audit(
         OUT.print(f"pictures      {escape(out / 'findings.html')}", soft_wrap=True)
         if sum(count > 0 for count in found.class_counts.values()) > 1:
             print_next(f"lotlens train {quote(data)} --recipe quick")
+        else:
+            print_next("add photos: training needs two classes of which some can be used")
     if open_:
         open_page(out / "findings.html")
     if strict and found.num_errors:

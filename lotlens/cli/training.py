@@ -23,6 +23,7 @@ from lotlens.cli.options import (
 )
 from lotlens.cli.progress import format_time, show_progress
 from lotlens.cli.screen import (
+    LABEL_WIDTH,
     OUT,
     VOICE,
     Heard,
@@ -303,22 +304,27 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> Non
         "none": "looking at the photos",
         "auto": "looking at the photos, and trying whether to find the car first",
     }.get(planned.recipe.image.locate, "looking at the photos, and finding the car in each")
-    before, after = planned.timetable.before_s, planned.timetable.after_s
-    OUT.say(f"before        {translate(f'{before / 60:.1f} min')}  {translate(told)}")
+    _say_part("before", planned.timetable.before_s, "", translate(told))
     for number, stage in enumerate(stages):
         steps = f"{stage['epochs']} epochs, {stage['steps']:,} steps" if stage["steps"] else ""
-        kind, time = translate_word(str(stage["kind"])), f"{stage['seconds'] / 60:.1f} min"
-        told = f"{kind:<10}{translate(time):>9}  {translate(steps)}"
-        OUT.say(f"stage {number}       {told}".rstrip())
+        kind = translate_word(str(stage["kind"]))
+        _say_part(f"stage {number}", stage["seconds"], kind, translate(steps))
+    told = translate("choosing from when on a name is sure, and the report")
+    _say_part("after", planned.timetable.after_s, "", told)
     where = "by the CPU; a GPU takes less" if planned.device.startswith("GPU") else "here"
     times = f"for {planned.num_models} folds " if planned.num_models > 1 else ""
-    told = "choosing from when on a name is sure, and the report"
-    OUT.say(f"after         {translate(f'{after / 60:.1f} min')}  {translate(told)}")
     OUT.say(f"in all        {times}about {format_time(planned.seconds)} {where}")
     if full or VOICE.is_verbose:
         _print_whole_plan(planned, stages)
     else:
         print_next("the same with --full shows layer groups and the whole recipe", label="more")
+
+
+def _say_part(part: str, seconds: float, kind: str, told: str) -> None:
+    """A line of a plan, of words that are translated already."""
+    time = translate(f"{seconds / 60:.1f} min")
+    line = f"{translate_word(part):<{LABEL_WIDTH}}{kind:<10}{time:>9}  {told}"
+    OUT.write(line.rstrip())
 
 
 def locator(

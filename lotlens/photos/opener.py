@@ -148,7 +148,10 @@ class Opener:
 
     def open_place(self, place: Place) -> Lot:
         if not place.files:
-            raise InputError(f"{place.shown} is empty{self._tell_hidden()}")
+            raise InputError(
+                f"{place.shown} is empty{self._tell_hidden()}: it needs photos in a folder per"
+                " class, or photos and a CSV with labels"
+            )
         base = find_holder(place, _TRAIN_TABLE)
         if base is not None:
             file = base.find(_TRAIN_TABLE)

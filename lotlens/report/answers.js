@@ -20,6 +20,9 @@
   const fill = (text, values) => text.replace(/%\((\w+)\)s/g, (_, key) => values[key]);
   const source = (row) => "data:image/jpeg;base64," + row[PICTURE];
 
+  // The name of an answer that is not sure is a question, for whoever reads no further.
+  const title = (row) => row[HEAD] + (row[KIND] === "unsure" && row[CHANCE] ? "?" : "");
+
   function draw(row) {
     const item = make("li", row[CHECK] ? "check" : "");
     if (row[PICTURE]) {
@@ -34,7 +37,7 @@
       item.append(button);
     } else item.append(make("div", "photo none", texts.none));
     const said = make("div", "said");
-    said.append(make("h3", "", row[HEAD]));
+    said.append(make("h3", "", title(row)));
     if (row[RUNNER]) said.append(make("p", "", fill(texts.runner, { car: row[RUNNER] })));
     if (row[REASON]) said.append(make("p", "", row[REASON]));
     said.append(make("p", "id", row[ID]));
@@ -57,7 +60,7 @@
     const image = find("large-image");
     image.src = source(row);
     image.alt = row[ID];
-    find("large-text").textContent = row[HEAD] + (row[CHANCE] ? " · " + row[CHANCE] : "") + " · " + row[ID];
+    find("large-text").textContent = title(row) + (row[CHANCE] ? " · " + row[CHANCE] : "") + " · " + row[ID];
     large.showModal();
   }
 

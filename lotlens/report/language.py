@@ -121,10 +121,13 @@ class Language:
                 elif name.startswith("say_"):
                     values[name] = self.reword(value, depth + 1) or value
                 elif name.startswith("word_"):
+                    if value not in self.texts:  # another sentence, which only looks like this one
+                        break
                     values[name] = self.translate(value)
                 else:
                     values[name] = value
-            return _bind(own) % values
+            else:
+                return _bind(own) % values
         return None
 
     def _rewrite_number(self, text: str) -> str:

@@ -93,6 +93,10 @@ _FITS = {
     "stretch": mark("whole photo, stretched"),
     "crop": mark("cropped"),
 }
+_BOX_FITS = {
+    "keep": mark("the part with the car"),
+    "stretch": mark("the part with the car, stretched"),
+}
 _VIEWS = {
     "whole": mark("whole photo"),
     "mirror": mark("mirrored photo"),
@@ -348,6 +352,7 @@ def _describe_origin(card: ModelCard, origin: Origin | None, language: Language)
 
 def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
     image, say = card.image, language.say
+    is_whole = image.locate == "none"
     views = [say(_VIEWS[view]) if view in _VIEWS else view for view in card.views]
     facts = [
         (say("Backbone"), _tell_backbone(card, language)),
@@ -357,12 +362,12 @@ def _list_facts(card: ModelCard, language: Language) -> list[tuple[str, str]]:
                 "%(width)s × %(height)s pixels, %(fit)s",
                 width=image.width,
                 height=image.height,
-                fit=say(_FITS[image.fit]),
+                fit=say(_FITS[image.fit] if is_whole else _BOX_FITS[image.box_fit]),
             ),
         ),
         (say("Finds the car first"), _tell_located(card, language)),
         (say("Models that answer together"), str(card.members) if card.members > 1 else ""),
-        (say("Views averaged"), ", ".join(views)),
+        (say("Views averaged"), ", ".join(views) if is_whole or len(views) > 1 else ""),
         ("lotlens", card.lotlens_version),
     ]
     return [(name, value) for name, value in facts if value]

@@ -551,7 +551,7 @@ def test_a_class_tied_to_others_that_must_be_trained_on_cannot_be_validated():
     ("labels", "listings", "classes", "words"),
     [
         (["a", "a"], None, ["a", "b"], r"no photo can be used of class b \(Car b\): .* the class"),
-        (["a", "a", "c"], None, ["a", "b", "c"], r"of class b \(Car b\), class c .* the classes"),
+        (["a", "a", "c"], None, ["a", "b", "c"], r"of classes b \(Car b\), c .* the classes"),
         (["a", "b", "c"], None, ["a", "b"], "^each class has only one photo that can be used, and"),
         (["a", "b", "c", "a"], None, ["a", "b"], "^each class has only one photo that can be used"),
         (["a", "b"], ["L", "M"], None, "^each class has only one photo that can be used"),

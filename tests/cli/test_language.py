@@ -8,6 +8,7 @@ import pytest
 from lotlens.cli import screen
 from lotlens.cli.commands import COMMANDS
 from lotlens.cli.screen import VOICE, spell, translate, translate_word
+from lotlens.report.language import load_language
 from tests.cli.conftest import run
 
 NAMES = re.compile(
@@ -88,20 +89,77 @@ def test_export(run_path, tmp_path, names, more):
     check(run("export", run_path, "--out", tmp_path / "bundle", *more), names)
 
 
-def test_errors(tmp_path, run_path, names):
-    (tmp_path / "folder").mkdir()
+@pytest.fixture
+def spoilt(tmp_path, small_lot, run_path):
+    """A folder of what is mistyped and mislaid first, and one is asked for in it."""
+    for name in ("folder", "void", "no-photos/a", "no-photos/b", "other-columns"):
+        (tmp_path / name).mkdir(parents=True)
     (tmp_path / "folder" / "a.txt").touch()
-    for asked in (
-        ("audit", tmp_path / "nothing"),
-        ("evaluate", tmp_path / "nothing"),
-        ("evaluate", tmp_path / "folder"),
-        ("review", run_path),
-        ("predict", run_path, tmp_path / "nothing.zip"),
-        ("train", tmp_path / "folder"),
-    ):
-        done = run(*asked)
-        check(done, [*names, "folder", "own"], status=2)
-        assert done.stderr.startswith("ошибка: ")
+    for place in ("no-photos/a/1.jpg", "no-photos/b/1.jpg"):
+        (tmp_path / place).write_bytes(b"<html>404")
+    (tmp_path / "other-columns" / "train.csv").write_text("Id,Foo\na.jpg,1\n")
+    (tmp_path / "no-id.csv").write_text("Foo,Bar\na,1\n")
+    (tmp_path / "headless.csv").write_text("a.jpg,1\nb.jpg,2\n")
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "wide.csv").write_text("Id,Category\na.jpg,1,2\n")
+    (tmp_path / "half.zip").write_bytes((small_lot / "train.zip").read_bytes()[:2000])
+    (tmp_path / "utf-16.csv").write_bytes("Id,Category\na.jpg,1\n".encode("utf-16"))
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "audit nothing",
+        "evaluate nothing",
+        "evaluate folder",
+        "review RUN",
+        "predict RUN nothing.zip",
+        "train folder",
+        "train void",
+        "train no-photos",
+        "train other-columns",
+        "train no-id.csv",
+        "train headless.csv",
+        "train empty.csv",
+        "train wide.csv",
+        "train utf-16.csv",
+        "train half.zip",
+        "train LOT --recipe quik",
+        "train LOT --resume",
+        "train LOT --out no-id.csv",
+        "train LOT --out taken",
+        "train LOT --recipe quick --set stages.0.foo=1",
+        "train LOT --set validation=2",
+        "train LOT --set folds=1",
+        "train LOT --plot a.svg",
+        "predict RUN void",
+        "predict RUN headless.csv",
+        "predict RUN LOT/test.zip --out a.csv --page a.csv",
+        "predict RUN LOT/test.zip --sample LOT/sample-submission.csv --format table --out a.csv",
+        "evaluate RUN LOT --labels LOT/train.csv --photos LOT/train.zip",
+        "evaluate RUN --photos LOT/train.zip",
+        "evaluate RUN --locked",
+        "improve RUN",
+        "sample folder",
+        "split LOT --folds 1 --out s.csv",
+    ],
+)
+def test_errors(spoilt, small_lot, run_path, names, asked, monkeypatch):
+    """One line in Russian, in which nothing but names, options and columns is English."""
+    monkeypatch.chdir(spoilt)
+    words = asked.replace("RUN", str(run_path)).replace("LOT", str(small_lot)).split()
+    done = run(*words)
+    own = ["folder", "own", "void", "nothing", "taken", "no-photos", "other-columns", "quik"]
+    own += ["category", "label", "class", "model", "Category", "Id", "Foo", "Bar", "CSV", "UTF"]
+    own += ["id", "file", "filename", "file_name", "image", "photo", "path", "zip", "yaml"]
+    own += ["quick", "standard", "best", "reference", "demo", "validation", "folds"]
+    own += ["train", "test", "kind", "mirror", "penalties"]
+    check(done, [*names, *own], status=2)
+    assert done.stderr.splitlines()[-1].startswith("ошибка: ")
+    assert done.stderr.count("ошибка: ") == 1
 
 
 def test_json_is_no_language(run_path):
@@ -140,6 +198,22 @@ def test_names_are_not_taken_for_words(monkeypatch):
     monkeypatch.setattr(VOICE, "lang", None)
     assert translate("run           probe") == "run           probe"
     assert spell("0.88") == "0.88"
+
+
+def test_a_plans_times_are_translated_once(small_lot):
+    """Once more, "0,4 мин …: лучше ли" would look like another sentence, with a number in it."""
+    done = run("train", small_lot, "--recipe", "quick", "--dry-run")
+    assert re.search(r"^сначала +\d+,\d мин  проверка фото и проба: лучше ли", done.stdout, re.M)
+    assert re.search(r"^этап 0 +быстрое +\d+,\d мин$", done.stdout, re.M)
+    assert re.search(r"^затем +\d+,\d мин  с какой", done.stdout, re.M)
+
+
+@pytest.mark.parametrize("code", ["ru"])
+def test_no_sentence_is_taken_for_another_by_its_form_alone(code):
+    language = load_language(code)
+    assert language.reword("4 мин  проба: лучше ли сначала найти машину") is None
+    meaning = "nearly black"
+    assert language.reword(f"3 dark: {meaning}") == f"{language.translate(meaning)} (dark): 3"
 
 
 def test_labels_fit_their_column():

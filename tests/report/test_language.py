@@ -394,8 +394,10 @@ def test_rewordings_keep_their_fields(code):
         latin = re.sub("PostScript|7-Zip|gzip|log loss|CR3|XL|p =", "", latin)
         latin = re.sub(r"\b(predict|scan|s3|gs|az|hdfs|s?ftp|smb)\b", "", latin)
         latin = re.sub(r"[Rr]ay( start| status|://)?", "", latin)
-        latin = re.sub(r"lotlens( train)?|torch|«model»|Ctrl-C|\[/?bold\]", "", latin)
-        latin = re.sub(r"--[a-z]+( \w+=[\d.]*)?|\S*\.(csv|md|json|safetensors)", "", latin)
+        latin = re.sub(r"lotlens( train| audit| scan)?|torch|«model»|Ctrl-C|\[/?bold\]", "", latin)
+        latin = re.sub(r"\b(train|test|test_upload)/|cp1251|Id,Category|folds:|photos=", "", latin)
+        latin = re.sub(r"--format table|\bzip\b|\S+\.(zip|yaml)|\.yaml", "", latin)
+        latin = re.sub(r"--[a-z-]+( \w+=[\d.]*)?|\S*\.(csv|md|json|safetensors)", "", latin)
         assert not set(string.ascii_letters) & set(latin), own
 
 

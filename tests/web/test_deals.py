@@ -219,6 +219,7 @@ def test_offers_are_marked_and_filtered_by_marks(serve, open_page, folder, size,
     address = serve(shelf=Shelf(folder))
     page = open_page(address, size, lang)
     page.click("header nav a[href^='/deals']")
+    page.wait_for_url("**/deals*")  # by when there is a document to measure
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     first = page.locator("#list > li").first
     assert first.get_by_role("group", name=group).is_visible()

@@ -740,12 +740,19 @@ def test_who_asks_now_and_then_is_kept(address):
             time.sleep(0.6)
 
 
+def wait_for_answer(address, line):
+    """A busy machine may be too late for a request that has a tenth of a second."""
+    deadline_s = time.monotonic() + 20
+    while not ask(address, line).startswith("HTTP/1.1 200"):
+        assert time.monotonic() < deadline_s
+
+
 def test_who_leaves_in_the_middle_leaves_no_traceback(address, capfd):
     head = f"POST /decisions HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nContent-Length: 9\r\n"
     with socket.create_connection(address, timeout=20) as connection:
         connection.sendall(f"{head}Origin: http://{address[0]}:{address[1]}\r\n\r\n{{".encode())
     time.sleep(0.2)
-    assert ask(address, "GET /decisions.json HTTP/1.1").startswith("HTTP/1.1 200")
+    wait_for_answer(address, "GET /decisions.json HTTP/1.1")
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -754,9 +761,7 @@ def test_more_connections_than_are_borne_are_told_to_come_later(address):
         for _ in range(8):
             stack.enter_context(socket.create_connection(address))
         assert ask(address, "GET / HTTP/1.1").startswith("HTTP/1.1 503")
-    deadline_s = time.monotonic() + 20
-    while not ask(address, "GET / HTTP/1.1").startswith("HTTP/1.1 200"):
-        assert time.monotonic() < deadline_s
+    wait_for_answer(address, "GET / HTTP/1.1")
 
 
 # --- the socket ----------------------------------------------------------------------------------
