@@ -255,6 +255,22 @@ def list_chances(page):
     return [int(re.sub(r"\D", "", text)) for text in texts]
 
 
+def test_a_name_that_is_not_sure_is_a_question(chromium, tmp_path):
+    """For whoever reads no further than the name."""
+    write(tmp_path, ROWS, Catalog((), ()))
+    page = chromium.new_page()
+    page.goto((tmp_path / "answers.html").as_uri())
+    page.locator("#show").select_option("unsure")
+    heads = page.locator("#list h3").all_inner_texts()
+    assert heads
+    assert all(head.endswith("?") for head in heads)
+    page.locator("#show").select_option("model")
+    heads = page.locator("#list h3").all_inner_texts()
+    assert heads
+    assert not any("?" in head for head in heads)
+    page.close()
+
+
 @pytest.mark.parametrize("width", [360, 390, 660, 768, 1024, 1280])
 @pytest.mark.parametrize("code", ["en", "ru"])
 def test_the_choices_of_its_lists_can_be_read(open_page, code, width):
