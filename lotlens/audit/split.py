@@ -291,7 +291,7 @@ def _gather_usable(
     if empty and not present:
         raise InputError("no photo of any class can be used: lotlens audit DATA says why")
     if empty:
-        listed = list_some((_show_class(car).removeprefix("class ") for car in empty), 10)
+        listed = list_some(map(_name_class, empty), 10)
         classes = "class" if len(empty) == 1 else "classes"
         raise InputError(
             f"no photo can be used of {classes} {listed}: add photos, or leave the {classes} out"
@@ -489,4 +489,8 @@ def _make_split(catalog: Catalog, seed: int, parts: Mapping[str, Sequence[_Clust
 
 
 def _show_class(car: CarClass) -> str:
-    return f"class {car.label}" + (f" ({car.name})" if car.name != car.label else "")
+    return f"class {_name_class(car)}"
+
+
+def _name_class(car: CarClass) -> str:
+    return car.label + (f" ({car.name})" if car.name != car.label else "")

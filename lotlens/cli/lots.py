@@ -127,7 +127,7 @@ def audit(
         if sum(count > 0 for count in found.class_counts.values()) > 1:
             print_next(f"lotlens train {quote(data)} --recipe quick")
         else:
-            print_next("add photos: training needs two classes of which some can be used")
+            print_next("add photos: training needs at least two classes with usable photos")
     if open_:
         open_page(out / "findings.html")
     if strict and found.num_errors:

@@ -288,12 +288,11 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> Non
     if as_json:
         photos = {"train": planned.num_train, "validation": planned.num_validation}
         models = {"models": planned.num_models, "device": planned.device, "stages": stages}
-        around = {"before": planned.timetable.before_s, "after": planned.timetable.after_s}
-        seconds = {part: round(value, 1) for part, value in around.items()}
-        seconds["all"] = round(planned.seconds, 1)
+        before, after = planned.timetable.before_s, planned.timetable.after_s
+        parts = {"before": before, "after": after, "all": planned.seconds}
+        seconds = {part: round(value, 1) for part, value in parts.items()}
         values = {"recipe": planned.recipe.to_dict(), "photos": photos, **models}
-        values["seconds"] = seconds
-        print_json({**values, **heard.to_dict()})
+        print_json({**values, "seconds": seconds, **heard.to_dict()})
         return
     counts = f"about {planned.num_train} photos to train on, {planned.num_validation} to validate"
     if planned.num_models > 1:
@@ -302,14 +301,14 @@ def _print_plan(planned: Any, heard: Heard, *, as_json: bool, full: bool) -> Non
     OUT.say(f"device        {planned.device}")
     told = {
         "none": "looking at the photos",
-        "auto": "looking at the photos, and trying whether to find the car first",
+        "auto": "looking at the photos, and trying out whether finding the car first helps",
     }.get(planned.recipe.image.locate, "looking at the photos, and finding the car in each")
     _say_part("before", planned.timetable.before_s, "", translate(told))
     for number, stage in enumerate(stages):
         steps = f"{stage['epochs']} epochs, {stage['steps']:,} steps" if stage["steps"] else ""
         kind = translate_word(str(stage["kind"]))
         _say_part(f"stage {number}", stage["seconds"], kind, translate(steps))
-    told = translate("choosing from when on a name is sure, and the report")
+    told = translate("deciding how sure a name must be, and the report")
     _say_part("after", planned.timetable.after_s, "", told)
     where = "by the CPU; a GPU takes less" if planned.device.startswith("GPU") else "here"
     times = f"for {planned.num_models} folds " if planned.num_models > 1 else ""

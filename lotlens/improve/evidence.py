@@ -25,7 +25,7 @@ from lotlens.errors import BundleError, InputError
 from lotlens.extras import import_vision
 from lotlens.improve.doubts import Evidence, vote_neighbours
 from lotlens.recipes.loading import parse_recipe
-from lotlens.recipes.schema import Probe, Recipe
+from lotlens.recipes.schema import Recipe
 from lotlens.records import (
     CarLocator,
     Catalog,
@@ -259,7 +259,7 @@ def _fit_probes(
             f"there are too few photos for {NUM_FOLDS} folds: without photos of two classes on each"
             " side no model can doubt a label; add photos of other cars"
         )
-    stage = next((own for own in recipe.stages if isinstance(own, Probe)), Probe(kind="probe"))
+    stage = recipe.probe
     regression, told = import_vision("regression"), watch_part(watch, "fitting probes")
     if told is not None:
         told(0, 1)

@@ -520,6 +520,11 @@ class Recipe(_Part):
         head, _, path = self.backbone.partition(":")
         return Path(path) if head == "run" else None
 
+    @property
+    def probe(self) -> Probe:
+        """Its own stage of a probe, or a plain one where it has none."""
+        return next((one for one in self.stages if isinstance(one, Probe)), Probe(kind="probe"))
+
     def located(self, locate: Locate) -> Recipe:
         """The recipe with "auto" settled; one that says how cars are found stays as it is."""
         if self.image.locate != "auto":

@@ -106,6 +106,11 @@ class Training:
         return self.lot.train.with_files()
 
     @cached_property
+    def clusters(self) -> dict[str, int]:
+        """Photo id -> number, the same for photos that belong together."""
+        return cluster_photos(self.usable, self.found.groups)
+
+    @cached_property
     def sides(self) -> Sides:
         """Of each model the ids that it learns, and those held out of it."""
         return pair_sides(self.split)
@@ -117,7 +122,7 @@ class Training:
         asked = () if self.recipe.source_run is None else self.sides[:1]
         located = choose_located(
             *(self.run, self.recipe, photos),
-            clusters=cluster_photos(self.usable, self.found.groups),
+            clusters=self.clusters,
             sides=asked,
             boxes=self.boxes,
             watch=watch,
@@ -173,7 +178,7 @@ def train_model(training: Training, number: int, watch: Watcher | None) -> Train
         training.applied,
         replace(learnt, photos=(*learnt.photos, *extras.additions)),
         training.usable.select(held_out),
-        clusters=cluster_photos(training.usable, training.found.groups),
+        clusters=training.clusters,
         functions=training.schedules,
         start=extras.starts[number - 1] if extras.starts else None,
         photo_weights=extras.photo_weights,

@@ -302,7 +302,7 @@ def _draw(catalog: Catalog, most: int) -> Catalog:
     if len(by_label) > num_classes:
         spread = np.linspace(0, len(by_label) - 1, num_classes).round().astype(int)
         labels = list(by_label)
-        by_label = defaultdict(list, {labels[at]: by_label[labels[at]] for at in spread})
+        by_label = {labels[at]: by_label[labels[at]] for at in spread}
     share = most / sum(map(len, by_label.values()))
     drawn = (
         Catalog(tuple(own), ()).spread(max(round(share * len(own)), _FEWEST_OF_CLASS)).photos

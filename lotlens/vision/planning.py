@@ -120,8 +120,7 @@ def plan_training(
     step_s = _time_fit_step(num_features, num_classes)
     num_tried, num_ways, num_probes = trial
     before_s = num_photos * read_s + num_ways * num_tried * (read_s + per_photo_s)
-    probe = next((one for one in recipe.stages if isinstance(one, Probe)), Probe(kind="probe"))
-    before_s += num_ways * step_s * _count_fitted(probe, num_tried, num_probes)
+    before_s += num_ways * step_s * _count_fitted(recipe.probe, num_tried, num_probes)
     if locate is not None:
         # Boxes are kept: of the photos that were tried, those of one way are not looked for again.
         again = num_tried * max(num_ways - 2, 0)
@@ -160,10 +159,13 @@ def plan_training(
 def time_reading(photos: Catalog, recipe: Recipe) -> float:
     """Seconds a photo that reading these and fitting them to a recipe's frame takes, by some."""
     some = photos.spread(_PROBED)
+    if not len(some):
+        return 0.0
     spec = recipe.image.model_copy(update={"locate": "none"}).spec()
     start_s = time.perf_counter()
-    num_read = sum(1 for _ in read_ahead(some.photos, spec))
-    return (time.perf_counter() - start_s) / max(num_read, 1)
+    for _ in read_ahead(some.photos, spec):
+        pass
+    return (time.perf_counter() - start_s) / len(some)
 
 
 def plot_rates(path: Path, recipe: Recipe, plans: Sequence[StagePlan]) -> None:

@@ -304,7 +304,7 @@ def try_probe(
     Raises:
         InputError: as `run_stages`.
     """
-    stage = next((one for one in recipe.stages if isinstance(one, Probe)), Probe(kind="probe"))
+    stage = recipe.probe
     alone = recipe.model_copy(update={"stages": (stage,), "head": Head()})
     classifier, _, decoded = _open_training(alone, photos, scratch_path, None, locate=locate)
     return cross_probe(classifier, stage, decoded, sides, clusters=clusters, seed=recipe.seed)
